@@ -1,0 +1,3 @@
+struct Params {
+    count: u32, // elements
+}

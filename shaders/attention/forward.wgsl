@@ -1,0 +1,94 @@
+// attention/forward: softmax(q kᵀ / sqrt D) v with an online softmax; keeps the log-sum-exp of each row.
+//
+// One invocation per query row; keys in blocks of four, one rescaling per block. All lanes read the same key. A row that
+// sees no key gets zeros.
+//
+// | @ | name  | access  | type             | shape |
+// |---|-------|---------|------------------|-------------------------------|
+// | 0 | p     | uniform | Params           | |
+// | 1 | rows  | read    | array<u32>       | (B, 3): length, offset, start |
+// | 2 | q     | read    | array<vec4<f32>> | (B, Tq, H, D) |
+// | 3 | key   | read    | array<vec4<f32>> | (B, T + N, G, D) |
+// | 4 | value | read    | array<vec4<f32>> | (B, T + N, G, D) |
+// | 5 | y     | write   | array<vec4<f32>> | (B, Tq, H, D) |
+// | 6 | lse   | write   | array<f32>       | (B, H, Tq) |
+//
+// grid: one workgroup per (sample, head, WG queries), folded.   overrides: WG, D4 (D / 4)
+#import params
+#import grid
+#import visible
+
+override WG: u32 = 64u;
+// Widest head: 128.
+const D4MAX = 32;
+override D4: u32 = 4u;
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> rows: array<u32>;
+@group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> key: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> value: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tiles = (p.queries + WG - 1u) / WG;
+    let tile = flat(group, groups);
+    let local = tile % tiles * WG + lane;
+    let t = min(local, p.queries - 1u);
+    let head = tile / tiles % p.heads;
+    let b = min(tile / (tiles * p.heads), p.batch - 1u);
+    let real = tile < tiles * p.heads * p.batch && local < p.queries;
+    let g = head / (p.heads / p.groups);
+    let row = row_of(b);
+    let at = ((b * p.queries + t) * p.heads + head) * D4;
+    let keys = p.text + p.image;
+    let kv = (b * keys * p.groups + g) * D4;
+    let step = p.groups * D4;
+    var query: array<vec4<f32>, D4MAX>;
+    var sum: array<vec4<f32>, D4MAX>;
+    for (var i = 0u; i < D4; i++) {
+        query[i] = q[at + i] * p.scale;
+        sum[i] = vec4<f32>();
+    }
+    var top = MASKED;
+    var total = 0.0;
+    // No lane of this workgroup sees a text key past its last query.
+    let last = row.start + min((tile % tiles + 1u) * WG, p.queries);
+    let text = select(p.text, min(p.text, last), p.causal == 1u);
+    for (var block = 0u; block < keys; block += 4u) {
+        if block >= text && block + 4u <= p.text { continue; }
+        var s = vec4(MASKED);
+        for (var n = 0u; n < 4u; n++) {
+            let j = min(block + n, keys - 1u);
+            var dot4 = vec4<f32>();
+            for (var i = 0u; i < D4; i++) {
+                dot4 = fma(query[i], key[kv + j * step + i], dot4);
+            }
+            if block + n < keys && visible(row, row.start + t, j) {
+                s[n] = dot4.x + dot4.y + dot4.z + dot4.w;
+            }
+        }
+        let high = max(top, max(max(s.x, s.y), max(s.z, s.w)));
+        let shrink = exp(top - high);
+        // The second factor keeps masked scores at zero while everything so far is masked.
+        let w = exp(s - vec4(high)) * vec4<f32>(s > vec4(MASKED));
+        top = high;
+        total = total * shrink + w.x + w.y + w.z + w.w;
+        let j0 = kv + block * step;
+        let j1 = kv + min(block + 1u, keys - 1u) * step;
+        let j2 = kv + min(block + 2u, keys - 1u) * step;
+        let j3 = kv + min(block + 3u, keys - 1u) * step;
+        for (var i = 0u; i < D4; i++) {
+            sum[i] = sum[i] * shrink + w.x * value[j0 + i] + w.y * value[j1 + i] + w.z * value[j2 + i] + w.w * value[j3 + i];
+        }
+    }
+    if real {
+        let inverse = select(0.0, 1.0 / total, total > 0.0);
+        for (var i = 0u; i < D4; i++) {
+            y[at + i] = sum[i] * inverse;
+        }
+        lse[(b * p.heads + head) * p.queries + t] = select(-MASKED, top + log(total), total > 0.0);
+    }
+}

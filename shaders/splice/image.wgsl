@@ -1,0 +1,29 @@
+// splice/image: the image rows of a joined sequence.   y[b, n] = x[b, o_b + n]
+//
+// | @ | name | access  | type       | shape |
+// |---|------|---------|------------|-------------------------------|
+// | 0 | p    | uniform | Params     | |
+// | 1 | rows | read    | array<u32> | (B, 3): length, offset, start |
+// | 2 | x    | read    | array<f32> | (B, T + N, C) |
+// | 3 | y    | write   | array<f32> | (B, N, C) |
+//
+// grid: one invocation per element, folded.   overrides: WG
+#import params
+#import grid
+
+override WG: u32 = 64u;
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> rows: array<u32>;
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = flat(group, groups) * WG + lane;
+    if i < p.batch * p.image * p.cols {
+        let n = i / p.cols % p.image;
+        let b = i / (p.cols * p.image);
+        y[i] = x[(b * (p.text + p.image) + rows[3u * b + 1u] + n) * p.cols + i % p.cols];
+    }
+}

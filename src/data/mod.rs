@@ -1,0 +1,36 @@
+//! The data layer: made-up scenes, picture folders, words and batches, on the CPU and without any file access.
+//!
+//! It sits below `train` (which asks for batches) and beside `model` (which knows nothing of it). Nothing here reads files,
+//! clocks or threads: callers hand in bytes, or a closure that fetches a named file's bytes, so that the same code runs
+//! natively and in browsers. Everything random is a pure function of `(split, seed, index)`, the same on all platforms, so
+//! that a training run can be taken up again exactly at any row.
+//!
+//! | file | what it has |
+//! |---|---|
+//! | [`rng`] | [`Rng`]: PCG32, `below`, `uniform`, `normal`, `pick`, `shuffle`; [`rng::hash_bytes`] |
+//! | [`scene`] | [`Dataset`] (`Shapes`, `Pictures`), [`Split`], [`Sample`], [`Turn`] |
+//! | [`shapes`], [`pictures`] | the two generators behind [`Dataset`] |
+//! | [`tokenizer`] | [`Tokenizer`]: words to ids and back |
+//! | [`batch`] | [`Batch`], [`PatchBatch`] and their builders `conversation`, `questions`, `text`, `patches` |
+//! | [`image`] | decoding, Pillow's bicubic resampling, [`image::Preprocess`] |
+//! | [`folder`] | [`folder::Folder`]: `LLaVA` conversation data about the pictures of a folder |
+//!
+//! A training row: `Dataset::sample(Split::Train, seed, index, max_turns)` -> [`Sample`] -> [`batch::conversation`] -> [`Batch`].
+//! A held-out question: `Dataset::sample(Split::HeldOut, seed, index, 1)` -> [`batch::questions`].
+
+pub mod batch;
+pub mod folder;
+mod folder_list;
+pub mod image;
+pub mod pictures;
+pub mod rng;
+pub mod scene;
+pub mod shapes;
+pub mod tokenizer;
+
+pub use self::image::Preprocess;
+pub use batch::{Batch, PatchBatch};
+pub use folder::Folder;
+pub use rng::Rng;
+pub use scene::{Dataset, Sample, Split, Turn};
+pub use tokenizer::Tokenizer;

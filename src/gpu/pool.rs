@@ -1,0 +1,63 @@
+//! Buffers by size class. A dropped tensor gives its buffer back at that point *of the recording*, so memory reuse is
+//! planned by Rust's scopes. Each recorder has a pool of its own: programs never share temporaries.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Owner of one buffer; returns it to its pool when dropped.
+pub struct Storage {
+    pub(super) buffer: wgpu::Buffer,
+    pool: Option<Arc<Pool>>,
+}
+
+impl Storage {
+    /// A buffer that belongs to nobody else and is freed when dropped.
+    pub(super) fn own(buffer: wgpu::Buffer) -> Self {
+        Self { buffer, pool: None }
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
+            free.entry(self.buffer.size()).or_default().push(self.buffer.clone());
+        }
+    }
+}
+
+/// Free lists of one recording.
+#[derive(Default)]
+pub(super) struct Pool {
+    free: Mutex<HashMap<u64, Vec<wgpu::Buffer>>>,
+}
+
+impl Pool {
+    /// A storage of at least `bytes`, reused or made by `create` with the rounded size.
+    pub(super) fn take(self: &Arc<Self>, bytes: u64, create: impl FnOnce(u64) -> wgpu::Buffer) -> Storage {
+        let size = size_class(bytes);
+        let reused = self.free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&size).and_then(Vec::pop);
+        Storage { buffer: reused.unwrap_or_else(|| create(size)), pool: Some(Arc::clone(self)) }
+    }
+}
+
+/// Sizes round up to quarters of a power of two: at most a quarter wasted, few classes.
+fn size_class(bytes: u64) -> u64 {
+    let bytes = bytes.max(256);
+    let step = (bytes.next_power_of_two() / 8).max(256);
+    bytes.div_ceil(step) * step
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size_class;
+
+    #[test]
+    fn size_classes_waste_at_most_a_quarter() {
+        for bytes in [1_u64, 255, 256, 257, 1000, 4097, 1 << 20, (1 << 20) + 1] {
+            let class = size_class(bytes);
+            assert!(class >= bytes && class % 256 == 0);
+            assert!(bytes < 2048 || class * 4 <= bytes * 5, "{bytes} -> {class}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A recorded, replayable list of GPU commands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_channel::oneshot;
+
+use super::kernel::Pipeline;
+use super::record::{GUARD, GUARD_WORD, Guarded, Slice};
+use super::{Gpu, GpuError};
+use crate::platform;
+
+pub(super) enum Step {
+    Dispatch { pipeline: Arc<Pipeline>, bind_group: wgpu::BindGroup, groups: [u32; 3], flops: f64 },
+    Clear(Slice),
+    Copy { from: Slice, to: Slice },
+}
+
+/// Time and work of one kernel over one replay.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// Kernel name.
+    pub kernel: &'static str,
+    /// Dispatches.
+    pub dispatches: usize,
+    /// Time on the GPU, seconds.
+    pub secs: f64,
+    /// Floating-point operations stated by the op.
+    pub flops: f64,
+}
+
+/// Commands with their pipelines, bind groups and parameter blocks.
+pub struct Program {
+    gpu: Gpu,
+    steps: Vec<Step>,
+    guarded: Vec<Guarded>,
+    bytes: u64,
+}
+
+/// Most timestamp queries in one set.
+const QUERIES: u32 = 4096;
+
+impl Program {
+    pub(super) fn new(gpu: Gpu, steps: Vec<Step>, guarded: Vec<Guarded>, bytes: u64) -> Self {
+        Self { gpu, steps, guarded, bytes }
+    }
+
+    /// Number of dispatches.
+    #[must_use]
+    pub fn dispatches(&self) -> usize {
+        self.steps.iter().filter(|s| matches!(s, Step::Dispatch { .. })).count()
+    }
+
+    /// Bytes of its temporaries.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Floating-point operations of one replay, as stated by the ops.
+    #[must_use]
+    pub fn flops(&self) -> f64 {
+        self.steps.iter().map(|s| if let Step::Dispatch { flops, .. } = s { *flops } else { 0.0 }).sum()
+    }
+
+    /// What the GPU will do, one line per command: kernel and grid.
+    #[must_use]
+    pub fn listing(&self) -> String {
+        let line = |s: &Step| match s {
+            Step::Dispatch { pipeline, groups, .. } => format!("{} {groups:?}\n", pipeline.name),
+            Step::Clear(slice) => format!("clear {} bytes\n", slice.bytes),
+            Step::Copy { from, .. } => format!("copy {} bytes\n", from.bytes),
+        };
+        self.steps.iter().map(line).collect()
+    }
+
+    /// Submits everything at once and returns without waiting.
+    pub fn run(&self) {
+        self.submit(&self.steps);
+    }
+
+    /// Submits in pieces of about `budget_secs` of GPU time, waiting for each, so that a window sharing the GPU keeps its
+    /// rate. `pace` carries the measured commands per piece from replay to replay; start with 0.
+    ///
+    /// # Errors
+    /// A lost device, or one that ran out of memory.
+    pub async fn run_paced(&self, budget_secs: f64, pace: &mut usize) -> Result<(), GpuError> {
+        *pace = (*pace).clamp(4, self.steps.len().max(4));
+        let mut rest = self.steps.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at((*pace).min(rest.len()));
+            let start = platform::now_secs();
+            self.submit(now);
+            self.gpu.finished().await?;
+            let took = (platform::now_secs() - start).max(1e-6);
+            let ratio = (budget_secs / took).clamp(0.5, 2.0);
+            *pace = ((*pace as f64 * ratio) as usize).clamp(4, self.steps.len().max(4));
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn submit(&self, steps: &[Step]) {
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut rest = steps;
+        while let Some(first) = rest.first() {
+            let dispatches = rest.iter().take_while(|s| matches!(s, Step::Dispatch { .. })).count();
+            if dispatches > 0 {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                rest[..dispatches].iter().for_each(|s| encode(&mut pass, s));
+            } else {
+                transfer(&mut encoder, first);
+            }
+            rest = &rest[dispatches.max(1)..];
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+    }
+
+    /// Replays with a timestamp around every dispatch; without timestamps, by wall clock around each (and so slower).
+    /// Sorted by time, longest first.
+    ///
+    /// # Errors
+    /// A lost device, or one that ran out of memory.
+    pub async fn profile(&self) -> Result<Vec<Timing>, GpuError> {
+        let mut by_kernel: BTreeMap<&'static str, Timing> = BTreeMap::new();
+        for steps in self.steps.chunks(QUERIES as usize / 2) {
+            let secs = if self.gpu.timestamps { self.stamped(steps).await? } else { self.clocked(steps).await? };
+            for (step, secs) in steps.iter().zip(secs) {
+                let Step::Dispatch { pipeline, flops, .. } = step else { continue };
+                let entry = by_kernel.entry(pipeline.name).or_insert(Timing {
+                    kernel: pipeline.name,
+                    dispatches: 0,
+                    secs: 0.0,
+                    flops: 0.0,
+                });
+                entry.dispatches += 1;
+                entry.secs += secs;
+                entry.flops += flops;
+            }
+        }
+        let mut timings: Vec<_> = by_kernel.into_values().collect();
+        timings.sort_by(|a, b| b.secs.total_cmp(&a.secs));
+        Ok(timings)
+    }
+
+    async fn clocked(&self, steps: &[Step]) -> Result<Vec<f64>, GpuError> {
+        let mut secs = Vec::with_capacity(steps.len());
+        for step in steps {
+            let start = platform::now_secs();
+            self.submit(std::slice::from_ref(step));
+            self.gpu.finished().await?;
+            secs.push(platform::now_secs() - start);
+        }
+        Ok(secs)
+    }
+
+    async fn stamped(&self, steps: &[Step]) -> Result<Vec<f64>, GpuError> {
+        let device = &self.gpu.device;
+        let count = steps.len() as u32 * 2;
+        let query_set = device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("profile"),
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        });
+        let buffer = |usage| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("profile"),
+                size: u64::from(count) * 8,
+                usage,
+                mapped_at_creation: false,
+            })
+        };
+        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+        let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for (i, step) in (0_u32..).zip(steps) {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                    query_set: &query_set,
+                    beginning_of_pass_write_index: Some(2 * i),
+                    end_of_pass_write_index: Some(2 * i + 1),
+                }),
+            });
+            if matches!(step, Step::Dispatch { .. }) {
+                encode(&mut pass, step);
+            }
+            drop(pass);
+            transfer(&mut encoder, step);
+        }
+        encoder.resolve_query_set(&query_set, 0..count, &resolved, 0);
+        encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, u64::from(count) * 8);
+        self.gpu.queue.submit([encoder.finish()]);
+        let (send, receive) = oneshot::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            let _ = send.send(result);
+        });
+        self.gpu.finished().await?;
+        receive.await.map_err(|e| GpuError::Readback(e.to_string()))?.map_err(|e| GpuError::Readback(e.to_string()))?;
+        let view = staging.get_mapped_range(..).map_err(|e| GpuError::Readback(e.to_string()))?;
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&view[..]);
+        let period = f64::from(self.gpu.queue.get_timestamp_period()) * 1e-9;
+        Ok(ticks.chunks(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period).collect())
+    }
+
+    /// After a run of an audited recording: names of tensors whose guard words were overwritten.
+    ///
+    /// # Errors
+    /// A lost device, or one that ran out of memory.
+    pub async fn broken_guards(&self) -> Result<Vec<&'static str>, GpuError> {
+        let mut broken = Vec::new();
+        for g in &self.guarded {
+            let words = self.gpu.read_buffer(&g.slice.buffer).await?;
+            let (start, end) = ((GUARD / 4) as usize, ((GUARD + g.slice.bytes) / 4) as usize);
+            if words[..start].iter().chain(&words[end..]).any(|w| *w != GUARD_WORD) {
+                broken.push(g.label);
+            }
+        }
+        Ok(broken)
+    }
+}
+
+fn encode(pass: &mut wgpu::ComputePass<'_>, step: &Step) {
+    if let Step::Dispatch { pipeline, bind_group, groups, .. } = step {
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, bind_group, &[]);
+        pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+    }
+}
+
+fn transfer(encoder: &mut wgpu::CommandEncoder, step: &Step) {
+    match step {
+        Step::Clear(s) => encoder.clear_buffer(&s.buffer, s.offset, Some(s.bytes)),
+        Step::Copy { from, to } => {
+            encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &to.buffer, to.offset, from.bytes);
+        }
+        Step::Dispatch { .. } => {}
+    }
+}

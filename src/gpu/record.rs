@@ -1,0 +1,262 @@
+//! Record, then run: ops append dispatches to a [`Recorder`]; [`Recorder::finish`] turns them into a replayable program.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::kernel::{Access, KernelDef, Pipeline};
+use super::pool::{Pool, Storage};
+use super::program::{Program, Step};
+use super::{DType, Gpu, Shape, Tensor};
+
+/// Where a gradient goes: over what is there, or added to it. "Who adds" can be read at the call.
+#[derive(Clone, Copy, Debug)]
+pub enum Dest<'a> {
+    /// Overwrite.
+    Write(&'a Tensor),
+    /// Add.
+    Add(&'a Tensor),
+}
+
+impl<'a> Dest<'a> {
+    /// The tensor behind.
+    #[must_use]
+    pub fn tensor(&self) -> &'a Tensor {
+        match self {
+            Dest::Write(t) | Dest::Add(t) => t,
+        }
+    }
+
+    /// The `ACCUMULATE` override.
+    #[must_use]
+    pub fn accumulate(&self) -> f64 {
+        f64::from(u8::from(matches!(self, Dest::Add(_))))
+    }
+}
+
+/// A range of a buffer that a command touches; holds the buffer, not the pooled storage.
+#[derive(Clone)]
+pub(super) struct Slice {
+    pub(super) buffer: wgpu::Buffer,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+}
+
+impl From<&Tensor> for Slice {
+    fn from(t: &Tensor) -> Self {
+        Self { buffer: t.storage.buffer.clone(), offset: t.offset, bytes: t.bytes() }
+    }
+}
+
+enum Command {
+    Dispatch { pipeline: Arc<Pipeline>, uniform: u64, uniform_bytes: u64, slices: Vec<Slice>, groups: [u32; 3], flops: f64 },
+    Clear(Slice),
+    Copy { from: Slice, to: Slice },
+}
+
+/// A tensor of an audited recording: its range, to find writes around it.
+pub(super) struct Guarded {
+    pub(super) slice: Slice,
+    pub(super) label: &'static str,
+}
+
+/// Collects commands. Shapes are static; only the contents of inputs change between replays.
+pub struct Recorder {
+    gpu: Gpu,
+    pool: Arc<Pool>,
+    commands: Vec<Command>,
+    uniforms: Vec<u8>,
+    interned: HashMap<Vec<u8>, u64>,
+    audit: Option<Vec<Guarded>>,
+    pending_flops: f64,
+    bytes: u64,
+}
+
+/// Bytes before and after every tensor of an audited recording.
+pub(super) const GUARD: u64 = 256;
+/// Contents of guards and of fresh tensors in an audited recording: a NaN with a signature.
+pub(super) const GUARD_WORD: u32 = 0x7fc0_dead;
+
+impl Recorder {
+    /// An empty recording.
+    #[must_use]
+    pub fn new(gpu: &Gpu) -> Self {
+        Self {
+            gpu: gpu.clone(),
+            pool: Arc::default(),
+            commands: Vec::new(),
+            uniforms: Vec::new(),
+            interned: HashMap::new(),
+            audit: None,
+            pending_flops: 0.0,
+            bytes: 0,
+        }
+    }
+
+    /// A recording whose tensors are never reused, start as NaN and have guard words around them.
+    #[must_use]
+    pub fn audited(gpu: &Gpu) -> Self {
+        Self { audit: Some(Vec::new()), ..Self::new(gpu) }
+    }
+
+    /// The device this is for.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// A float temporary. Its buffer is reused by later commands once the last handle is dropped.
+    #[track_caller]
+    pub fn alloc(&mut self, shape: impl Into<Shape>, label: &'static str) -> Tensor {
+        self.alloc_as(shape, DType::F32, label)
+    }
+
+    /// A temporary of any element type.
+    #[track_caller]
+    pub fn alloc_as(&mut self, shape: impl Into<Shape>, dtype: DType, label: &'static str) -> Tensor {
+        let shape = shape.into();
+        let bytes = shape.len() as u64 * 4;
+        assert!(bytes > 0, "{label}{shape:?} is empty");
+        assert!(bytes <= self.gpu.max_binding, "{label}{shape:?}: a binding holds {} bytes", self.gpu.max_binding);
+        if let Some(audit) = &mut self.audit {
+            let size = GUARD + bytes.next_multiple_of(GUARD) + GUARD;
+            let buffer = self.gpu.buffer(size, label);
+            self.gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&vec![GUARD_WORD; size as usize / 4]));
+            audit.push(Guarded { slice: Slice { buffer: buffer.clone(), offset: GUARD, bytes }, label });
+            return Tensor::new(Arc::new(Storage::own(buffer)), GUARD, shape, dtype, label);
+        }
+        let (gpu, made) = (self.gpu.clone(), &mut self.bytes);
+        let storage = self.pool.take(bytes, |size| {
+            *made += size;
+            gpu.buffer(size, label)
+        });
+        Tensor::new(Arc::new(storage), 0, shape, dtype, label)
+    }
+
+    /// States the floating-point operations of the next dispatch (2 per multiply-add), for the profile.
+    pub fn flops(&mut self, flops: usize) {
+        self.pending_flops += flops as f64;
+    }
+
+    /// Appends one dispatch of `kernel`. `tensors` follow the kernel's binding table from binding 1 on.
+    #[track_caller]
+    pub fn dispatch<P: bytemuck::Pod>(
+        &mut self,
+        kernel: &'static KernelDef,
+        constants: &[(&str, f64)],
+        params: &P,
+        tensors: &[&Tensor],
+        groups: [usize; 3],
+    ) {
+        check(kernel, tensors);
+        let groups = groups.map(|g| u32::try_from(g).unwrap_or(u32::MAX));
+        assert!(groups.iter().all(|g| (1..=65535).contains(g)), "{}: grid {groups:?}", kernel.name);
+        let block = bytemuck::bytes_of(params);
+        let uniform = self.intern(block);
+        self.commands.push(Command::Dispatch {
+            pipeline: self.gpu.pipeline(kernel, constants),
+            uniform,
+            uniform_bytes: block.len() as u64,
+            slices: tensors.iter().map(|t| Slice::from(*t)).collect(),
+            groups,
+            flops: std::mem::take(&mut self.pending_flops),
+        });
+    }
+
+    /// Parameter blocks with the same contents share one place in the program's uniform buffer.
+    fn intern(&mut self, block: &[u8]) -> u64 {
+        let uniforms = &mut self.uniforms;
+        *self.interned.entry(block.to_vec()).or_insert_with(|| {
+            let at = uniforms.len();
+            uniforms.extend_from_slice(block);
+            uniforms.resize(uniforms.len().next_multiple_of(256), 0);
+            at as u64
+        })
+    }
+
+    /// Sets every element to zero.
+    pub fn zero(&mut self, t: &Tensor) {
+        self.commands.push(Command::Clear(t.into()));
+    }
+
+    /// Copies all elements; both have the same number.
+    #[track_caller]
+    pub fn copy(&mut self, from: &Tensor, to: &Tensor) {
+        assert_eq!(from.bytes(), to.bytes(), "copy {from:?} to {to:?}");
+        assert!(!from.shares_buffer(to), "copy {from:?} to {to:?} within one buffer");
+        self.commands.push(Command::Copy { from: from.into(), to: to.into() });
+    }
+
+    /// A linear grid folded to two dimensions.
+    #[must_use]
+    pub fn fold(groups: usize) -> [usize; 3] {
+        if groups <= 65535 { [groups.max(1), 1, 1] } else { [65535, groups.div_ceil(65535), 1] }
+    }
+
+    /// Bytes of temporaries that this recording made so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Builds bind groups; the program can then be replayed any number of times.
+    #[must_use]
+    pub fn finish(self) -> Program {
+        let gpu = &self.gpu;
+        let uniform_buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("parameter blocks"),
+            size: self.uniforms.len().max(256) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        gpu.queue.write_buffer(&uniform_buffer, 0, &self.uniforms);
+        let steps = self
+            .commands
+            .into_iter()
+            .map(|command| match command {
+                Command::Clear(slice) => Step::Clear(slice),
+                Command::Copy { from, to } => Step::Copy { from, to },
+                Command::Dispatch { pipeline, uniform, uniform_bytes, slices, groups, flops } => {
+                    let uniform = Slice { buffer: uniform_buffer.clone(), offset: uniform, bytes: uniform_bytes };
+                    let entries: Vec<_> = (0_u32..)
+                        .zip(std::iter::once(&uniform).chain(&slices))
+                        .map(|(binding, s)| wgpu::BindGroupEntry {
+                            binding,
+                            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                                buffer: &s.buffer,
+                                offset: s.offset,
+                                size: std::num::NonZeroU64::new(s.bytes),
+                            }),
+                        })
+                        .collect();
+                    let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(pipeline.name),
+                        layout: &pipeline.layout,
+                        entries: &entries,
+                    });
+                    Step::Dispatch { pipeline, bind_group, groups, flops }
+                }
+            })
+            .collect();
+        Program::new(self.gpu, steps, self.audit.unwrap_or_default(), self.bytes)
+    }
+}
+
+/// Number, element type and aliasing of a dispatch's tensors; wgpu would reject some of it later and with fewer words.
+#[track_caller]
+fn check(kernel: &'static KernelDef, tensors: &[&Tensor]) {
+    let defs = &kernel.bindings[1..];
+    assert_eq!(defs.len(), tensors.len(), "{}: tensors {tensors:?}", kernel.name);
+    for (def, t) in defs.iter().zip(tensors) {
+        let dtype = if def.element.contains("f32") { DType::F32 } else { DType::U32 };
+        assert_eq!(t.dtype(), dtype, "{}: {} is {t:?}", kernel.name, def.name);
+        assert!(t.offset % 256 == 0, "{}: {} starts at byte {}", kernel.name, def.name, t.offset);
+    }
+    for (i, a) in tensors.iter().enumerate() {
+        for (j, b) in tensors.iter().enumerate().skip(i + 1) {
+            let reads = [i, j].map(|k| defs[k].access == Access::Read);
+            let overlap = a.offset < b.offset + b.bytes() && b.offset < a.offset + a.bytes();
+            let bad = a.shares_buffer(b) && (reads[0] != reads[1] || !reads[0] && overlap);
+            assert!(!bad, "{}: {} ({a:?}) and {} ({b:?}) share a buffer", kernel.name, defs[i].name, defs[j].name);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The flattened control: penultimate state -> Linear, GELU (erf), Linear -> N tokens spliced into the text at the offset.
+
+use super::config::HiveConfig;
+use super::inputs::Inputs;
+use super::language::{self, HeadSaved, Language};
+use super::registry::Registry;
+use super::vision::{self, Vision};
+use crate::gpu::{Dest, Recorder, Tensor};
+use crate::nn::{Linear, ParamSpec, Params};
+use crate::ops::gelu::{self, Form};
+use crate::ops::splice::Sizes;
+
+/// Structure.
+#[derive(Clone, Debug)]
+pub struct Cascade {
+    /// What it was built from.
+    pub config: HiveConfig,
+    vision: Vision,
+    fc1: Linear,
+    fc2: Linear,
+    language: Language,
+}
+
+/// What backward needs.
+#[must_use]
+pub struct Saved {
+    vision: vision::Saved,
+    hidden: Tensor,
+    active: Tensor,
+    language: language::Saved,
+    head: HeadSaved,
+}
+
+impl Saved {
+    /// (R, 4): max, sum of exponentials, target logit, greedy token of each text row.
+    #[must_use]
+    pub fn state(&self) -> &Tensor {
+        self.head.state()
+    }
+}
+
+impl Cascade {
+    /// The structure and the parameters it names.
+    #[must_use]
+    pub fn new(config: &HiveConfig) -> (Self, Vec<ParamSpec>) {
+        let mut g = Registry::default();
+        let (v, c) = (&config.vision_config, &config.text_config);
+        let model = Self {
+            config: config.clone(),
+            vision: Vision::new(&mut g, v),
+            fc1: g.linear("mm_projector.0", c.hidden_size, v.hidden_size, true),
+            fc2: g.linear("mm_projector.2", c.hidden_size, c.hidden_size, true),
+            language: Language::new(&mut g, c),
+        };
+        (model, g.specs)
+    }
+
+    fn sizes(&self, inputs: &Inputs) -> Sizes {
+        Sizes {
+            batch: inputs.batch,
+            text: inputs.text,
+            image: self.config.vision_config.tokens(),
+            cols: self.config.text_config.hidden_size,
+        }
+    }
+
+    /// Text rows (B T, C) after all layers.
+    fn stream(&self, r: &mut Recorder, p: &Params, inputs: &Inputs) -> (Tensor, vision::Saved, [Tensor; 2], language::Saved) {
+        let depth = self.config.vision_config.num_hidden_layers - 1;
+        let vision = self.vision.forward(r, p, &inputs.rows, &inputs.pixels, depth, self.vision.trains(p));
+        let hidden = self.fc1.forward(r, p, &vision.states[depth]);
+        let active = gelu::forward(r, &hidden, Form::Exact);
+        let image = self.fc2.forward(r, p, &active);
+        let text = self.language.embed(r, p, &inputs.ids);
+        let x = self.sizes(inputs).join(r, &inputs.rows, &text, &image);
+        let sequence = inputs.joined_sequence();
+        let (x, language) = self.language.forward(r, p, (&sequence, &sequence), |_| None, x, true);
+        (self.sizes(inputs).text(r, &inputs.rows, &x), vision, [hidden, active], language)
+    }
+
+    /// Loss of the inputs' batch, added to `loss` (1).
+    pub fn forward(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, loss: &Tensor) -> Saved {
+        let (x, vision, [hidden, active], language) = self.stream(r, p, inputs);
+        let head = self.language.loss_forward(r, p, &x, &inputs.targets, &inputs.scale, loss);
+        Saved { vision, hidden, active, language, head }
+    }
+
+    /// Logits (B T, V) at the text positions.
+    pub fn logits(&self, r: &mut Recorder, p: &Params, inputs: &Inputs) -> Tensor {
+        let x = self.stream(r, p, inputs).0;
+        self.language.logits(r, p, &x)
+    }
+
+    /// Adds the gradients of the loss to those of all trained parameters.
+    pub fn backward(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, saved: Saved) {
+        let Saved { vision, hidden, active, language, head } = saved;
+        let (sizes, rows) = (self.sizes(inputs), &inputs.rows);
+        let dx = self.language.loss_backward(r, p, head, &inputs.targets, &inputs.scale);
+        let d = sizes.text_backward(r, rows, &dx);
+        let sequence = inputs.joined_sequence();
+        self.language.backward(r, p, (&sequence, &sequence), |_| None, language, &d, |_| None, 0);
+        let dtext = sizes.text(r, rows, &d);
+        self.language.embed_backward(r, p, &inputs.segments, &inputs.order, &dtext);
+        let dimage = sizes.image(r, rows, &d);
+        let dactive = r.alloc(active.shape().dims(), "dactive");
+        self.fc2.backward(r, p, &active, &dimage, Some(Dest::Write(&dactive)));
+        let dhidden = gelu::backward(r, &hidden, &dactive, Form::Exact);
+        let depth = vision.states.len() - 1;
+        let dfeatures = r.alloc(vision.states[depth].shape().dims(), "features gradient");
+        let down = self.vision.trains(p);
+        self.fc1.backward(r, p, &vision.states[depth], &dhidden, down.then_some(Dest::Write(&dfeatures)));
+        if down {
+            let mut gradients = vec![None; depth + 1];
+            gradients[depth] = Some(dfeatures);
+            self.vision.backward(r, p, vision, &mut gradients);
+        }
+    }
+}

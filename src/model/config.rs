@@ -1,0 +1,281 @@
+//! Configurations: serde structs with the key names of Hugging Face's `config.json`.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A configuration that cannot be built, in a sentence.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("config: {0}")]
+pub struct ConfigError(pub String);
+
+/// SigLIP vision tower.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VisionConfig {
+    /// W.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Blocks.
+    pub num_hidden_layers: usize,
+    /// Heads.
+    pub num_attention_heads: usize,
+    /// Side of the image, pixels.
+    pub image_size: usize,
+    /// Side of a patch, pixels.
+    pub patch_size: usize,
+    /// Colours.
+    pub num_channels: usize,
+    /// Epsilon of the layer norms.
+    pub layer_norm_eps: f64,
+}
+
+impl Default for VisionConfig {
+    /// The class defaults of `SiglipVisionConfig` (base, patch 16, 224 pixels).
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            image_size: 224,
+            patch_size: 16,
+            num_channels: 3,
+            layer_norm_eps: 1e-6,
+        }
+    }
+}
+
+/// Llama-family or Qwen2 decoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LanguageConfig {
+    /// C.
+    pub hidden_size: usize,
+    /// F.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// H.
+    pub num_attention_heads: usize,
+    /// G.
+    pub num_key_value_heads: usize,
+    /// V.
+    pub vocab_size: usize,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Epsilon of the RMS norms.
+    pub rms_norm_eps: f64,
+    /// Do the q, k and v projections have biases (Qwen2)?
+    pub attention_bias: bool,
+    /// Is the output head the embedding?
+    pub tie_word_embeddings: bool,
+}
+
+impl Default for LanguageConfig {
+    /// SmolLM2-135M.
+    fn default() -> Self {
+        Self {
+            hidden_size: 576,
+            intermediate_size: 1536,
+            num_hidden_layers: 30,
+            num_attention_heads: 9,
+            num_key_value_heads: 3,
+            vocab_size: 49152,
+            rope_theta: 100_000.0,
+            rms_norm_eps: 1e-5,
+            attention_bias: false,
+            tie_word_embeddings: true,
+        }
+    }
+}
+
+/// Frequency order of the keys' rotary angles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RopeLayout {
+    /// Slot j keeps frequency j; rows and columns alternate.
+    #[default]
+    Interleaved,
+    /// The published code: even frequencies first, then odd ones, against unpermuted queries.
+    Released,
+}
+
+/// Which depths are linked, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkConfig {
+    /// Hidden-state indices of the tower: 0 the embeddings, k after block k.
+    pub vision_layers: Vec<usize>,
+    /// Decoder layers, from 0, one per vision layer.
+    pub language_layers: Vec<usize>,
+    /// Does the image have key and value projections of its own? (No in stage 1.)
+    pub separate_image_kv: bool,
+    /// Norm queries and keys head by head after rotation?
+    pub qk_norm: bool,
+    /// Frequency order of keys.
+    pub rope_layout: RopeLayout,
+    /// Image positions by row and column, or one after the other?
+    pub rope_2d: bool,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self {
+            vision_layers: Vec::new(),
+            language_layers: Vec::new(),
+            separate_image_kv: true,
+            qk_norm: true,
+            rope_layout: RopeLayout::Interleaved,
+            rope_2d: true,
+        }
+    }
+}
+
+/// The three together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HiveConfig {
+    /// Tower.
+    pub vision_config: VisionConfig,
+    /// Language model.
+    pub text_config: LanguageConfig,
+    /// Links.
+    #[serde(default)]
+    pub link_config: LinkConfig,
+}
+
+fn ensure(ok: bool, text: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    if ok { Ok(()) } else { Err(ConfigError(text())) }
+}
+
+impl VisionConfig {
+    /// Patches per side.
+    #[must_use]
+    pub fn side(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+
+    /// N, image tokens.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.side() * self.side()
+    }
+
+    /// Width of a head.
+    #[must_use]
+    pub fn head(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// Can it be built?
+    ///
+    /// # Errors
+    /// A sentence that names the key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let all = [self.hidden_size, self.intermediate_size, self.num_hidden_layers, self.num_attention_heads, self.image_size, self.patch_size, self.num_channels];
+        ensure(all.iter().all(|v| *v > 0), || "every size of vision_config must be at least 1".into())?;
+        ensure(self.image_size.is_multiple_of(self.patch_size), || {
+            format!("image_size {} is not a multiple of patch_size {}", self.image_size, self.patch_size)
+        })?;
+        check_heads("vision_config", self.hidden_size, self.num_attention_heads, 4)
+    }
+}
+
+fn check_heads(part: &str, width: usize, heads: usize, unit: usize) -> Result<(), ConfigError> {
+    ensure(width.is_multiple_of(heads), || {
+        format!("{part}: hidden_size {width} is not a multiple of num_attention_heads {heads}")
+    })?;
+    let head = width / heads;
+    ensure(head.is_multiple_of(unit) && head <= 128, || {
+        format!("{part}: heads are {head} wide; a multiple of {unit} up to 128 is supported")
+    })
+}
+
+impl LanguageConfig {
+    /// D.
+    #[must_use]
+    pub fn head(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// Can it be built?
+    ///
+    /// # Errors
+    /// A sentence that names the key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let all = [self.hidden_size, self.intermediate_size, self.num_hidden_layers, self.num_attention_heads, self.num_key_value_heads, self.vocab_size];
+        ensure(all.iter().all(|v| *v > 0), || "every size of text_config must be at least 1".into())?;
+        ensure(self.num_attention_heads.is_multiple_of(self.num_key_value_heads), || {
+            format!(
+                "num_attention_heads {} is not a multiple of num_key_value_heads {}",
+                self.num_attention_heads, self.num_key_value_heads
+            )
+        })?;
+        check_heads("text_config", self.hidden_size, self.num_attention_heads, 4)
+    }
+}
+
+impl HiveConfig {
+    /// Can it be built?
+    ///
+    /// # Errors
+    /// A sentence that names the key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.vision_config.check()?;
+        self.text_config.check()?;
+        let l = &self.link_config;
+        ensure(l.vision_layers.len() == l.language_layers.len(), || {
+            format!(
+                "link_config has {} vision_layers but {} language_layers; they come in pairs",
+                l.vision_layers.len(),
+                l.language_layers.len()
+            )
+        })?;
+        let (deepest, layers) = (self.vision_config.num_hidden_layers, self.text_config.num_hidden_layers);
+        ensure(l.vision_layers.iter().all(|v| *v <= deepest), || {
+            format!("link_config: vision_layers go from 0 to {deepest}, got {:?}", l.vision_layers)
+        })?;
+        ensure(l.language_layers.iter().all(|v| *v < layers), || {
+            format!("link_config: language_layers go from 0 to {}, got {:?}", layers - 1, l.language_layers)
+        })?;
+        ensure(l.language_layers.windows(2).all(|w| w[0] < w[1]), || {
+            format!("link_config: language_layers must rise, got {:?}", l.language_layers)
+        })?;
+        let head = self.text_config.head();
+        ensure(l.language_layers.is_empty() || !l.rope_2d || head.is_multiple_of(8), || {
+            format!("link_config: rope_2d needs heads a multiple of 8 wide, these are {head}")
+        })
+    }
+
+    /// `count` pairs evenly spread, deep with deep: layer i of S is round(i L / S) on either side, less one.
+    #[must_use]
+    pub fn spread(count: usize, vision: usize, language: usize) -> (Vec<usize>, Vec<usize>) {
+        let at = |i: usize, depth: usize| ((2 * i * depth + count) / (2 * count)).saturating_sub(1);
+        ((1..=count).map(|i| at(i, vision)).collect(), (1..=count).map(|i| at(i, language)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_gives_the_published_links() {
+        let (vision, language) = HiveConfig::spread(8, 24, 40);
+        assert_eq!(vision, [2, 5, 8, 11, 14, 17, 20, 23]);
+        assert_eq!(language, [4, 9, 14, 19, 24, 29, 34, 39]);
+        assert_eq!(HiveConfig::spread(6, 24, 32).1, [4, 10, 15, 20, 26, 31].map(|v: usize| v));
+    }
+
+    #[test]
+    fn checks_name_the_key() {
+        let mut c = HiveConfig::default();
+        c.check().unwrap();
+        c.link_config.vision_layers = vec![1];
+        assert!(c.check().unwrap_err().0.contains("vision_layers"));
+        c.link_config.language_layers = vec![99];
+        assert!(c.check().unwrap_err().0.contains("from 0 to 29"));
+        c.vision_config.image_size = 225;
+        assert!(c.check().unwrap_err().0.contains("patch_size"));
+    }
+}

@@ -1,0 +1,14 @@
+//! L4: models. Configurations with Hugging Face's keys, the vision tower, the language model, HIVE, the flattened control,
+//! the probes, and generation.
+
+pub mod cascade;
+pub mod config;
+pub mod generate;
+pub mod hive;
+pub mod inputs;
+pub mod language;
+pub mod positions;
+pub mod probe;
+pub mod registry;
+pub mod vision;
+pub mod weights;

@@ -1,0 +1,175 @@
+//! Reading and writing safetensors: f32, f16, bf16 and whole numbers by name.
+
+use std::collections::BTreeMap;
+
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use thiserror::Error;
+
+use crate::nn::ParamSpec;
+use crate::nn::params::Weights;
+
+/// Why a weights file cannot be used.
+#[derive(Debug, Error)]
+pub enum WeightsError {
+    /// Not safetensors.
+    #[error("not a usable safetensors file ({0}): it may be cut off or damaged. Copy or download it again")]
+    Torn(String),
+    /// A type that Hive does not read.
+    #[error("tensor {name} is {dtype}; f32, f16, bf16, i64, i32 and u32 are read")]
+    Type {
+        /// Tensor name.
+        name: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// A tensor is not there.
+    #[error("tensor {name} is missing{hint}")]
+    Missing {
+        /// Tensor name.
+        name: String,
+        /// The nearest name that is there.
+        hint: String,
+    },
+    /// A tensor has another shape.
+    #[error("tensor {name} has shape {have:?}, {need:?} is expected from config.json")]
+    Shape {
+        /// Tensor name.
+        name: String,
+        /// Shape in the file.
+        have: Vec<usize>,
+        /// Shape from the configuration.
+        need: Vec<usize>,
+    },
+}
+
+/// A tensor on the host: shape, and values as f32 (whole numbers up to 2^24 are exact).
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Values.
+    pub values: Vec<f32>,
+}
+
+/// Tensors by name.
+pub type HostTensors = BTreeMap<String, HostTensor>;
+
+/// All tensors of a safetensors file.
+///
+/// # Errors
+/// A damaged file, or a type that is not read.
+pub fn parse(bytes: &[u8]) -> Result<HostTensors, WeightsError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| WeightsError::Torn(e.to_string()))?;
+    file.tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            let values = floats(&name, &view)?;
+            Ok((name, HostTensor { shape: view.shape().to_vec(), values }))
+        })
+        .collect()
+}
+
+fn floats(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, WeightsError> {
+    fn each<const N: usize>(data: &[u8], f: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        data.as_chunks::<N>().0.iter().map(|b| f(*b)).collect()
+    }
+    let data = view.data();
+    Ok(match view.dtype() {
+        Dtype::F32 => each(data, f32::from_le_bytes),
+        Dtype::F16 => each(data, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => each(data, |b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::I64 => each(data, |b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => each(data, |b| i32::from_le_bytes(b) as f32),
+        Dtype::U32 => each(data, |b| u32::from_le_bytes(b) as f32),
+        other => return Err(WeightsError::Type { name: name.to_owned(), dtype: format!("{other:?}") }),
+    })
+}
+
+/// The values that `specs` ask for, checked by name and shape; further tensors are listed in the second part.
+///
+/// # Errors
+/// The first tensor that is missing or of another shape.
+pub fn select(mut tensors: HostTensors, specs: &[ParamSpec]) -> Result<(Weights, Vec<String>), WeightsError> {
+    let mut weights = Weights::new();
+    for spec in specs {
+        let Some(t) = tensors.remove(&spec.name) else {
+            let near = tensors.keys().min_by_key(|k| distance(k, &spec.name));
+            let hint = near.map_or(String::new(), |k| format!("; the nearest name in the file is {k}"));
+            return Err(WeightsError::Missing { name: spec.name.clone(), hint });
+        };
+        if t.shape != spec.shape {
+            return Err(WeightsError::Shape { name: spec.name.clone(), have: t.shape, need: spec.shape.clone() });
+        }
+        weights.insert(spec.name.clone(), t.values);
+    }
+    Ok((weights, tensors.into_keys().collect()))
+}
+
+/// Number of characters that differ, by common prefix and suffix: enough to find a near name.
+fn distance(a: &str, b: &str) -> usize {
+    let prefix = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
+    let suffix = a.bytes().rev().zip(b.bytes().rev()).take_while(|(x, y)| x == y).count();
+    (a.len() + b.len()).saturating_sub(2 * (prefix + suffix).min(a.len().min(b.len())))
+}
+
+/// Element type to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Four bytes, exact.
+    F32,
+    /// Two bytes.
+    F16,
+}
+
+/// A safetensors file of `tensors` (name, shape, values).
+///
+/// # Errors
+/// As the safetensors crate says.
+pub fn write(tensors: &[(String, Vec<usize>, &[f32])], precision: Precision) -> Result<Vec<u8>, WeightsError> {
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, _, values)| match precision {
+            Precision::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Precision::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+        })
+        .collect();
+    let dtype = if precision == Precision::F16 { Dtype::F16 } else { Dtype::F32 };
+    let torn = |e: safetensors::SafeTensorError| WeightsError::Torn(e.to_string());
+    let views = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|((name, shape, _), data)| Ok((name, TensorView::new(dtype, shape.clone(), data).map_err(torn)?)))
+        .collect::<Result<Vec<_>, WeightsError>>()?;
+    safetensors::serialize(views, Some([("format".to_owned(), "pt".to_owned())].into())).map_err(torn)
+}
+
+/// A safetensors file of parameters.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_params(specs: &[ParamSpec], weights: &Weights, precision: Precision) -> Result<Vec<u8>, WeightsError> {
+    let tensors: Vec<_> = specs
+        .iter()
+        .filter_map(|s| Some((s.name.clone(), s.shape.clone(), weights.get(&s.name)?.as_slice())))
+        .collect();
+    write(&tensors, precision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_named_errors() {
+        let values = [1.0, -2.5, 3.25, 0.0, 7.0, 8.0];
+        let bytes = write(&[("a.weight".into(), vec![2, 3], &values)], Precision::F32).unwrap();
+        let tensors = parse(&bytes).unwrap();
+        assert_eq!(tensors["a.weight"].values, values);
+        let spec = |name: &str, shape: &[usize]| [ParamSpec { name: name.into(), shape: shape.into() }];
+        assert!(select(tensors.clone(), &spec("b.weight", &[2, 3])).unwrap_err().to_string().contains("a.weight"));
+        assert!(select(tensors, &spec("a.weight", &[3, 2])).unwrap_err().to_string().contains("[2, 3]"));
+        assert!(matches!(parse(&bytes[..bytes.len() - 1]), Err(WeightsError::Torn(_))));
+        assert!(matches!(parse(&[]), Err(WeightsError::Torn(_))));
+    }
+}

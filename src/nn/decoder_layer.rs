@@ -1,0 +1,116 @@
+//! A decoder layer: attention (linked or not), then the gated MLP, both with a residual.
+
+use super::layers::SwigluSaved;
+use super::linked_attention::{self, Link, Linked, LinkedTables};
+use super::self_attention::{self, Cache, SelfAttention, Sequence};
+use super::{Params, SwigluMlp};
+use crate::gpu::{Recorder, Tensor};
+
+/// Parameters.
+#[derive(Clone, Debug)]
+pub struct DecoderLayer {
+    /// First half.
+    pub attention: SelfAttention,
+    /// Second half.
+    pub mlp: SwigluMlp,
+}
+
+/// A link with what it reads: the features of its depth and the angles of this batch.
+#[derive(Clone, Copy)]
+pub struct LinkInput<'a> {
+    /// Parameters of the link.
+    pub link: &'a Link,
+    /// (B N, W); N image keys.
+    pub features: &'a Tensor,
+    /// Angles.
+    pub tables: &'a LinkedTables,
+}
+
+/// What backward needs.
+#[must_use]
+pub struct Saved {
+    attention: AttentionSaved,
+    mlp: SwigluSaved,
+}
+
+enum AttentionSaved {
+    Text(self_attention::Saved),
+    Linked(linked_attention::Saved),
+}
+
+impl Saved {
+    /// Softmax rows (B, H, T, T + N) of a linked layer.
+    pub fn probabilities(&self, r: &mut Recorder) -> Option<Tensor> {
+        match &self.attention {
+            AttentionSaved::Text(_) => None,
+            AttentionSaved::Linked(saved) => Some(saved.probabilities(r)),
+        }
+    }
+}
+
+impl DecoderLayer {
+    /// (B T, C) from x (B T, C). With a link, `s.layout.image` is its number of image keys.
+    pub fn forward(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        s: &Sequence,
+        link: Option<LinkInput<'_>>,
+        x: &Tensor,
+    ) -> (Tensor, Saved) {
+        let (x, attention) = match link {
+            None => {
+                let (x, saved) = self.attention.forward(r, p, s, x);
+                (x, AttentionSaved::Text(saved))
+            }
+            Some(l) => {
+                let linked = Linked { layer: &self.attention, link: l.link, tables: l.tables };
+                let (x, saved) = linked.forward(r, p, s, x, l.features);
+                (x, AttentionSaved::Linked(saved))
+            }
+        };
+        let (y, mlp) = self.mlp.forward(r, p, &x);
+        (y, Saved { attention, mlp })
+    }
+
+    /// `d`: gradient of the output, then of the input (unless `below` is false: nothing below needs it).
+    #[expect(clippy::too_many_arguments, reason = "mirrors forward, plus the two destinations")]
+    pub fn backward(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        s: &Sequence,
+        link: Option<LinkInput<'_>>,
+        saved: Saved,
+        d: &Tensor,
+        dfeatures: Option<&Tensor>,
+        below: bool,
+    ) {
+        self.mlp.backward(r, p, saved.mlp, d);
+        match (saved.attention, link) {
+            (AttentionSaved::Text(saved), _) => self.attention.backward(r, p, s, saved, d),
+            (AttentionSaved::Linked(saved), Some(l)) => {
+                let linked = Linked { layer: &self.attention, link: l.link, tables: l.tables };
+                linked.backward(r, p, s, saved, d, dfeatures, below);
+            }
+            (AttentionSaved::Linked(_), None) => unreachable!("a linked layer is walked back with its link"),
+        }
+    }
+
+    /// Rows at `start` of each sample, with what came before in the cache.
+    pub fn decode(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        s: &Sequence,
+        link: Option<(&Link, &LinkedTables)>,
+        cache: &Cache,
+        x: &Tensor,
+    ) -> Tensor {
+        let x = match link {
+            None => self.attention.decode(r, p, s, cache, x),
+            Some((link, tables)) => Linked { layer: &self.attention, link, tables }.decode(r, p, s, cache, x),
+        };
+        self.mlp.forward(r, p, &x).0
+    }
+}

@@ -1,0 +1,15 @@
+//! L3: blocks. Each is a struct of parameter ids and sizes with `forward` and `backward` that mirror each other line by
+//! line; `forward` returns what backward needs as `Saved`, which `backward` consumes: ownership is the tape.
+//!
+//! The gradient of the residual stream is one buffer, updated in place: a block's `backward` gets `d`, the gradient of its
+//! output, and leaves in it the gradient of its input.
+
+pub mod decoder_layer;
+pub mod layers;
+pub mod linked_attention;
+pub mod params;
+pub mod self_attention;
+pub mod vit_block;
+
+pub use layers::{LayerNorm, Linear, RmsNorm, SwigluMlp};
+pub use params::{ParamId, ParamSpec, Params};

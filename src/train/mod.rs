@@ -1,0 +1,12 @@
+//! L5: training. Stages say what trains, recipes how, the trainer records and replays steps, checkpoints make it resumable.
+
+pub mod checkpoint;
+pub mod evaluate;
+pub mod init;
+pub mod model;
+pub mod parity;
+pub mod pretrain;
+pub mod recipe;
+pub mod schedule;
+pub mod stage;
+pub mod trainer;

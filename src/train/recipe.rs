@@ -1,0 +1,191 @@
+//! Recipes: what a stage does, as JSON. Presets in `assets/presets/`.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::model::Wiring;
+use super::schedule::Schedule;
+use super::stage::{Scope, Stage};
+use crate::model::config::{ConfigError, HiveConfig};
+
+/// One stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageRecipe {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Share of steps that warm up.
+    #[serde(default = "default_warmup")]
+    pub warmup_ratio: f64,
+    /// Lowest rate as a share of the peak.
+    #[serde(default = "default_floor")]
+    pub floor: f64,
+    /// Second-moment decay.
+    #[serde(default = "default_beta2")]
+    pub beta2: f64,
+    /// Gradient norm above which gradients are scaled down; 0: never.
+    #[serde(default = "default_norm")]
+    pub max_grad_norm: f64,
+    /// Weight decay of matrices.
+    #[serde(default = "default_decay")]
+    pub weight_decay: f64,
+    /// Rows per micro-batch.
+    pub batch: usize,
+    /// Micro-batches per optimiser step.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+}
+
+fn default_warmup() -> f64 {
+    0.03
+}
+fn default_floor() -> f64 {
+    0.1
+}
+fn default_beta2() -> f64 {
+    0.95
+}
+fn default_norm() -> f64 {
+    1.0
+}
+fn default_decay() -> f64 {
+    1e-5
+}
+fn one() -> usize {
+    1
+}
+
+impl StageRecipe {
+    /// Its learning-rate schedule.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        Schedule { learning_rate: self.learning_rate, warmup_ratio: self.warmup_ratio, floor: self.floor }
+    }
+}
+
+/// How a start weight is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Init {
+    /// Standard deviation of token embeddings.
+    pub embed_std: f64,
+    /// Residual outputs (o, down, out, fc2) get this share of fan-in scaling, over sqrt(2 layers).
+    pub residual_scale: f64,
+    /// Standard deviation of position embeddings; they start as 2-D sines of about this size.
+    pub position_std: f64,
+    /// First value of the QK-norm gains.
+    pub qk_gain: f64,
+}
+
+impl Default for Init {
+    fn default() -> Self {
+        Self { embed_std: 0.2, residual_scale: 0.3, position_std: 0.7, qk_gain: 1.6 }
+    }
+}
+
+/// A whole run: data, model, pre-training and the three stages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// Name.
+    pub name: String,
+    /// One line for people.
+    pub about: String,
+    /// `shapes`, `pictures`, or `folder`.
+    pub data: String,
+    /// Model.
+    pub model: HiveConfig,
+    /// Wiring.
+    #[serde(default)]
+    pub wiring: Wiring,
+    /// What stages 2 and 3 train of the language model.
+    #[serde(default)]
+    pub scope: Scope,
+    /// Text tokens per training row.
+    pub tokens: usize,
+    /// Turns per training row at most.
+    pub turns: usize,
+    /// Start values.
+    #[serde(default)]
+    pub init: Init,
+    /// Tower pre-training.
+    #[serde(default)]
+    pub pretrain_vision: Option<StageRecipe>,
+    /// Language pre-training.
+    #[serde(default)]
+    pub pretrain_language: Option<StageRecipe>,
+    /// The three stages; a stage may be left out.
+    pub stages: Vec<(Stage, StageRecipe)>,
+    /// Seed of data and start values.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// A preset that cannot be used.
+#[derive(Debug, Error)]
+pub enum PresetError {
+    /// Not JSON of that form.
+    #[error("the preset is not valid: {0}. Compare it with assets/presets/pictures.json")]
+    Json(#[from] serde_json::Error),
+    /// A model that cannot be built.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A number out of range.
+    #[error("the preset's {what} is {value}; it must be {need}")]
+    Range {
+        /// Which number.
+        what: String,
+        /// What it is.
+        value: f64,
+        /// What it should be.
+        need: &'static str,
+    },
+}
+
+impl Preset {
+    /// From JSON, checked.
+    ///
+    /// # Errors
+    /// A sentence that names the key.
+    pub fn parse(text: &str) -> Result<Self, PresetError> {
+        let preset: Self = serde_json::from_str(text)?;
+        preset.check()?;
+        Ok(preset)
+    }
+
+    /// Can it run?
+    ///
+    /// # Errors
+    /// A sentence that names the key.
+    pub fn check(&self) -> Result<(), PresetError> {
+        self.model.check()?;
+        let range = |what: String, value: f64, ok: bool, need| {
+            if ok { Ok(()) } else { Err(PresetError::Range { what, value, need }) }
+        };
+        range("tokens".into(), self.tokens as f64, (4..=4096).contains(&self.tokens), "from 4 to 4096")?;
+        range("turns".into(), self.turns as f64, self.turns > 0, "at least 1")?;
+        let named = self.stages.iter().map(|(s, r)| (format!("stage {}", s.number()), r));
+        let pre = self.pretrain_vision.iter().map(|r| ("pretrain_vision".to_owned(), r));
+        let language = self.pretrain_language.iter().map(|r| ("pretrain_language".to_owned(), r));
+        for (name, r) in named.chain(pre).chain(language) {
+            range(format!("{name} batch"), r.batch as f64, r.batch > 0, "at least 1")?;
+            range(format!("{name} accumulate"), r.accumulate as f64, r.accumulate > 0, "at least 1")?;
+            let rate_ok = r.learning_rate > 0.0 && r.learning_rate <= 1.0;
+            range(format!("{name} learning_rate"), r.learning_rate, rate_ok, "above 0 and at most 1")?;
+            range(format!("{name} beta2"), r.beta2, (0.0..1.0).contains(&r.beta2), "from 0 to below 1")?;
+            range(format!("{name} warmup_ratio"), r.warmup_ratio, (0.0..=1.0).contains(&r.warmup_ratio), "from 0 to 1")?;
+            range(format!("{name} floor"), r.floor, (0.0..=1.0).contains(&r.floor), "from 0 to 1")?;
+            range(format!("{name} max_grad_norm"), r.max_grad_norm, r.max_grad_norm >= 0.0, "at least 0")?;
+            range(format!("{name} weight_decay"), r.weight_decay, r.weight_decay >= 0.0, "at least 0")?;
+        }
+        Ok(())
+    }
+
+    /// The recipe of a stage.
+    #[must_use]
+    pub fn stage(&self, stage: Stage) -> Option<&StageRecipe> {
+        self.stages.iter().find(|(s, _)| *s == stage).map(|(_, r)| r)
+    }
+}
