@@ -15,3 +15,5 @@ pub mod data;
 pub mod model;
 
 pub mod train;
+
+pub mod cli;

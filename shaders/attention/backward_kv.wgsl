@@ -57,10 +57,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         sum_k[i] = vec4<f32>();
         sum_v[i] = vec4<f32>();
     }
-    // Text keys of this workgroup are seen by no query before the first of them.
+    // Text keys of this workgroup are seen by no query before the first of them (where queries start at zero).
     let first = tile % tiles * WG;
-    let skip = p.causal == 1u && first + WG <= p.text;
-    let begin = select(0u, min(max(first, row.start) - row.start, p.queries), skip);
+    let skip = p.causal == 1u && p.queries == p.text && first + WG <= p.text;
+    let begin = select(0u, first, skip);
     let share = p.heads / p.groups;
     for (var head = g * share; head < (g + 1u) * share; head++) {
         for (var t = begin; t < p.queries; t++) {

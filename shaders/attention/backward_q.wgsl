@@ -56,10 +56,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         above[i] = dy[at + i];
         sum[i] = vec4<f32>();
     }
-    let last = row.start + min((tile % tiles + 1u) * WG, p.queries);
-    let text = select(p.text, min(p.text, last), p.causal == 1u);
-    for (var j = 0u; j < keys; j++) {
-        if j >= text && j < p.text { continue; }
+    let own = p.causal == 1u && p.queries == p.text;
+    let text = select(p.text, min((tile % tiles + 1u) * WG, p.text), own);
+    for (var n = 0u; n < text + p.image; n++) {
+        let j = select(n + (p.text - text), n, n < text);
         let from_k = kv + j * step;
         var score = vec4<f32>();
         var along = vec4<f32>();

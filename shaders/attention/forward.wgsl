@@ -54,19 +54,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     var top = MASKED;
     var total = 0.0;
-    // No lane of this workgroup sees a text key past its last query.
-    let last = row.start + min((tile % tiles + 1u) * WG, p.queries);
-    let text = select(p.text, min(p.text, last), p.causal == 1u);
-    for (var block = 0u; block < keys; block += 4u) {
-        if block >= text && block + 4u <= p.text { continue; }
+    // Keys that some lane may see: text keys up to the last query of this workgroup (where queries start at zero), then
+    // all image keys. The bounds come from no buffer, so that a compiler knows them to be the same for all lanes.
+    let own = p.causal == 1u && p.queries == p.text;
+    let text = select(p.text, min((tile % tiles + 1u) * WG, p.text), own);
+    let count = text + p.image;
+    for (var block = 0u; block < count; block += 4u) {
         var s = vec4(MASKED);
         for (var n = 0u; n < 4u; n++) {
-            let j = min(block + n, keys - 1u);
+            let i0 = min(block + n, count - 1u);
+            let j = select(i0 + (p.text - text), i0, i0 < text);
             var dot4 = vec4<f32>();
             for (var i = 0u; i < D4; i++) {
                 dot4 = fma(query[i], key[kv + j * step + i], dot4);
             }
-            if block + n < keys && visible(row, row.start + t, j) {
+            if block + n < count && visible(row, row.start + t, j) {
                 s[n] = dot4.x + dot4.y + dot4.z + dot4.w;
             }
         }
@@ -76,12 +78,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let w = exp(s - vec4(high)) * vec4<f32>(s > vec4(MASKED));
         top = high;
         total = total * shrink + w.x + w.y + w.z + w.w;
-        let j0 = kv + block * step;
-        let j1 = kv + min(block + 1u, keys - 1u) * step;
-        let j2 = kv + min(block + 2u, keys - 1u) * step;
-        let j3 = kv + min(block + 3u, keys - 1u) * step;
+        let at4 = min(vec4(block) + vec4(0u, 1u, 2u, 3u), vec4(count - 1u));
+        let source = vec4(kv) + select(at4 + vec4(p.text - text), at4, at4 < vec4(text)) * step;
         for (var i = 0u; i < D4; i++) {
-            sum[i] = sum[i] * shrink + w.x * value[j0 + i] + w.y * value[j1 + i] + w.z * value[j2 + i] + w.w * value[j3 + i];
+            sum[i] = sum[i] * shrink + w.x * value[source.x + i] + w.y * value[source.y + i] + w.z * value[source.z + i] + w.w * value[source.w + i];
         }
     }
     if real {

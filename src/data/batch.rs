@@ -127,14 +127,14 @@ fn build(
     for sample in samples {
         let mut row = Row::new();
         if text && sample.described && !sample.description.is_empty() {
-            row.turn(&[], &tokenizer.encode(&sample.description), true, tokens);
+            row.turn(&tokenizer.encode(&sample.description), &[], false, tokens);
             row.turns = 0;
         }
         for turn in sample.turns.iter().take(most_turns) {
             if !row.turn(
                 &tokenizer.encode(&turn.question),
                 &tokenizer.encode(&turn.answer),
-                text,
+                false,
                 tokens,
             ) {
                 break;

@@ -1,1 +1,135 @@
-//! checkpoint
+//! Checkpoints: one safetensors file with the weights under their Hugging Face names, the optimiser's moments beside them,
+//! and everything else as JSON in the file's metadata. One file, replaced by renaming: a kill during a save leaves the old
+//! checkpoint or the new one.
+
+use std::collections::HashMap;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::evaluate::Scores;
+use super::recipe::Preset;
+use super::stage::Stage;
+use crate::data::tokenizer::Tokenizer;
+use crate::model::config::HiveConfig;
+use crate::model::weights::{self, HostTensors, Precision, WeightsError};
+use crate::nn::ParamSpec;
+use crate::nn::params::Weights;
+
+/// Everything but tensors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    /// Version of this layout.
+    pub format: u32,
+    /// The run's recipe.
+    pub preset: Preset,
+    /// The model as it is now (stage 2 changes it).
+    pub model: HiveConfig,
+    /// The words.
+    pub tokenizer: Tokenizer,
+    /// Stage in progress, or done; none before stage 1.
+    pub stage: Option<Stage>,
+    /// Updates done in that stage.
+    pub update: u64,
+    /// Scores by label, e.g. `stage 3`.
+    #[serde(default)]
+    pub scores: Vec<(String, Scores)>,
+}
+
+/// A checkpoint on the host.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Everything but tensors.
+    pub meta: Meta,
+    /// Parameters.
+    pub weights: Weights,
+    /// First and second moments, empty where there are none.
+    pub moments: (Weights, Weights),
+}
+
+/// Version written by this program.
+pub const FORMAT: u32 = 1;
+const KEY: &str = "hive";
+const PREFIXES: [&str; 2] = ["optimiser.m.", "optimiser.v."];
+
+/// A file that is no checkpoint.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// Not safetensors, or tensors that do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// No metadata of ours.
+    #[error("this safetensors file is no Hive checkpoint: its metadata has no \"hive\" entry. Checkpoints are written by hive train and hive demo")]
+    NoMeta,
+    /// Metadata that cannot be read.
+    #[error("the checkpoint's metadata cannot be read: {0}")]
+    Meta(#[from] serde_json::Error),
+    /// Written by a newer program.
+    #[error("the checkpoint has format {0}, this program reads up to {FORMAT}. Update Hive")]
+    Newer(u32),
+}
+
+impl Checkpoint {
+    /// The file's bytes. Moments are always f32: a resumed run is bit-identical only with `Precision::F32`.
+    ///
+    /// # Errors
+    /// As the safetensors crate says.
+    pub fn to_bytes(&self, specs: &[ParamSpec], precision: Precision) -> Result<Vec<u8>, CheckpointError> {
+        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>, Dtype)> = Vec::new();
+        for spec in specs {
+            if let Some(values) = self.weights.get(&spec.name) {
+                let (bytes, dtype) = match precision {
+                    Precision::F32 => (f32_bytes(values), Dtype::F32),
+                    Precision::F16 => {
+                        (values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(), Dtype::F16)
+                    }
+                };
+                tensors.push((spec.name.clone(), spec.shape.clone(), bytes, dtype));
+            }
+            for (prefix, moments) in PREFIXES.iter().zip([&self.moments.0, &self.moments.1]) {
+                if let Some(values) = moments.get(&spec.name) {
+                    tensors.push((format!("{prefix}{}", spec.name), spec.shape.clone(), f32_bytes(values), Dtype::F32));
+                }
+            }
+        }
+        let torn = |e: safetensors::SafeTensorError| WeightsError::Torn(e.to_string());
+        let views = tensors
+            .iter()
+            .map(|(name, shape, bytes, dtype)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(torn)?)))
+            .collect::<Result<Vec<_>, WeightsError>>()?;
+        let meta: HashMap<String, String> =
+            [(KEY.to_owned(), serde_json::to_string(&self.meta)?), ("format".to_owned(), "pt".to_owned())].into();
+        Ok(safetensors::serialize(views, Some(meta)).map_err(torn)?)
+    }
+
+    /// From a file's bytes.
+    ///
+    /// # Errors
+    /// A torn file, one that is no checkpoint, or one from a newer program.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| WeightsError::Torn(e.to_string()))?;
+        let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or(CheckpointError::NoMeta)?;
+        let format = serde_json::from_str::<serde_json::Value>(text)?["format"].as_u64().unwrap_or(0) as u32;
+        if format > FORMAT {
+            return Err(CheckpointError::Newer(format));
+        }
+        let meta: Meta = serde_json::from_str(text)?;
+        let mut tensors: HostTensors = weights::parse(bytes)?;
+        let [m, v] = PREFIXES.map(|prefix| take(&mut tensors, prefix));
+        let weights = tensors.into_iter().map(|(name, t)| (name, t.values)).collect();
+        Ok(Self { meta, weights, moments: (m, v) })
+    }
+}
+
+fn take(tensors: &mut HostTensors, prefix: &str) -> Weights {
+    let names: Vec<String> = tensors.keys().filter(|n| n.starts_with(prefix)).cloned().collect();
+    names
+        .into_iter()
+        .filter_map(|n| Some((n[prefix.len()..].to_owned(), tensors.remove(&n)?.values)))
+        .collect()
+}
+
+fn f32_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}

@@ -1,1 +1,179 @@
-//! evaluate
+//! Held-out questions: exact answers by kind, with the right picture, with swapped pictures, and without any.
+//!
+//! An answer is exact when every token of it, its end included, is the most likely one given the tokens before: greedy
+//! decoding would then write just this answer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::model::Model;
+use super::source::Source;
+use crate::data::batch::Batch;
+use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
+use crate::model::config::HiveConfig;
+use crate::model::inputs::{HostBatch, Inputs};
+use crate::nn::Params;
+use crate::ops::cross_entropy::NO_TARGET;
+
+/// Exact answers out of questions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// Exact answers.
+    pub hits: usize,
+    /// Questions.
+    pub of: usize,
+}
+
+impl Share {
+    /// Between 0 and 1; 0 without questions.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        self.hits as f64 / self.of.max(1) as f64
+    }
+
+    fn add(&mut self, hit: bool) {
+        self.of += 1;
+        self.hits += usize::from(hit);
+    }
+}
+
+/// What the model sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Picture {
+    /// The question's own.
+    Own,
+    /// That of another question.
+    Swapped,
+    /// None: the language model alone.
+    None,
+}
+
+/// Scores of one pass over held-out questions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// All questions.
+    pub all: Share,
+    /// Questions about scenes with two or three things.
+    pub several: Share,
+    /// By kind.
+    pub kinds: BTreeMap<String, Share>,
+    /// Mean loss of the answers' tokens.
+    pub loss: f64,
+}
+
+/// A recorded forward pass over question rows.
+pub struct Evaluator {
+    gpu: Gpu,
+    program: Program,
+    inputs: Inputs,
+    state: Tensor,
+    loss: Tensor,
+}
+
+impl Evaluator {
+    /// For batches of `rows` rows of `tokens` tokens.
+    #[must_use]
+    pub fn new(model: &Model, params: &Params, config: &HiveConfig, rows: usize, tokens: usize, with_image: bool) -> Self {
+        let gpu = params.gpu();
+        let inputs = Inputs::new(gpu, config, rows, tokens, with_image);
+        let loss = gpu.tensor([1], DType::F32, "loss");
+        let state = gpu.tensor([rows * tokens, 4], DType::F32, "state");
+        let mut r = Recorder::new(gpu);
+        let saved = model.forward(&mut r, params, &inputs, &loss);
+        r.copy(saved.state(), &state);
+        drop(saved);
+        Self { gpu: gpu.clone(), program: r.finish(), inputs, state, loss }
+    }
+
+    /// Which rows are exact, and the mean loss.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn run(&self, batch: &Batch) -> Result<(Vec<bool>, f64), GpuError> {
+        let host = host(batch);
+        self.gpu.write(&self.loss, &[0.0]);
+        self.inputs.write(host, host.target_count());
+        self.program.run();
+        let read = self.gpu.read_all(&[self.state.clone(), self.loss.clone()]).await?;
+        let targets = host.targets();
+        let exact = targets
+            .chunks(batch.tokens)
+            .zip(read[0].chunks(batch.tokens * 4))
+            .map(|(targets, state)| {
+                targets.iter().zip(state.chunks(4)).all(|(t, s)| *t == NO_TARGET || *t == s[3] as u32)
+            })
+            .collect();
+        Ok((exact, f64::from(read[1][0])))
+    }
+}
+
+/// A batch as the device wants it.
+#[must_use]
+pub fn host(batch: &Batch) -> HostBatch<'_> {
+    HostBatch {
+        ids: &batch.ids,
+        labels: &batch.labels,
+        lengths: &batch.lengths,
+        offset: &batch.offset,
+        pixels: &batch.pixels,
+    }
+}
+
+/// Every row gets the picture of the row before it.
+pub fn swap_pictures(batch: &mut Batch) {
+    if batch.rows > 0 {
+        let image = batch.pixels.len() / batch.rows;
+        batch.pixels.rotate_right(image);
+    }
+}
+
+/// Why an evaluation stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    /// The GPU failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// A picture could not be read.
+    #[error("{0}")]
+    Data(String),
+}
+
+/// Scores of `count` held-out questions (all there are, if fewer).
+///
+/// # Errors
+/// A GPU fault, or a picture that cannot be read.
+pub async fn scores(
+    model: &Model,
+    params: &Params,
+    config: &HiveConfig,
+    source: &Source,
+    picture: Picture,
+    count: usize,
+) -> Result<Scores, EvaluateError> {
+    const TOKENS: usize = 32;
+    let count = count.min(source.held_out_size());
+    let rows = count.clamp(1, 50);
+    let evaluator = Evaluator::new(model, params, config, rows, TOKENS, picture != Picture::None);
+    let mut scores = Scores::default();
+    let batches = count.div_ceil(rows);
+    for b in 0..batches {
+        // A last, partial batch is filled with questions that were asked already; they are not counted again.
+        let first = (b * rows).min(count.saturating_sub(rows));
+        let mut batch = source.questions(first as u64, rows, TOKENS).map_err(EvaluateError::Data)?;
+        if picture == Picture::Swapped {
+            swap_pictures(&mut batch);
+        }
+        let (exact, loss) = evaluator.run(&batch).await?;
+        scores.loss += loss / batches as f64;
+        for (i, hit) in exact.into_iter().enumerate().filter(|(i, _)| first + i >= b * rows) {
+            scores.all.add(hit);
+            scores.kinds.entry(batch.kinds[i].to_owned()).or_default().add(hit);
+            if batch.things[i] > 1 {
+                scores.several.add(hit);
+            }
+        }
+    }
+    Ok(scores)
+}

@@ -7,6 +7,8 @@ pub mod model;
 pub mod parity;
 pub mod pretrain;
 pub mod recipe;
+pub mod run;
 pub mod schedule;
+pub mod source;
 pub mod stage;
 pub mod trainer;

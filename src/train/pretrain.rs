@@ -1,1 +1,250 @@
-//! pretrain
+//! Start weights. The tower learns to name what each patch shows; the language model learns to read descriptions of scenes
+//! and to answer questions about them, from text alone.
+
+use std::collections::BTreeSet;
+
+use super::evaluate::host;
+use super::init;
+use super::model::Wiring;
+use super::recipe::{Init, Preset, StageRecipe};
+use super::source::Source;
+use super::trainer::{Optimiser, Report, Setup, Trainer};
+use crate::data::batch::{self, PatchBatch};
+use crate::data::rng::Rng;
+use crate::data::scene::Split;
+use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
+use crate::model::config::HiveConfig;
+use crate::model::hive::Hive;
+use crate::model::registry::Registry;
+use crate::model::vision::Vision;
+use crate::nn::params::Weights;
+use crate::nn::{LayerNorm, Linear, Params};
+use crate::ops::add;
+use crate::ops::cross_entropy::{self, Chunks, Loss};
+
+/// The tower with one throw-away linear head per label on its deepest linked state.
+pub struct Tower {
+    gpu: Gpu,
+    params: Params,
+    step: Program,
+    optimiser: Optimiser,
+    recipe: StageRecipe,
+    pixels: Tensor,
+    classes: Vec<Tensor>,
+    states: Vec<Tensor>,
+    scale: Tensor,
+    loss: Tensor,
+    side: usize,
+    updates: u64,
+}
+
+impl Tower {
+    /// Start values drawn, programs recorded. `classes`: number of classes of each label.
+    #[must_use]
+    pub fn new(gpu: &Gpu, config: &HiveConfig, classes: &[usize], recipe: &StageRecipe, init: &Init, seed: u64) -> Self {
+        let c = &config.vision_config;
+        let depth = config.link_config.vision_layers.iter().copied().max().unwrap_or(c.num_hidden_layers - 1);
+        let mut g = Registry::default();
+        let tower = Vision::new(&mut g, c);
+        let norm = g.layer_norm("head.norm", c.hidden_size, c.layer_norm_eps);
+        let heads: Vec<Linear> =
+            classes.iter().enumerate().map(|(i, n)| g.linear(&format!("head.{i}"), *n, c.hidden_size, true)).collect();
+        let weights = init::draw(&g.specs, config, init, seed);
+        let all: BTreeSet<String> = g.specs.iter().map(|s| s.name.clone()).collect();
+        let params = Params::new(gpu, g.specs, &weights, &all);
+        let (batch, n) = (recipe.batch, c.tokens());
+        let size = c.image_size;
+        let pixels = gpu.tensor([batch, c.num_channels, size, size], DType::F32, "pixels");
+        let rows = gpu.tensor([batch, 3], DType::U32, "rows");
+        let targets: Vec<Tensor> = classes.iter().map(|_| gpu.tensor([batch * n], DType::U32, "classes")).collect();
+        let states: Vec<Tensor> = classes.iter().map(|_| gpu.tensor([batch * n, 4], DType::F32, "states")).collect();
+        let scale = gpu.upload(&[1.0 / (batch * n) as f32], [1], "scale");
+        let loss = gpu.tensor([1], DType::F32, "loss");
+        let mut r = Recorder::new(gpu);
+        let saved = tower.forward(&mut r, &params, &rows, &pixels, depth, true);
+        let mut gradients: Vec<Option<Tensor>> = vec![None; depth + 1];
+        let heads = Heads { norm: &norm, heads: &heads, targets: &targets, states: &states, scale: &scale, loss: &loss };
+        gradients[depth] = Some(heads.record(&mut r, &params, &saved.states[depth]));
+        tower.backward(&mut r, &params, saved, &mut gradients);
+        Self {
+            step: r.finish(),
+            optimiser: Optimiser::new(&params, recipe),
+            gpu: gpu.clone(),
+            params,
+            recipe: recipe.clone(),
+            pixels,
+            classes: targets,
+            states,
+            scale,
+            loss,
+            side: c.side(),
+            updates: 0,
+        }
+    }
+
+    /// One step on samples `first ..` of the source. Most batches are rolled by whole patches, so that the tower learns
+    /// what a thing looks like wherever it stands.
+    ///
+    /// # Errors
+    /// A GPU fault or a picture that cannot be read, in a sentence.
+    pub async fn step(&mut self, source: &Source, seed: u64) -> Result<Report, String> {
+        let first = self.updates * self.recipe.batch as u64;
+        let samples = source.samples(Split::Train, first, self.recipe.batch, 0, true)?;
+        let mut batch = batch::patches(&samples);
+        roll(&mut batch, self.side, &mut Rng::new(seed ^ 0x7011, self.updates));
+        self.write(&batch);
+        self.optimiser.clear();
+        self.gpu.write(&self.loss, &[0.0]);
+        self.step.run();
+        self.updates += 1;
+        let learning_rate = self.recipe.schedule().rate(self.updates, self.recipe.steps);
+        self.optimiser.step(&self.gpu, learning_rate, self.recipe.beta2, self.updates);
+        let loss = self.gpu.read_f32(&self.loss).await.map_err(|e| e.to_string())?[0];
+        Ok(Report { update: self.updates, loss, grad_norm: 0.0, learning_rate })
+    }
+
+    fn write(&self, batch: &PatchBatch) {
+        self.gpu.write(&self.pixels, &batch.pixels);
+        self.gpu.write(&self.scale, &[1.0 / batch.labels[0].len() as f32]);
+        for (tensor, labels) in self.classes.iter().zip(&batch.labels) {
+            self.gpu.write_u32(tensor, &labels.iter().map(|l| *l as u32).collect::<Vec<_>>());
+        }
+    }
+
+    /// Share of right labels on patches that show a thing, in held-out scenes, per label.
+    ///
+    /// # Errors
+    /// A GPU fault or a picture that cannot be read, in a sentence.
+    pub async fn accuracy(&self, source: &Source, batches: u64) -> Result<Vec<f64>, String> {
+        let mut hits = vec![(0, 0); self.classes.len()];
+        for b in 0..batches {
+            let rows = self.recipe.batch;
+            let batch = batch::patches(&source.samples(Split::HeldOut, b * rows as u64, rows, 1, true)?);
+            self.write(&batch);
+            self.step.run();
+            let read = self.gpu.read_all(&self.states).await.map_err(|e| e.to_string())?;
+            for ((hits, labels), state) in hits.iter_mut().zip(&batch.labels).zip(&read) {
+                for (label, s) in labels.iter().zip(state.chunks(4)).filter(|(l, _)| **l > 0) {
+                    hits.1 += 1;
+                    hits.0 += i32::from(*label == s[3] as i32);
+                }
+            }
+        }
+        Ok(hits.into_iter().map(|(right, all)| f64::from(right) / f64::from(all.max(1))).collect())
+    }
+
+    /// The tower's parameters (the heads are thrown away).
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn weights(&self) -> Result<Weights, GpuError> {
+        let all = self.params.download().await?;
+        Ok(all.into_iter().filter(|(name, _)| name.starts_with("vision_model.")).collect())
+    }
+}
+
+struct Heads<'a> {
+    norm: &'a LayerNorm,
+    heads: &'a [Linear],
+    targets: &'a [Tensor],
+    states: &'a [Tensor],
+    scale: &'a Tensor,
+    loss: &'a Tensor,
+}
+
+impl Heads<'_> {
+    /// Records norm, all label losses and their gradients; returns the gradient of the state.
+    fn record(&self, r: &mut Recorder, p: &Params, x: &Tensor) -> Tensor {
+        let (y, norm) = self.norm.forward(r, p, x);
+        let mut sum: Option<Tensor> = None;
+        for ((head, targets), state) in self.heads.iter().zip(self.targets).zip(self.states) {
+            let (w, b) = (p.value(head.w), head.b.map(|b| p.value(b)));
+            let l = Loss { x: &y, head: &w, bias: b.as_ref(), targets, scale: self.scale };
+            let chunks = Chunks { rows: y.shape().rows(), words: w.shape().rows() };
+            let saved = cross_entropy::forward(r, l, chunks, self.loss);
+            r.copy(saved.state(), state);
+            let dy = r.alloc(y.shape().dims(), "dy");
+            let db = head.b.and_then(|b| p.grad(b));
+            cross_entropy::backward(r, l, saved, Some(&dy), p.grad(head.w).as_ref(), db.as_ref());
+            sum = Some(match sum {
+                Some(other) => add::forward(r, &other, &dy),
+                None => dy,
+            });
+        }
+        let dx = r.alloc(x.shape().dims(), "dx");
+        match sum {
+            Some(dy) => self.norm.backward(r, p, norm, &dy, Some(crate::gpu::Dest::Write(&dx))),
+            None => r.zero(&dx),
+        }
+        dx
+    }
+}
+
+/// With probability 0.6, image and labels are rolled by whole patches, wrapping around. Rolls by half the side on both
+/// axes are left out: they would move things exactly from one place to another, and held-out places must stay unseen.
+fn roll(batch: &mut PatchBatch, side: usize, rng: &mut Rng) {
+    if !rng.chance(0.6) {
+        return;
+    }
+    let (dy, dx) = (rng.below(side), rng.below(side));
+    if dy.is_multiple_of(side / 2) && dx.is_multiple_of(side / 2) {
+        return;
+    }
+    let shift = |values: &[f32], size: usize, dy: usize, dx: usize| -> Vec<f32> {
+        (0..size * size).map(|i| values[(i / size + dy) % size * size + (i % size + dx) % size]).collect()
+    };
+    let size = ((batch.pixels.len() / batch.rows / 3) as f64).sqrt().round() as usize;
+    let patch = size / side;
+    batch.pixels = batch.pixels.chunks(size * size).flat_map(|p| shift(p, size, dy * patch, dx * patch)).collect();
+    for labels in &mut batch.labels {
+        let floats: Vec<f32> = labels.iter().map(|l| *l as f32).collect();
+        *labels = floats.chunks(side * side).flat_map(|p| shift(p, side, dy, dx)).map(|l| l as i32).collect();
+    }
+}
+
+/// The language model on text alone: everything of it trains, embeddings too.
+pub struct Reader {
+    trainer: Trainer,
+    tokens: usize,
+    turns: usize,
+}
+
+impl Reader {
+    /// Start values drawn, programs recorded.
+    #[must_use]
+    pub fn new(gpu: &Gpu, preset: &Preset, recipe: &StageRecipe, seed: u64) -> Self {
+        let specs = Hive::new(&preset.model).1;
+        let weights = init::draw(&specs, &preset.model, &preset.init, seed);
+        let text = |n: &&String| n.starts_with("model.") || n.starts_with("lm_head.");
+        let trained = weights.keys().filter(text).cloned().collect();
+        let tokens = preset.text_tokens;
+        let setup = Setup {
+            config: &preset.model,
+            wiring: Wiring::Hive,
+            trained: &trained,
+            recipe,
+            tokens,
+            with_image: false,
+        };
+        Self { trainer: Trainer::new(gpu, &setup, &weights), tokens, turns: preset.turns }
+    }
+
+    /// One step.
+    ///
+    /// # Errors
+    /// A GPU fault, in a sentence.
+    pub async fn step(&mut self, source: &Source) -> Result<Report, String> {
+        let rows = self.trainer.recipe().batch;
+        let batch = source.text(self.trainer.updates * rows as u64, rows, self.tokens, self.turns)?;
+        self.trainer.step(&[host(&batch)]).await.map_err(|e| e.to_string())
+    }
+
+    /// The language model's parameters.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn weights(&self) -> Result<Weights, GpuError> {
+        let all = self.trainer.params.download().await?;
+        Ok(all.into_iter().filter(|(n, _)| n.starts_with("model.") || n.starts_with("lm_head.")).collect())
+    }
+}

@@ -81,7 +81,27 @@ pub struct Init {
 
 impl Default for Init {
     fn default() -> Self {
-        Self { embed_std: 0.2, residual_scale: 0.3, position_std: 0.7, qk_gain: 1.6 }
+        Self { embed_std: 0.2, residual_scale: 0.3, position_std: 0.707, qk_gain: 1.6 }
+    }
+}
+
+fn default_text_tokens() -> usize {
+    64
+}
+
+/// What training rows are drawn from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataRecipe {
+    /// Weight of each kind of question, in the data set's order; empty: the data set's own.
+    pub mix: Vec<f32>,
+    /// Share of the scenes with a single thing that are kept.
+    pub keep_single: f64,
+}
+
+impl Default for DataRecipe {
+    fn default() -> Self {
+        Self { mix: Vec::new(), keep_single: 1.0 }
     }
 }
 
@@ -103,8 +123,14 @@ pub struct Preset {
     /// What stages 2 and 3 train of the language model.
     #[serde(default)]
     pub scope: Scope,
+    /// Mix of questions and scenes.
+    #[serde(default)]
+    pub mix: DataRecipe,
     /// Text tokens per training row.
     pub tokens: usize,
+    /// Text tokens per row of language pre-training.
+    #[serde(default = "default_text_tokens")]
+    pub text_tokens: usize,
     /// Turns per training row at most.
     pub turns: usize,
     /// Start values.

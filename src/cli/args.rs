@@ -1,0 +1,102 @@
+//! Arguments: positional words, `--name value`, and `--flag`. Unknown ones are errors with the nearest known name.
+
+use super::Fault;
+
+/// Parsed arguments of a subcommand.
+#[derive(Debug, Default)]
+pub struct Args {
+    words: Vec<String>,
+    options: Vec<(String, String)>,
+    flags: Vec<String>,
+}
+
+/// Options with a value that every command takes.
+const COMMON: [&str; 2] = ["adapter", "seed"];
+/// Flags that every command takes.
+const COMMON_FLAGS: [&str; 2] = ["json", "help"];
+
+impl Args {
+    /// Splits `list`, knowing the names of options (with values) and flags (without).
+    ///
+    /// # Errors
+    /// An unknown name, or a missing value.
+    pub fn parse(list: &[String], options: &[&str], flags: &[&str]) -> Result<Self, Fault> {
+        let mut args = Self::default();
+        let mut rest = list.iter();
+        while let Some(word) = rest.next() {
+            let Some(name) = word.strip_prefix("--") else {
+                args.words.push(word.clone());
+                continue;
+            };
+            let (name, value) = name.split_once('=').map_or((name, None), |(n, v)| (n, Some(v.to_owned())));
+            if options.contains(&name) || COMMON.contains(&name) {
+                let value = value.or_else(|| rest.next().cloned());
+                let value = value.ok_or_else(|| Fault::usage(format!("--{name} needs a value")))?;
+                args.options.push((name.to_owned(), value));
+            } else if flags.contains(&name) || COMMON_FLAGS.contains(&name) {
+                args.flags.push(name.to_owned());
+            } else {
+                let known: Vec<String> =
+                    options.iter().chain(flags).chain(&COMMON).chain(&COMMON_FLAGS).map(|n| format!("--{n}")).collect();
+                return Err(Fault::usage(format!("unknown option --{name}. Known here: {}", known.join(", "))));
+            }
+        }
+        Ok(args)
+    }
+
+    /// Positional word number `i`.
+    #[must_use]
+    pub fn word(&self, i: usize) -> Option<&str> {
+        self.words.get(i).map(String::as_str)
+    }
+
+    /// Positional words.
+    #[must_use]
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// Value of an option, the last one given.
+    #[must_use]
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// All values of an option.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.options.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// Value of an option as a number.
+    ///
+    /// # Errors
+    /// Not a number.
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Fault> {
+        self.option(name)
+            .map(|v| v.parse().map_err(|_| Fault::usage(format!("--{name} needs a number, not \"{v}\""))))
+            .transpose()
+    }
+
+    /// Was the flag given?
+    #[must_use]
+    pub fn flag(&self, name: &str) -> bool {
+        self.flags.iter().any(|f| f == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_options_flags_and_errors() {
+        let list = |s: &str| s.split(' ').map(String::from).collect::<Vec<_>>();
+        let args = Args::parse(&list("a --steps 5 b --json --out=x"), &["steps", "out"], &[]).unwrap();
+        assert_eq!((args.word(0), args.word(1), args.option("out")), (Some("a"), Some("b"), Some("x")));
+        assert_eq!(args.number::<u64>("steps").unwrap(), Some(5));
+        assert!(args.flag("json"));
+        assert!(Args::parse(&list("--step 5"), &["steps"], &[]).is_err());
+        assert!(Args::parse(&list("--steps"), &["steps"], &[]).is_err());
+        assert!(Args::parse(&list("--steps x"), &["steps"], &[]).unwrap().number::<u64>("steps").is_err());
+    }
+}

@@ -1,0 +1,188 @@
+//! `hive bench`: speed of products, of a training step, of the parts of a step.
+
+use super::args::Args;
+use super::train::made_source;
+use super::{Fault, assets, open_gpu, say};
+use crate::gpu::{Dest, Gpu, GpuError, Recorder};
+use crate::nn::params::Weights;
+use crate::ops::case::Array;
+use crate::ops::matmul::{Epilogue, Order, Variant, product};
+use crate::platform::{self, block_on};
+use crate::train::model::Wiring;
+use crate::train::run::Run;
+use crate::train::stage::Stage;
+
+/// One measured product.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// Kernel variant.
+    pub variant: Variant,
+    /// Operand order.
+    pub order: Order,
+    /// GFLOP/s, median of the runs.
+    pub gflops: f64,
+}
+
+/// Square products of side `n` by every variant and order, median of `runs`.
+///
+/// # Errors
+/// A GPU fault.
+pub async fn products(gpu: &Gpu, [m, n, k]: [usize; 3], runs: usize) -> Result<Vec<Product>, GpuError> {
+    let random = |rows, cols, label| {
+        let values: Vec<f32> = Array::random(&[rows, cols], 1).values.iter().map(|v| *v as f32).collect();
+        gpu.upload(&values, [rows, cols], label)
+    };
+    let y = gpu.tensor([m, n], crate::gpu::DType::F32, "y");
+    let mut out = Vec::new();
+    for variant in [Variant::Naive, Variant::Tile, Variant::Soft] {
+        for order in [Order::Nt, Order::Nn, Order::Tn] {
+            let (a, b) = match order {
+                Order::Nt => (random(m, k, "a"), random(n, k, "b")),
+                Order::Nn => (random(m, k, "a"), random(k, n, "b")),
+                Order::Tn => (random(k, m, "a"), random(k, n, "b")),
+            };
+            let mut r = Recorder::new(gpu);
+            product(&mut r, variant, order, &a, &b, Epilogue::default(), Dest::Write(&y));
+            let program = r.finish();
+            let secs = median(gpu, runs, || program.run()).await?;
+            out.push(Product { variant, order, gflops: 2.0 * (m * n * k) as f64 / secs * 1e-9 });
+        }
+    }
+    Ok(out)
+}
+
+/// Median seconds of `run` until the GPU is done, after one run to warm up.
+///
+/// # Errors
+/// A GPU fault.
+pub async fn median(gpu: &Gpu, runs: usize, mut run: impl FnMut()) -> Result<f64, GpuError> {
+    let mut times = Vec::new();
+    for i in 0..=runs.max(1) {
+        let start = platform::now_secs();
+        run();
+        gpu.finished().await?;
+        if i > 0 {
+            times.push(platform::now_secs() - start);
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+/// Which training step is measured.
+struct StepCase {
+    preset: &'static str,
+    wiring: Wiring,
+}
+
+const HELP: &str = "\
+hive bench gemm [MxNxK]   products by every kernel variant, GFLOP/s (default 512x512x512)
+hive bench step           a training step of shapes, pictures and the flattened control, in stages 1 to 3: time, share per
+                          kernel, dispatches, GFLOP/s, bytes of GPU memory against the plan
+";
+
+/// The command.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn run(list: &[String]) -> Result<(), Fault> {
+    let args = Args::parse(list, &["runs", "preset", "stage"], &[])?;
+    if args.flag("help") {
+        say(HELP);
+        return Ok(());
+    }
+    let runs = args.number("runs")?.unwrap_or(5);
+    match args.word(0) {
+        Some("gemm") => gemm(&args, runs),
+        Some("step") => step(&args, runs),
+        _ => Err(Fault::usage("hive bench needs gemm or step")),
+    }
+}
+
+fn gemm(args: &Args, runs: usize) -> Result<(), Fault> {
+    let text = args.word(1).unwrap_or("512x512x512");
+    let sizes: Vec<usize> = text.split('x').filter_map(|v| v.parse().ok()).collect();
+    let sizes: [usize; 3] = sizes.try_into().map_err(|_| Fault::usage(format!("sizes are MxNxK, not \"{text}\"")))?;
+    let gpu = open_gpu(args)?;
+    let products = block_on(products(&gpu, sizes, runs))?;
+    let naive = |order| products.iter().find(|p| p.variant == Variant::Naive && p.order == order).map_or(1.0, |p| p.gflops);
+    if args.flag("json") {
+        let rows: Vec<_> = products
+            .iter()
+            .map(|p| serde_json::json!({"variant": format!("{:?}", p.variant), "order": format!("{:?}", p.order), "gflops": p.gflops, "ratio": p.gflops / naive(p.order)}))
+            .collect();
+        say(&format!("{}\n", serde_json::json!({"adapter": gpu.summary.name, "sizes": sizes, "runs": runs, "products": rows})));
+        return Ok(());
+    }
+    say(&format!("{} ({}), {text}, median of {runs}\n", gpu.summary.name, gpu.summary.driver));
+    for p in &products {
+        let used = if Variant::of(gpu.summary.kind) == p.variant { "  <- used on this adapter" } else { "" };
+        let name = format!("{:?}", p.variant).to_lowercase();
+        let order = format!("{:?}", p.order).to_lowercase();
+        say(&format!("{name:6} {order}  {:8.2} GFLOP/s  {:5.1}x naive{used}\n", p.gflops, p.gflops / naive(p.order)));
+    }
+    Ok(())
+}
+
+fn step(args: &Args, runs: usize) -> Result<(), Fault> {
+    let gpu = open_gpu(args)?;
+    say(&format!("{} ({}), median of {runs}\n", gpu.summary.name, gpu.summary.driver));
+    let cases = [
+        StepCase { preset: "shapes", wiring: Wiring::Hive },
+        StepCase { preset: "pictures", wiring: Wiring::Hive },
+        StepCase { preset: "shapes", wiring: Wiring::Cascade },
+    ];
+    for case in cases.iter().filter(|c| args.option("preset").is_none_or(|p| p == c.preset)) {
+        for stage in Stage::ALL.into_iter().filter(|s| args.option("stage").is_none_or(|n| n == s.number().to_string())) {
+            one_step(&gpu, case, stage, runs)?;
+        }
+    }
+    Ok(())
+}
+
+fn one_step(gpu: &Gpu, case: &StepCase, stage: Stage, runs: usize) -> Result<(), Fault> {
+    let mut preset = assets::preset(case.preset)?;
+    preset.wiring = case.wiring;
+    let source = made_source(&preset)?;
+    let mut run = Run::new(gpu, preset, source, &Weights::new())?;
+    block_on(run.enter(stage))?;
+    block_on(run.step())?;
+    let mut times = Vec::new();
+    for _ in 0..runs.max(1) {
+        let start = platform::now_secs();
+        block_on(run.step())?;
+        times.push(platform::now_secs() - start);
+    }
+    times.sort_by(f64::total_cmp);
+    let secs = times[times.len() / 2];
+    let Some(trainer) = run.trainer() else { return Ok(()) };
+    let (program, optimiser) = (trainer.program(), trainer.optimiser());
+    let mut timings = block_on(program.profile())?;
+    timings.extend(block_on(optimiser.program().profile())?);
+    let total: f64 = timings.iter().map(|t| t.secs).sum();
+    let plan = trainer.params.bytes() + program.bytes();
+    let name = format!("{:?}", case.wiring).to_lowercase();
+    say(&format!(
+        "\n{} {name} stage {}: {:.1} ms per step, {} + {} dispatches, {:.2} GFLOP, {:.2} GFLOP/s, parameters {:.1} MB + activations {:.1} MB = {:.1} MB\n",
+        case.preset,
+        stage.number(),
+        secs * 1e3,
+        program.dispatches(),
+        optimiser.dispatches(),
+        program.flops() * 1e-9,
+        program.flops() / secs * 1e-9,
+        trainer.params.bytes() as f64 * 1e-6,
+        program.bytes() as f64 * 1e-6,
+        plan as f64 * 1e-6,
+    ));
+    for t in timings.iter().take(12) {
+        say(&format!(
+            "  {:28} {:5.1} %  {:4} dispatches  {:8.2} ms  {:7.2} GFLOP/s\n",
+            t.kernel,
+            100.0 * t.secs / total,
+            t.dispatches,
+            t.secs * 1e3,
+            t.flops / t.secs.max(1e-12) * 1e-9,
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! demo
+use super::Fault;
+pub fn run(_: &[String]) -> Result<(), Fault> { Ok(()) }

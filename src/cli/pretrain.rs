@@ -1,0 +1,86 @@
+//! `hive pretrain vision|language`: start weights.
+
+use std::path::PathBuf;
+
+use super::args::Args;
+use super::train::{Progress, find_preset, made_source};
+use super::{Fault, open_gpu, say, write};
+use crate::model::weights::Precision;
+use crate::platform::{block_on, read_file};
+use crate::train::checkpoint::{Checkpoint, FORMAT, Meta};
+use crate::train::model::Model;
+use crate::train::pretrain::{Reader, Tower};
+
+const HELP: &str = "\
+hive pretrain vision|language [--preset NAME|FILE] [--out FILE] [--steps N]
+
+Makes the pre-trained half of the start weights: the tower by naming what each patch shows, the language model by reading
+descriptions of scenes. Both halves go into one file (default assets/models/DATA-start.safetensors, f16): the second call
+adds to what the first one left.
+";
+
+/// The command.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn run(list: &[String]) -> Result<(), Fault> {
+    let args = Args::parse(list, &["preset", "out", "steps"], &[])?;
+    let part = args.word(0).unwrap_or_default();
+    if args.flag("help") {
+        say(HELP);
+        return Ok(());
+    }
+    let mut preset = find_preset(&args, "pictures")?;
+    let recipe = match part {
+        "vision" => &mut preset.pretrain_vision,
+        "language" => &mut preset.pretrain_language,
+        _ => return Err(Fault::usage("hive pretrain needs vision or language")),
+    };
+    let recipe = recipe.as_mut().ok_or_else(|| Fault::usage(format!("the preset has no pretrain_{part}")))?;
+    if let Some(steps) = args.number("steps")? {
+        recipe.steps = steps;
+    }
+    let recipe = recipe.clone();
+    let source = made_source(&preset)?;
+    let gpu = open_gpu(&args)?;
+    let seed = preset.seed;
+    let mut progress = Progress::new(format!("{part} "), recipe.steps);
+    let failed = Fault::Failed;
+    let weights = if part == "vision" {
+        let classes = source.dataset().map_or(Vec::new(), |d| d.label_classes());
+        let mut tower = Tower::new(&gpu, &preset.model, &classes, &recipe, &preset.init, seed);
+        for _ in 0..recipe.steps {
+            progress.show(&block_on(tower.step(&source, seed)).map_err(failed)?);
+        }
+        let accuracy = block_on(tower.accuracy(&source, 40)).map_err(failed)?;
+        progress.end(&format!("held-out accuracy on patches with things: {accuracy:.3?}"));
+        block_on(tower.weights())?
+    } else {
+        let mut reader = Reader::new(&gpu, &preset, &recipe, seed);
+        for _ in 0..recipe.steps {
+            progress.show(&block_on(reader.step(&source)).map_err(failed)?);
+        }
+        progress.end("done");
+        block_on(reader.weights())?
+    };
+
+    let default = format!("assets/models/{}-start.safetensors", preset.data);
+    let path = PathBuf::from(args.option("out").unwrap_or(&default));
+    let before = read_file(&path).ok().and_then(|b| Checkpoint::from_bytes(&b).ok());
+    let mut all = before.map_or_else(Default::default, |c| c.weights);
+    all.extend(weights);
+    let meta = Meta {
+        format: FORMAT,
+        model: preset.model.clone(),
+        tokenizer: source.tokenizer().clone(),
+        preset,
+        stage: None,
+        update: 0,
+        scores: Vec::new(),
+    };
+    let specs = Model::new(meta.preset.wiring, &meta.model).1;
+    let checkpoint = Checkpoint { meta, weights: all, moments: Default::default() };
+    write(&path, &checkpoint.to_bytes(&specs, Precision::F16)?)?;
+    say(&format!("wrote {}\n", path.display()));
+    Ok(())
+}

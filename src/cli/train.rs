@@ -1,0 +1,315 @@
+//! `hive train`: the three stages of a preset, on generated data or a folder, resumable.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::args::Args;
+use super::{Fault, assets, open_gpu, read, say, warn, write};
+use crate::data::folder::Folder;
+use crate::data::scene::Dataset;
+use crate::data::tokenizer::Tokenizer;
+use crate::gpu::Gpu;
+use crate::model::weights::Precision;
+use crate::nn::params::Weights;
+use crate::platform::{self, block_on};
+use crate::train::checkpoint::Checkpoint;
+use crate::train::evaluate::{Picture, Scores};
+use crate::train::recipe::Preset;
+use crate::train::run::Run;
+use crate::train::source::Source;
+use crate::train::stage::Stage;
+use crate::train::trainer::Report;
+
+const HELP: &str = "\
+hive train [--preset NAME|FILE] [--data FOLDER] [--out FOLDER] [--set KEY=VALUE]... [--stage N]... [--steps N]
+           [--save-every N] [--resume FILE] [--start FILE] [--f16]
+
+Trains the stages of a preset one after the other and writes OUT/checkpoint.safetensors (default OUT: out) every
+--save-every steps (default 200) and at the end of each stage. --resume goes on from such a file, bit for bit. --data takes
+a folder with a LLaVA conversation list (*.json or *.jsonl) and pictures. --set changes one key of the preset, as in
+--set stages.1.1.learning_rate=0.001. --stage runs only the stages named, --steps cuts each to N steps.
+--f16 writes the final weights alone, in half precision.
+";
+
+/// The command.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn run(list: &[String]) -> Result<(), Fault> {
+    let options = ["preset", "data", "out", "set", "stage", "steps", "save-every", "resume", "start", "questions", "kill-after"];
+    let args = Args::parse(list, &options, &["f16"])?;
+    if args.flag("help") {
+        say(HELP);
+        return Ok(());
+    }
+    let gpu = open_gpu(&args)?;
+    let path = PathBuf::from(args.option("out").unwrap_or("out")).join("checkpoint.safetensors");
+    let mut run = match args.option("resume") {
+        Some(from) => resume(&args, &gpu, Path::new(from))?,
+        None => begin(&args, &gpu)?,
+    };
+    let job = Job {
+        path,
+        every: args.number("save-every")?.unwrap_or(200),
+        questions: args.number("questions")?.unwrap_or(500),
+        json: args.flag("json"),
+        kill_after: args.number("kill-after")?,
+    };
+    stages(&args, &mut run, &job)?;
+    if args.flag("f16") {
+        let mut checkpoint = block_on(run.checkpoint())?;
+        checkpoint.moments = Default::default();
+        write(&job.path, &checkpoint.to_bytes(&run.specs(), Precision::F16)?)?;
+    }
+    say(&format!("wrote {}\n", job.path.display()));
+    Ok(())
+}
+
+struct Job {
+    path: PathBuf,
+    every: u64,
+    questions: usize,
+    json: bool,
+    /// Stop without saving after so many steps: what a crash would do (tests of resuming).
+    kill_after: Option<u64>,
+}
+
+fn begin(args: &Args, gpu: &Gpu) -> Result<Run, Fault> {
+    let mut preset = find_preset(args, "pictures")?;
+    let start = match args.option("start") {
+        Some(path) => Some(Checkpoint::from_bytes(&read(Path::new(path))?)?),
+        None if preset.data == "folder" || args.option("data").is_some() => None,
+        None => Some(assets::model(&format!("{}-start", preset.data))?),
+    };
+    let source = match args.option("data") {
+        Some(folder) => folder_source(folder, &mut preset)?,
+        None => made_source(&preset)?,
+    };
+    // A folder has words of its own: of the start weights only the tower can serve.
+    let folder = args.option("data").is_some();
+    let keep = |name: &String| !folder || name.starts_with("vision_model.");
+    let weights: Weights = start.map_or_else(Default::default, |c| c.weights.into_iter().filter(|(n, _)| keep(n)).collect());
+    Ok(Run::new(gpu, preset, source, &weights)?)
+}
+
+fn resume(args: &Args, gpu: &Gpu, path: &Path) -> Result<Run, Fault> {
+    let checkpoint = Checkpoint::from_bytes(&read(path)?)?;
+    let mut preset = checkpoint.meta.preset.clone();
+    let source = match args.option("data") {
+        Some(folder) => folder_source(folder, &mut preset)?,
+        None => made_source(&preset)?,
+    };
+    Ok(Run::resume(gpu, checkpoint, source)?)
+}
+
+fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
+    let wanted: Vec<usize> = args
+        .all("stage")
+        .map(|v| v.parse().map_err(|_| Fault::usage(format!("--stage needs 1, 2 or 3, not \"{v}\""))))
+        .collect::<Result<_, _>>()?;
+    let done = run.stage();
+    let in_progress = run.in_progress();
+    for stage in Stage::ALL {
+        let over = done.is_some_and(|d| stage < d) || done == Some(stage) && in_progress.is_none();
+        if over || run.preset.stage(stage).is_none() || !(wanted.is_empty() || wanted.contains(&stage.number())) {
+            continue;
+        }
+        if in_progress != Some(stage) {
+            block_on(run.enter(stage))?;
+        }
+        stage_loop(run, stage, job)?;
+        block_on(run.leave())?;
+        let scores = block_on(run.evaluate(Picture::Own, job.questions))?;
+        say(&format!("stage {}: {}\n", stage.number(), line(&scores)));
+        run.scores.push((format!("stage {}", stage.number()), scores));
+        save(run, &job.path)?;
+    }
+    Ok(())
+}
+
+fn stage_loop(run: &mut Run, stage: Stage, job: &Job) -> Result<(), Fault> {
+    let steps = run.preset.stage(stage).map_or(0, |r| r.steps);
+    let mut progress = Progress::new(format!("stage {} ", stage.number()), steps);
+    let mut here = 0;
+    while let Some(report) = block_on(run.step())? {
+        if job.json {
+            say(&format!("{}\n", json(stage, &report)));
+        } else {
+            progress.show(&report);
+        }
+        here += 1;
+        if job.kill_after == Some(here) {
+            return Err(Fault::Failed(format!("stopped after {here} steps without saving, as asked")));
+        }
+        if report.update.is_multiple_of(job.every.max(1)) && report.update < steps {
+            save(run, &job.path)?;
+        }
+    }
+    progress.end("");
+    Ok(())
+}
+
+/// One line per step for programs; `bits` are the loss' exact bits.
+fn json(stage: Stage, r: &Report) -> serde_json::Value {
+    serde_json::json!({
+        "stage": stage.number(), "step": r.update, "loss": r.loss, "bits": r.loss.to_bits(),
+        "grad_norm": r.grad_norm, "learning_rate": r.learning_rate,
+    })
+}
+
+fn save(run: &Run, path: &Path) -> Result<(), Fault> {
+    write(path, &block_on(run.checkpoint())?.to_bytes(&run.specs(), Precision::F32)?)
+}
+
+/// Scores in a line.
+#[must_use]
+pub fn line(s: &Scores) -> String {
+    let kinds: Vec<String> = s.kinds.iter().map(|(k, v)| format!("{k} {:.2}", v.value())).collect();
+    format!("exact answers {:.3}, with several things {:.3} ({})", s.all.value(), s.several.value(), kinds.join(", "))
+}
+
+/// `--preset`, as a name or a file, with `--set`, `--seed` and `--steps` applied.
+///
+/// # Errors
+/// A preset that cannot be found or used.
+pub fn find_preset(args: &Args, default: &str) -> Result<Preset, Fault> {
+    let name = args.option("preset").unwrap_or(default);
+    let mut preset = if Path::new(name).extension().is_some_and(|e| e == "json") {
+        let text = read(Path::new(name))?;
+        Preset::parse(&String::from_utf8_lossy(&text))?
+    } else {
+        assets::preset(name)?
+    };
+    for pair in args.all("set") {
+        preset = set(&preset, pair)?;
+    }
+    if let Some(seed) = args.number("seed")? {
+        preset.seed = seed;
+    }
+    if let Some(steps) = args.number::<u64>("steps")? {
+        preset.stages.iter_mut().for_each(|(_, r)| r.steps = r.steps.min(steps));
+    }
+    Ok(preset)
+}
+
+/// The preset with one key changed: `a.b.0=value`.
+fn set(preset: &Preset, pair: &str) -> Result<Preset, Fault> {
+    let (key, value) = pair.split_once('=').ok_or_else(|| Fault::usage(format!("--set needs KEY=VALUE, not \"{pair}\"")))?;
+    let mut json = serde_json::to_value(preset).map_err(|e| Fault::usage(e.to_string()))?;
+    let pointer = format!("/{}", key.replace('.', "/"));
+    let place = json.pointer_mut(&pointer).ok_or_else(|| Fault::usage(format!("the preset has no key \"{key}\"")))?;
+    *place = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok(Preset::parse(&json.to_string())?)
+}
+
+/// The generated data of a preset.
+///
+/// # Errors
+/// A name of no data set, or a vocabulary that does not fit.
+pub fn made_source(preset: &Preset) -> Result<Source, Fault> {
+    let dataset = Dataset::by_name(&preset.data).ok_or_else(|| {
+        Fault::usage(format!("no data set called \"{}\": shapes, pictures, or a folder with --data", preset.data))
+    })?;
+    let tokenizer = Tokenizer::new(dataset.words()).map_err(|e| Fault::usage(e.to_string()))?;
+    if tokenizer.size() != preset.model.text_config.vocab_size {
+        let (have, need) = (preset.model.text_config.vocab_size, tokenizer.size());
+        return Err(Fault::usage(format!("the preset's vocab_size is {have}, {} has {need} words", preset.data)));
+    }
+    Ok(Source::made(dataset, tokenizer, preset.mix.clone(), preset.seed))
+}
+
+/// Most words of a folder's vocabulary.
+const FOLDER_WORDS: usize = 2000;
+
+/// The data of a folder; sets the preset's vocabulary to the folder's words.
+fn folder_source(folder: &str, preset: &mut Preset) -> Result<Source, Fault> {
+    let folder = PathBuf::from(folder);
+    let names = platform::list_folder(&folder).map_err(|e| Fault::File {
+        what: "cannot read",
+        path: folder.display().to_string(),
+        reason: e.to_string(),
+    })?;
+    let list = names.iter().find(|n| n.ends_with(".jsonl") || n.ends_with(".json")).ok_or_else(|| {
+        Fault::Failed(format!("{} has no conversation list (*.json or *.jsonl in the LLaVA format)", folder.display()))
+    })?;
+    let text = read(&folder.join(list))?;
+    let loaded = Folder::load(&String::from_utf8_lossy(&text), list);
+    let (data, problems) = loaded.map_err(|e| Fault::Failed(e.to_string()))?;
+    for p in problems.iter().take(20) {
+        warn(&format!("{p}\n"));
+    }
+    if !problems.is_empty() {
+        warn(&format!("{} entries of {list} were skipped\n", problems.len()));
+    }
+    let tokenizer = Tokenizer::from_texts(data.texts(), FOLDER_WORDS);
+    preset.data = "folder".into();
+    preset.model.text_config.vocab_size = tokenizer.size();
+    let reader = Box::new(move |name: &str| platform::read_file(&folder.join(name)).map_err(|e| e.to_string()));
+    let size = preset.model.vision_config.image_size;
+    Ok(Source::folder(data, size, reader, tokenizer, preset.mix.clone(), preset.seed))
+}
+
+/// A line that is rewritten while steps go by: step, loss, rate, time left.
+pub struct Progress {
+    label: String,
+    steps: u64,
+    start: f64,
+    first: u64,
+    last_shown: f64,
+    smooth: f64,
+    /// Reports so far: step and loss, for curves.
+    pub losses: Vec<(u64, f32)>,
+}
+
+impl Progress {
+    /// For `steps` steps.
+    #[must_use]
+    pub fn new(label: String, steps: u64) -> Self {
+        Self { label, steps, start: platform::now_secs(), first: 0, last_shown: 0.0, smooth: 0.0, losses: Vec::new() }
+    }
+
+    /// Takes a report; writes about five times a second.
+    pub fn show(&mut self, report: &Report) {
+        if self.losses.is_empty() {
+            self.first = report.update - 1;
+            self.smooth = f64::from(report.loss);
+        }
+        self.smooth = 0.95 * self.smooth + 0.05 * f64::from(report.loss);
+        self.losses.push((report.update, report.loss));
+        let now = platform::now_secs();
+        if now - self.last_shown > 0.2 || report.update == self.steps {
+            self.last_shown = now;
+            let rate = (report.update - self.first) as f64 / (now - self.start).max(1e-3);
+            let left = (self.steps - report.update) as f64 / rate.max(1e-9);
+            warn(&format!(
+                "\r{}{}/{}  loss {:.3}  {rate:.1} steps/s  {:.0} s left   ",
+                self.label, report.update, self.steps, self.smooth, left
+            ));
+        }
+    }
+
+    /// Ends the line.
+    pub fn end(&self, text: &str) {
+        let secs = platform::now_secs() - self.start;
+        let steps = self.losses.len();
+        warn(&format!("\r{}{steps} steps in {secs:.0} s, loss {:.3}. {text}                    \n", self.label, self.smooth));
+    }
+}
+
+/// Scores as a table: a row per label, a column per kind.
+#[must_use]
+pub fn table(rows: &[(String, Scores)]) -> String {
+    let kinds: BTreeMap<&str, ()> = rows.iter().flat_map(|(_, s)| s.kinds.keys().map(|k| (k.as_str(), ()))).collect();
+    let width = rows.iter().map(|(l, _)| l.len()).max().unwrap_or(0).max(8);
+    let mut out = format!("{:width$}  {:>8}  {:>8}", "", "all", "several");
+    kinds.keys().for_each(|k| out.push_str(&format!("  {k:>9}")));
+    out.push('\n');
+    for (label, s) in rows {
+        out.push_str(&format!("{label:width$}  {:>8.3}  {:>8.3}", s.all.value(), s.several.value()));
+        for k in kinds.keys() {
+            out.push_str(&s.kinds.get(*k).map_or("           ".into(), |v| format!("  {:>9.3}", v.value())));
+        }
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,225 @@
+//! A run: a preset, its data, and the model in one of its stages. It can be stopped after any step, saved, loaded, and goes
+//! on bit for bit.
+
+use std::collections::BTreeSet;
+
+use super::checkpoint::{Checkpoint, FORMAT, Meta};
+use super::evaluate::{self, EvaluateError, Picture, Scores, host};
+use super::init;
+use super::model::Model;
+use super::recipe::{Preset, StageRecipe};
+use super::source::Source;
+use super::stage::{Stage, enter_stage_two, trainable};
+use super::trainer::{Report, Setup, Trainer};
+use crate::gpu::{Gpu, GpuError};
+use crate::model::config::HiveConfig;
+use crate::model::weights::{WeightsError, select};
+use crate::nn::params::Weights;
+
+/// A model between or in stages.
+pub struct Run {
+    gpu: Gpu,
+    /// What it follows.
+    pub preset: Preset,
+    /// Where its batches come from.
+    pub source: Source,
+    config: HiveConfig,
+    weights: Weights,
+    trainer: Option<Trainer>,
+    stage: Option<Stage>,
+    /// Scores so far, by label.
+    pub scores: Vec<(String, Scores)>,
+}
+
+impl Run {
+    /// From start weights; links, and whatever else the start weights lack, are drawn.
+    ///
+    /// # Errors
+    /// A start weight of another shape than the preset's model.
+    pub fn new(gpu: &Gpu, mut preset: Preset, source: Source, start: &Weights) -> Result<Self, WeightsError> {
+        preset.model.link_config.separate_image_kv = false;
+        let specs = Model::new(preset.wiring, &preset.model).1;
+        let mut weights = init::draw(&specs, &preset.model, &preset.init, preset.seed);
+        for spec in &specs {
+            if let Some(values) = start.get(&spec.name) {
+                if values.len() != spec.len() {
+                    let (name, have, need) = (spec.name.clone(), vec![values.len()], spec.shape.clone());
+                    return Err(WeightsError::Shape { name, have, need });
+                }
+                weights.insert(spec.name.clone(), values.clone());
+            }
+        }
+        let config = preset.model.clone();
+        Ok(Self { gpu: gpu.clone(), preset, source, config, weights, trainer: None, stage: None, scores: Vec::new() })
+    }
+
+    /// Where a checkpoint left off.
+    ///
+    /// # Errors
+    /// A checkpoint whose tensors do not fit its own configuration.
+    pub fn resume(gpu: &Gpu, checkpoint: Checkpoint, source: Source) -> Result<Self, WeightsError> {
+        let Checkpoint { meta, weights, moments } = checkpoint;
+        let specs = Model::new(meta.preset.wiring, &meta.model).1;
+        let shaped = specs
+            .iter()
+            .filter_map(|s| {
+                let tensor = crate::model::weights::HostTensor { shape: s.shape.clone(), values: weights.get(&s.name)?.clone() };
+                (tensor.values.len() == s.len()).then(|| (s.name.clone(), tensor))
+            })
+            .collect();
+        let (weights, _) = select(shaped, &specs)?;
+        let mut run = Self {
+            gpu: gpu.clone(),
+            preset: meta.preset,
+            source,
+            config: meta.model,
+            weights,
+            trainer: None,
+            stage: meta.stage,
+            scores: meta.scores,
+        };
+        if let Some(stage) = meta.stage.filter(|s| meta.update < run.preset.stage(*s).map_or(0, |r| r.steps)) {
+            run.record(stage);
+            if let Some(trainer) = &mut run.trainer {
+                trainer.params.upload_moments(&moments.0, &moments.1);
+                trainer.updates = meta.update;
+            }
+        }
+        Ok(run)
+    }
+
+    /// Stage in progress or last done.
+    #[must_use]
+    pub fn stage(&self) -> Option<Stage> {
+        self.stage
+    }
+
+    /// The stage that is in progress.
+    #[must_use]
+    pub fn in_progress(&self) -> Option<Stage> {
+        self.trainer.as_ref().and(self.stage)
+    }
+
+    /// The recorded trainer of the stage in progress.
+    #[must_use]
+    pub fn trainer(&self) -> Option<&Trainer> {
+        self.trainer.as_ref()
+    }
+
+    /// The model as it is now.
+    #[must_use]
+    pub fn config(&self) -> &HiveConfig {
+        &self.config
+    }
+
+    /// Begins a stage from the weights as they are. Stage 2 gives the image its own key and value projections.
+    ///
+    /// # Errors
+    /// A GPU fault while a stage in progress is put away.
+    pub async fn enter(&mut self, stage: Stage) -> Result<(), GpuError> {
+        self.leave().await?;
+        if stage >= Stage::Adaptation && !self.config.link_config.separate_image_kv {
+            enter_stage_two(&mut self.config, &mut self.weights);
+        }
+        self.stage = Some(stage);
+        self.record(stage);
+        Ok(())
+    }
+
+    fn record(&mut self, stage: Stage) {
+        let Some(recipe) = self.preset.stage(stage).cloned() else { return };
+        let specs = Model::new(self.preset.wiring, &self.config).1;
+        let trained = trainable(&specs, &self.config.link_config, stage, self.preset.scope);
+        let setup = self.setup(&recipe, &trained);
+        self.trainer = Some(Trainer::new(&self.gpu, &setup, &self.weights));
+    }
+
+    fn setup<'a>(&'a self, recipe: &'a StageRecipe, trained: &'a BTreeSet<String>) -> Setup<'a> {
+        Setup {
+            config: &self.config,
+            wiring: self.preset.wiring,
+            trained,
+            recipe,
+            tokens: self.preset.tokens,
+            with_image: true,
+        }
+    }
+
+    /// Ends the stage in progress and brings its weights home.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn leave(&mut self) -> Result<(), GpuError> {
+        if let Some(trainer) = self.trainer.take() {
+            self.weights = trainer.params.download().await?;
+        }
+        Ok(())
+    }
+
+    /// One optimiser step of the stage in progress; none when it is done.
+    ///
+    /// # Errors
+    /// A GPU fault, or a picture that cannot be read.
+    pub async fn step(&mut self) -> Result<Option<Report>, EvaluateError> {
+        let (Some(stage), Some(trainer)) = (self.stage, self.trainer.as_mut()) else { return Ok(None) };
+        let recipe = trainer.recipe().clone();
+        if trainer.updates >= recipe.steps {
+            return Ok(None);
+        }
+        // Stages never share a sample: each has a range of indices of its own.
+        let rows = (recipe.batch * recipe.accumulate) as u64;
+        let first = ((stage.number() as u64) << 40) + trainer.updates * rows;
+        let batches = (0..recipe.accumulate as u64)
+            .map(|i| {
+                let at = first + i * recipe.batch as u64;
+                self.source.conversation(at, recipe.batch, self.preset.tokens, self.preset.turns)
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(EvaluateError::Data)?;
+        let window: Vec<_> = batches.iter().map(host).collect();
+        Ok(Some(trainer.step(&window).await?))
+    }
+
+    /// Everything that a file needs.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn checkpoint(&self) -> Result<Checkpoint, GpuError> {
+        let (weights, moments, update) = match &self.trainer {
+            Some(t) => (t.params.download().await?, t.params.download_moments().await?, t.updates),
+            None => {
+                let done = self.stage.and_then(|s| self.preset.stage(s)).map_or(0, |r| r.steps);
+                (self.weights.clone(), Default::default(), done)
+            }
+        };
+        let meta = Meta {
+            format: FORMAT,
+            preset: self.preset.clone(),
+            model: self.config.clone(),
+            tokenizer: self.source.tokenizer().clone(),
+            stage: self.stage,
+            update,
+            scores: self.scores.clone(),
+        };
+        Ok(Checkpoint { meta, weights, moments })
+    }
+
+    /// Specs of the model, for writing checkpoints.
+    #[must_use]
+    pub fn specs(&self) -> Vec<crate::nn::ParamSpec> {
+        Model::new(self.preset.wiring, &self.config).1
+    }
+
+    /// Scores of the weights as they are now (a stage in progress is not disturbed).
+    ///
+    /// # Errors
+    /// A GPU fault, or a picture that cannot be read.
+    pub async fn evaluate(&self, picture: Picture, count: usize) -> Result<Scores, EvaluateError> {
+        if let Some(t) = &self.trainer {
+            return evaluate::scores(t.model(), &t.params, &self.config, &self.source, picture, count).await;
+        }
+        let (model, specs) = Model::new(self.preset.wiring, &self.config);
+        let params = crate::nn::Params::new(&self.gpu, specs, &self.weights, &BTreeSet::new());
+        evaluate::scores(&model, &params, &self.config, &self.source, picture, count).await
+    }
+}

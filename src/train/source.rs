@@ -1,0 +1,129 @@
+//! Where batches come from: a generated data set or a folder. Every batch is a pure function of seed and index, so that a
+//! resumed run sees the same data.
+
+use super::recipe::DataRecipe;
+use crate::data::batch::{self, Batch};
+use crate::data::folder::Folder;
+use crate::data::image::Preprocess;
+use crate::data::rng::splitmix64;
+use crate::data::scene::{Dataset, Sample, Split};
+use crate::data::tokenizer::Tokenizer;
+
+/// Reads a file of the data folder by its name in the list.
+pub type ReadFile = Box<dyn Fn(&str) -> Result<Vec<u8>, String>>;
+
+/// Data with its words.
+pub struct Source {
+    kind: Kind,
+    tokenizer: Tokenizer,
+    recipe: DataRecipe,
+    seed: u64,
+}
+
+enum Kind {
+    Made(Dataset),
+    Folder { folder: Folder, preprocess: Preprocess, read: ReadFile },
+}
+
+impl Source {
+    /// A generated data set.
+    #[must_use]
+    pub fn made(dataset: Dataset, tokenizer: Tokenizer, recipe: DataRecipe, seed: u64) -> Self {
+        Self { kind: Kind::Made(dataset), tokenizer, recipe, seed }
+    }
+
+    /// A user's folder.
+    #[must_use]
+    pub fn folder(folder: Folder, image_size: usize, read: ReadFile, tokenizer: Tokenizer, recipe: DataRecipe, seed: u64) -> Self {
+        // Cut-out pictures stand on white, as they would on a page.
+        let preprocess = Preprocess { background: Some([255; 3]), ..Preprocess::new(image_size) };
+        Self { kind: Kind::Folder { folder, preprocess, read }, tokenizer, recipe, seed }
+    }
+
+    /// Its words.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The generated data set, if it is one.
+    #[must_use]
+    pub fn dataset(&self) -> Option<Dataset> {
+        match self.kind {
+            Kind::Made(d) => Some(d),
+            Kind::Folder { .. } => None,
+        }
+    }
+
+    /// Number of held-out samples; generated data never ends.
+    #[must_use]
+    pub fn held_out_size(&self) -> usize {
+        match &self.kind {
+            Kind::Made(_) => usize::MAX,
+            Kind::Folder { folder, .. } => folder.size(Split::HeldOut),
+        }
+    }
+
+    /// One sample.
+    ///
+    /// # Errors
+    /// A picture that cannot be read, in a sentence.
+    pub fn sample(&self, split: Split, index: u64, turns: usize, paint: bool) -> Result<Sample, String> {
+        match &self.kind {
+            Kind::Made(dataset) => Ok(self.scene(*dataset, split, index, turns, paint)),
+            Kind::Folder { folder, .. } if !paint => folder.text_sample(split, self.seed, index, turns).map_err(|e| e.to_string()),
+            Kind::Folder { folder, preprocess, read } => {
+                folder.sample(split, self.seed, index, turns, preprocess, &**read).map_err(|e| e.to_string())
+            }
+        }
+    }
+
+    /// In training, scenes with a single thing are kept with the recipe's probability, else drawn again.
+    fn scene(&self, dataset: Dataset, split: Split, index: u64, turns: usize, paint: bool) -> Sample {
+        let draw = |index, paint| dataset.sample_with(split, self.seed, index, turns, &self.recipe.mix, paint);
+        if split == Split::HeldOut {
+            // Kinds evenly, whatever the training mix.
+            return dataset.sample_with(split, 0, index, 1, &[], paint);
+        }
+        let keep = (self.recipe.keep_single * 1024.0) as u64;
+        for attempt in 0..64 {
+            let at = index * 64 + attempt;
+            if draw(at, false).things > 1 || splitmix64(at ^ 0x51e5) % 1024 < keep {
+                return draw(at, paint);
+            }
+        }
+        draw(index * 64, paint)
+    }
+
+    /// Rows of conversation about pictures.
+    ///
+    /// # Errors
+    /// A picture that cannot be read.
+    pub fn conversation(&self, first: u64, rows: usize, tokens: usize, turns: usize) -> Result<Batch, String> {
+        Ok(batch::conversation(&self.samples(Split::Train, first, rows, turns, true)?, &self.tokenizer, tokens))
+    }
+
+    /// Rows of text alone.
+    ///
+    /// # Errors
+    /// Never for generated data.
+    pub fn text(&self, first: u64, rows: usize, tokens: usize, turns: usize) -> Result<Batch, String> {
+        Ok(batch::text(&self.samples(Split::Train, first, rows, turns, false)?, &self.tokenizer, tokens))
+    }
+
+    /// One-question rows of the held-out part.
+    ///
+    /// # Errors
+    /// A picture that cannot be read.
+    pub fn questions(&self, first: u64, rows: usize, tokens: usize) -> Result<Batch, String> {
+        Ok(batch::questions(&self.samples(Split::HeldOut, first, rows, 1, true)?, &self.tokenizer, tokens))
+    }
+
+    /// Samples of consecutive indices.
+    ///
+    /// # Errors
+    /// A picture that cannot be read.
+    pub fn samples(&self, split: Split, first: u64, rows: usize, turns: usize, paint: bool) -> Result<Vec<Sample>, String> {
+        (0..rows as u64).map(|i| self.sample(split, first + i, turns, paint)).collect()
+    }
+}
