@@ -1,4 +1,193 @@
-//! ask
-use super::Fault;
-pub fn ask(_: &[String]) -> Result<(), Fault> { Ok(()) }
-pub fn eval(_: &[String]) -> Result<(), Fault> { Ok(()) }
+//! `hive ask` and `hive eval`: questions about a picture, and held-out accuracy.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::Args;
+use super::train::{made_source, table};
+use super::{Fault, assets, open_gpu, read, say, warn};
+use crate::data::image::Preprocess;
+use crate::data::scene::{Dataset, Split, to_rgb8};
+use crate::data::tokenizer::{END, START, Tokenizer};
+use crate::gpu::Gpu;
+use crate::model::generate::Generator;
+use crate::model::hive::Hive;
+use crate::nn::Params;
+use crate::platform::block_on;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::evaluate::Picture;
+use crate::train::model::Wiring;
+use crate::train::run::Run;
+
+const ASK_HELP: &str = "\
+hive ask IMAGE QUESTION [--model NAME|FILE]
+
+Asks a model about a picture (PNG, JPEG or WebP). --model is a shipped model (pictures, shapes) or a checkpoint file; default
+pictures. IMAGE can also be held-out:N, a held-out picture of the model's own data, which is then saved beside you as
+held-out-N.png. The shipped models know a small world; hive ask --model NAME --help lists its words.
+";
+
+/// A model ready to answer.
+pub struct Answerer {
+    generator: Generator,
+    tokenizer: Tokenizer,
+}
+
+/// An answer with the probability of each word.
+pub struct Answer {
+    /// Words.
+    pub text: String,
+    /// Word and probability.
+    pub words: Vec<(String, f32)>,
+}
+
+impl Answerer {
+    /// Longest text, in tokens.
+    const ROOM: usize = 96;
+
+    /// From a checkpoint of a HIVE model.
+    ///
+    /// # Errors
+    /// A checkpoint of the flattened control, or one whose weights do not fit.
+    pub fn new(gpu: &Gpu, checkpoint: &Checkpoint, with_image: bool) -> Result<Self, Fault> {
+        if checkpoint.meta.preset.wiring != Wiring::Hive {
+            return Err(Fault::Failed("hive ask answers with linked models; this checkpoint is of the flattened control".into()));
+        }
+        let (model, specs) = Hive::new(&checkpoint.meta.model);
+        for spec in &specs {
+            let have = checkpoint.weights.get(&spec.name).map_or(0, Vec::len);
+            if have != spec.len() {
+                return Err(Fault::Failed(format!("the checkpoint has {have} values for {}, {} are expected", spec.name, spec.len())));
+            }
+        }
+        let params = Params::new(gpu, specs, &checkpoint.weights, &Default::default());
+        let generator = Generator::new(&model, &params, Self::ROOM, with_image);
+        Ok(Self { generator, tokenizer: checkpoint.meta.tokenizer.clone() })
+    }
+
+    /// The answer to a question about pixels (3, S, S).
+    ///
+    /// # Errors
+    /// A question longer than the room, or a GPU fault.
+    pub fn ask(&mut self, pixels: &[f32], question: &str) -> Result<Answer, Fault> {
+        let mut prompt = vec![START];
+        prompt.extend(self.tokenizer.encode(question));
+        if prompt.len() + 8 > Self::ROOM {
+            return Err(Fault::usage(format!("the question has {} words; there is room for {}", prompt.len() - 1, Self::ROOM - 9)));
+        }
+        self.generator.start(pixels, 0);
+        let choices = block_on(self.generator.complete(&prompt, Self::ROOM - prompt.len(), Some(END)))?;
+        let ids: Vec<u32> = choices.iter().map(|c| c.token).collect();
+        let words = choices.iter().map(|c| (self.tokenizer.decode(&[c.token]), c.probability)).collect();
+        Ok(Answer { text: self.tokenizer.decode(&ids), words })
+    }
+}
+
+/// A shipped model by name, or a checkpoint file.
+///
+/// # Errors
+/// No such model, or a file that is no checkpoint.
+pub fn load(name: &str) -> Result<Checkpoint, Fault> {
+    if Path::new(name).extension().is_some() {
+        return Ok(Checkpoint::from_bytes(&read(Path::new(name))?)?);
+    }
+    assets::model(name)
+}
+
+/// `hive ask`.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn ask(list: &[String]) -> Result<(), Fault> {
+    let args = Args::parse(list, &["model"], &[])?;
+    let name = args.option("model").unwrap_or("pictures");
+    if args.flag("help") {
+        say(ASK_HELP);
+        let words = load(name)?.meta.tokenizer.words()[4..].join(" ");
+        say(&format!("\nwords of {name}: {words}\n"));
+        return Ok(());
+    }
+    let (Some(image), Some(_)) = (args.word(0), args.word(1)) else {
+        return Err(Fault::usage("hive ask needs an image and a question, as in: hive ask dog.png \"what is it ?\""));
+    };
+    let question = args.words()[1..].join(" ");
+    let checkpoint = load(name)?;
+    let pixels = pixels_of(image, &checkpoint)?;
+    let question = if question.trim_end().ends_with('?') { question } else { format!("{question} ?") };
+    let unknown = checkpoint.meta.tokenizer.unknown(&question);
+    if !unknown.is_empty() {
+        warn(&format!("the model does not know: {}. hive ask --model {name} --help lists its words\n", unknown.join(", ")));
+    }
+    let gpu = open_gpu(&args)?;
+    let answer = Answerer::new(&gpu, &checkpoint, true)?.ask(&pixels, &question)?;
+    if args.flag("json") {
+        let words: Vec<_> = answer.words.iter().map(|(w, p)| json!({"word": w, "probability": p})).collect();
+        say(&format!("{}\n", json!({"question": question, "answer": answer.text, "words": words, "unknown": unknown})));
+    } else {
+        say(&format!("{}\n", answer.text));
+    }
+    Ok(())
+}
+
+/// Pixels of a picture file, or of `held-out:N`.
+fn pixels_of(image: &str, checkpoint: &Checkpoint) -> Result<Vec<f32>, Fault> {
+    let size = checkpoint.meta.model.vision_config.image_size;
+    if let Some(n) = image.strip_prefix("held-out:") {
+        let index = n.parse().map_err(|_| Fault::usage(format!("held-out:N needs a number, not \"{n}\"")))?;
+        let dataset = Dataset::by_name(&checkpoint.meta.preset.data)
+            .ok_or_else(|| Fault::usage("this model was trained on a folder; give a picture"))?;
+        let sample = dataset.sample(Split::HeldOut, 0, index, 1);
+        let path = format!("held-out-{n}.png");
+        super::write(Path::new(&path), &png(&sample.pixels, size)?)?;
+        warn(&format!("wrote {path}; its own question: {}\n", sample.turns.first().map_or("", |t| &t.question)));
+        return Ok(sample.pixels);
+    }
+    let preprocess = Preprocess { background: Some([255; 3]), ..Preprocess::new(size) };
+    preprocess.decode(&read(Path::new(image))?, image).map_err(|e| Fault::Failed(e.to_string()))
+}
+
+/// A PNG file of pixels (3, S, S).
+///
+/// # Errors
+/// As the encoder says.
+pub fn png(pixels: &[f32], size: usize) -> Result<Vec<u8>, Fault> {
+    let mut out = std::io::Cursor::new(Vec::new());
+    image::write_buffer_with_format(
+        &mut out,
+        &to_rgb8(pixels),
+        size as u32,
+        size as u32,
+        image::ExtendedColorType::Rgb8,
+        image::ImageFormat::Png,
+    )
+    .map_err(|e| Fault::Failed(e.to_string()))?;
+    Ok(out.into_inner())
+}
+
+/// `hive eval`.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn eval(list: &[String]) -> Result<(), Fault> {
+    let args = Args::parse(list, &["model", "questions"], &[])?;
+    if args.flag("help") {
+        say("hive eval [--model NAME|FILE] [--questions N]: held-out accuracy by kind of question (default 1000 questions), with the question's own picture, with another's, and with none\n");
+        return Ok(());
+    }
+    let checkpoint = load(args.option("model").unwrap_or("pictures"))?;
+    let source = made_source(&checkpoint.meta.preset)?;
+    let gpu = open_gpu(&args)?;
+    let run = Run::resume(&gpu, checkpoint, source)?;
+    let count = args.number("questions")?.unwrap_or(1000);
+    let mut rows = Vec::new();
+    for (label, picture) in [("own picture", Picture::Own), ("swapped", Picture::Swapped), ("no picture", Picture::None)] {
+        rows.push((label.to_owned(), block_on(run.evaluate(picture, count))?));
+    }
+    if args.flag("json") {
+        say(&format!("{}\n", json!(rows.into_iter().collect::<std::collections::BTreeMap<_, _>>())));
+    } else {
+        say(&table(&rows));
+    }
+    Ok(())
+}
