@@ -1,6 +1,8 @@
 //! Shader build: preprocess, validate with naga, reflect, check the header tables, write `OUT_DIR/kernels.rs`.
 //!
 //! An error prints the file and naga's annotated snippet and fails the build.
+#![expect(clippy::unwrap_used, reason = "a build script fails by panicking; cargo shows the place")]
+#![expect(clippy::disallowed_methods, reason = "the platform layer is not there yet when shaders are built")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -13,6 +15,9 @@ mod preprocess;
 const MAX_STORAGE_BUFFERS: usize = 8;
 const MAX_WORKGROUP_BYTES: u32 = 16 * 1024;
 
+/// Variants of a kernel by its name: suffix and defines of each.
+type Variants = BTreeMap<String, Vec<(String, BTreeSet<String>)>>;
+
 fn main() {
     let shaders = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap()).join("shaders");
     println!("cargo:rerun-if-changed=shaders");
@@ -22,6 +27,7 @@ fn main() {
             text,
         )
         .unwrap(),
+        #[expect(clippy::print_stderr, reason = "cargo shows a failed build script's standard error")]
         Err(message) => {
             eprintln!("{message}");
             process::exit(1);
@@ -82,12 +88,10 @@ use super::*;"
 }
 
 /// `permutations`: a base name, then lines `+ suffix: DEFINE DEFINE`.
-fn read_permutations(
-    shaders: &Path,
-) -> Result<BTreeMap<String, Vec<(String, BTreeSet<String>)>>, String> {
+fn read_permutations(shaders: &Path) -> Result<Variants, String> {
     let text =
         fs::read_to_string(shaders.join("permutations")).map_err(|e| format!("permutations: {e}"))?;
-    let mut out: BTreeMap<String, Vec<(String, BTreeSet<String>)>> = BTreeMap::new();
+    let mut out = Variants::new();
     let mut base = None;
     for line in text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with("//")) {
         if let Some(variant) = line.strip_prefix("+ ") {

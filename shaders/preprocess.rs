@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// Expands `source` with the given `defines`. `load` finds the text of an imported file; each file is included at most
 /// once. Directives inside imported files are honoured too.
-pub fn expand(
+pub(crate) fn expand(
     source: &str,
     defines: &BTreeSet<String>,
     load: &dyn Fn(&str) -> Option<String>,

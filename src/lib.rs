@@ -16,4 +16,5 @@ pub mod model;
 
 pub mod train;
 
+#[cfg(feature = "cli")]
 pub mod cli;

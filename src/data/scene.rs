@@ -227,7 +227,7 @@ struct Order<'a> {
     tag: u64,
 }
 
-fn make<W: World>(order: &Order) -> Sample {
+fn make<W: World>(order: &Order<'_>) -> Sample {
     let base = splitmix64(order.seed).wrapping_add(order.tag * 4 + order.split as u64 * 2);
     let mut rng = Rng::new(base, order.index);
     let (world, turns): (W, _) = match order.split {
@@ -256,7 +256,7 @@ fn make<W: World>(order: &Order) -> Sample {
 }
 
 /// A scene with up to `max_turns` different questions, and with at least one unless none is wanted.
-fn train<W: World>(order: &Order, rng: &mut Rng) -> (W, Vec<Turn>) {
+fn train<W: World>(order: &Order<'_>, rng: &mut Rng) -> (W, Vec<Turn>) {
     loop {
         let world = W::draw(Split::Train, rng);
         let mut turns: Vec<Turn> = Vec::with_capacity(order.max_turns);
@@ -279,7 +279,7 @@ fn train<W: World>(order: &Order, rng: &mut Rng) -> (W, Vec<Turn>) {
 }
 
 /// A held-out scene with one question: the kinds in turn, and within a kind the two outcomes in turn.
-fn held_out<W: World>(order: &Order, rng: &mut Rng) -> (W, Vec<Turn>) {
+fn held_out<W: World>(order: &Order<'_>, rng: &mut Rng) -> (W, Vec<Turn>) {
     let kinds: Vec<usize> = (0..order.mix.len())
         .filter(|k| order.mix[*k] > 0.0)
         .collect();
