@@ -22,11 +22,7 @@ fn main() {
     let shaders = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap()).join("shaders");
     println!("cargo:rerun-if-changed=shaders");
     match generate(&shaders) {
-        Ok(text) => fs::write(
-            PathBuf::from(env::var("OUT_DIR").unwrap()).join("kernels.rs"),
-            text,
-        )
-        .unwrap(),
+        Ok(text) => fs::write(PathBuf::from(env::var("OUT_DIR").unwrap()).join("kernels.rs"), text).unwrap(),
         #[expect(clippy::print_stderr, reason = "cargo shows a failed build script's standard error")]
         Err(message) => {
             eprintln!("{message}");
@@ -60,44 +56,30 @@ use super::*;"
             let base = format!("{op}/{}", name(&file));
             let plain = vec![(String::new(), BTreeSet::new())];
             for (suffix, defines) in variants.get(&base).unwrap_or(&plain) {
-                let kernel = if suffix.is_empty() {
-                    base.clone()
-                } else {
-                    format!("{base}_{suffix}")
-                };
+                let kernel = if suffix.is_empty() { base.clone() } else { format!("{base}_{suffix}") };
                 let k = compile(shaders, &folder, &file, &kernel, defines)
                     .map_err(|e| format!("shaders/{base}.wgsl ({kernel}): {e}"))?;
                 writeln!(out, "{}", k.definition).unwrap();
                 all.push(format!("&{op}::{}", constant(&kernel)));
                 if params.get_or_insert(k.params.clone()) != &k.params {
-                    return Err(format!(
-                        "shaders/{op}: kernels disagree about struct Params"
-                    ));
+                    return Err(format!("shaders/{op}: kernels disagree about struct Params"));
                 }
             }
         }
         writeln!(out, "{}\n}}", params.unwrap_or_default()).unwrap();
     }
-    writeln!(
-        out,
-        "/// Every kernel of the project.\npub const ALL: &[&KernelDef] = &[{}];",
-        all.join(", ")
-    )
-    .unwrap();
+    writeln!(out, "/// Every kernel of the project.\npub const ALL: &[&KernelDef] = &[{}];", all.join(", ")).unwrap();
     Ok(out)
 }
 
 /// `permutations`: a base name, then lines `+ suffix: DEFINE DEFINE`.
 fn read_permutations(shaders: &Path) -> Result<Variants, String> {
-    let text =
-        fs::read_to_string(shaders.join("permutations")).map_err(|e| format!("permutations: {e}"))?;
+    let text = fs::read_to_string(shaders.join("permutations")).map_err(|e| format!("permutations: {e}"))?;
     let mut out = Variants::new();
     let mut base = None;
     for line in text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with("//")) {
         if let Some(variant) = line.strip_prefix("+ ") {
-            let (suffix, defines) = variant
-                .split_once(':')
-                .ok_or(format!("permutations: no colon in: {line}"))?;
+            let (suffix, defines) = variant.split_once(':').ok_or(format!("permutations: no colon in: {line}"))?;
             let defines = defines.split_whitespace().map(str::to_owned).collect();
             let base: &String = base.as_ref().ok_or("permutations: a variant before any kernel")?;
             out.entry(base.clone()).or_default().push((suffix.trim().to_owned(), defines));
@@ -128,12 +110,9 @@ fn compile(
     };
     let source = preprocess::expand(&text, defines, &load)?;
     let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
-    let info = naga::valid::Validator::new(
-        naga::valid::ValidationFlags::all(),
-        naga::valid::Capabilities::all(),
-    )
-    .validate(&module)
-    .map_err(|e| e.emit_to_string(&source))?;
+    let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all())
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(&source))?;
 
     let [entry] = module.entry_points.as_slice() else {
         return Err("one entry point `main` per file".to_owned());
@@ -162,12 +141,7 @@ fn compile(
             _ if used.contains(naga::valid::GlobalUse::READ) => "update",
             _ => "write",
         };
-        bindings.push((
-            binding.binding,
-            global.name.clone().unwrap_or_default(),
-            access,
-            element(&module, global.ty),
-        ));
+        bindings.push((binding.binding, global.name.clone().unwrap_or_default(), access, element(&module, global.ty)));
     }
     bindings.sort();
     if workgroup_bytes > MAX_WORKGROUP_BYTES {
@@ -177,11 +151,8 @@ fn compile(
         return Err(format!("{} storage buffers, at most {MAX_STORAGE_BUFFERS}", bindings.len() - 1));
     }
     check_header(&source, &bindings)?;
-    let overrides: Vec<String> = module
-        .overrides
-        .iter()
-        .filter_map(|(_, o)| o.name.as_ref().map(|n| format!("{n:?}")))
-        .collect();
+    let overrides: Vec<String> =
+        module.overrides.iter().filter_map(|(_, o)| o.name.as_ref().map(|n| format!("{n:?}"))).collect();
     let mut list = String::new();
     for (_, name, access, element) in &bindings {
         write!(
@@ -245,7 +216,8 @@ fn element(module: &naga::Module, ty: naga::Handle<naga::Type>) -> String {
 fn check_header(source: &str, bindings: &[(u32, String, &str, String)]) -> Result<(), String> {
     let mut rows = Vec::new();
     for line in source.lines().filter(|l| l.starts_with("// |")) {
-        let cells: Vec<&str> = line.trim_start_matches("//").trim().trim_matches('|').split('|').map(str::trim).collect();
+        let cells: Vec<&str> =
+            line.trim_start_matches("//").trim().trim_matches('|').split('|').map(str::trim).collect();
         if let Ok(number) = cells[0].parse::<u32>() {
             if cells.len() != 5 {
                 return Err(format!("five cells per row of the binding table: {line}"));

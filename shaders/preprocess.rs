@@ -57,8 +57,7 @@ fn expand_into(
                         return fail("no such file to import");
                     };
                     out.push_str(&format!("// from {name}\n"));
-                    expand_into(&text, defines, load, seen, out)
-                        .map_err(|e| format!("in {name}: {e}"))?;
+                    expand_into(&text, defines, load, seen, out).map_err(|e| format!("in {name}: {e}"))?;
                 }
             }
             word if word.starts_with('#') => return fail("unknown directive"),
@@ -68,9 +67,5 @@ fn expand_into(
             }
         }
     }
-    if branches.is_empty() {
-        Ok(())
-    } else {
-        Err("#ifdef without #endif at the end of the file".to_owned())
-    }
+    if branches.is_empty() { Ok(()) } else { Err("#ifdef without #endif at the end of the file".to_owned()) }
 }

@@ -73,7 +73,7 @@ impl Args {
     /// Not a number.
     pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Fault> {
         self.option(name)
-            .map(|v| v.parse().map_err(|_| Fault::usage(format!("--{name} needs a number, not \"{v}\""))))
+            .map(|v| v.parse().map_err(|_unparsed| Fault::usage(format!("--{name} needs a number, not \"{v}\""))))
             .transpose()
     }
 

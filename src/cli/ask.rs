@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::Args;
-use super::train::{made_source, table};
+use super::train::{folder_source, made_source, table};
 use super::{Fault, assets, open_gpu, read, say, warn};
 use crate::data::image::Preprocess;
 use crate::data::scene::{Dataset, Split, to_rgb8};
@@ -52,13 +52,19 @@ impl Answerer {
     /// A checkpoint of the flattened control, or one whose weights do not fit.
     pub fn new(gpu: &Gpu, checkpoint: &Checkpoint, with_image: bool) -> Result<Self, Fault> {
         if checkpoint.meta.preset.wiring != Wiring::Hive {
-            return Err(Fault::Failed("hive ask answers with linked models; this checkpoint is of the flattened control".into()));
+            return Err(Fault::Failed(
+                "hive ask answers with linked models; this checkpoint is of the flattened control".into(),
+            ));
         }
         let (model, specs) = Hive::new(&checkpoint.meta.model);
         for spec in &specs {
             let have = checkpoint.weights.get(&spec.name).map_or(0, Vec::len);
             if have != spec.len() {
-                return Err(Fault::Failed(format!("the checkpoint has {have} values for {}, {} are expected", spec.name, spec.len())));
+                return Err(Fault::Failed(format!(
+                    "the checkpoint has {have} values for {}, {} are expected",
+                    spec.name,
+                    spec.len()
+                )));
             }
         }
         let params = Params::new(gpu, specs, &checkpoint.weights, &Default::default());
@@ -74,7 +80,11 @@ impl Answerer {
         let mut prompt = vec![START];
         prompt.extend(self.tokenizer.encode(question));
         if prompt.len() + 8 > Self::ROOM {
-            return Err(Fault::usage(format!("the question has {} words; there is room for {}", prompt.len() - 1, Self::ROOM - 9)));
+            return Err(Fault::usage(format!(
+                "the question has {} words; there is room for {}",
+                prompt.len() - 1,
+                Self::ROOM - 9
+            )));
         }
         self.generator.start(pixels, 0);
         let choices = block_on(self.generator.complete(&prompt, Self::ROOM - prompt.len(), Some(END)))?;
@@ -117,7 +127,10 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
     let question = if question.trim_end().ends_with('?') { question } else { format!("{question} ?") };
     let unknown = checkpoint.meta.tokenizer.unknown(&question);
     if !unknown.is_empty() {
-        warn(&format!("the model does not know: {}. hive ask --model {name} --help lists its words\n", unknown.join(", ")));
+        warn(&format!(
+            "the model does not know: {}. hive ask --model {name} --help lists its words\n",
+            unknown.join(", ")
+        ));
     }
     let gpu = open_gpu(&args)?;
     let answer = Answerer::new(&gpu, &checkpoint, true)?.ask(&pixels, &question)?;
@@ -134,7 +147,7 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
 fn pixels_of(image: &str, checkpoint: &Checkpoint) -> Result<Vec<f32>, Fault> {
     let size = checkpoint.meta.model.vision_config.image_size;
     if let Some(n) = image.strip_prefix("held-out:") {
-        let index = n.parse().map_err(|_| Fault::usage(format!("held-out:N needs a number, not \"{n}\"")))?;
+        let index = n.parse().map_err(|_unparsed| Fault::usage(format!("held-out:N needs a number, not \"{n}\"")))?;
         let dataset = Dataset::by_name(&checkpoint.meta.preset.data)
             .ok_or_else(|| Fault::usage("this model was trained on a folder; give a picture"))?;
         let sample = dataset.sample(Split::HeldOut, 0, index, 1);
@@ -170,18 +183,26 @@ pub fn png(pixels: &[f32], size: usize) -> Result<Vec<u8>, Fault> {
 /// # Errors
 /// See [`Fault`].
 pub fn eval(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["model", "questions"], &[])?;
+    let args = Args::parse(list, &["model", "data", "questions"], &[])?;
     if args.flag("help") {
-        say("hive eval [--model NAME|FILE] [--questions N]: held-out accuracy by kind of question (default 1000 questions), with the question's own picture, with another's, and with none\n");
+        say(
+            "hive eval [--model NAME|FILE] [--data FOLDER] [--questions N]: held-out accuracy by kind of question (default 1000 questions), with the question's own picture, with another's, and with none\n",
+        );
         return Ok(());
     }
     let checkpoint = load(args.option("model").unwrap_or("pictures"))?;
-    let source = made_source(&checkpoint.meta.preset)?;
+    let source = match args.option("data") {
+        Some(folder) => folder_source(folder, &mut checkpoint.meta.preset.clone())?
+            .with_tokenizer(checkpoint.meta.tokenizer.clone()),
+        None => made_source(&checkpoint.meta.preset)?,
+    };
     let gpu = open_gpu(&args)?;
     let run = Run::resume(&gpu, checkpoint, source)?;
     let count = args.number("questions")?.unwrap_or(1000);
     let mut rows = Vec::new();
-    for (label, picture) in [("own picture", Picture::Own), ("swapped", Picture::Swapped), ("no picture", Picture::None)] {
+    for (label, picture) in
+        [("own picture", Picture::Own), ("swapped", Picture::Swapped), ("no picture", Picture::None)]
+    {
         rows.push((label.to_owned(), block_on(run.evaluate(picture, count))?));
     }
     if args.flag("json") {

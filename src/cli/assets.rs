@@ -28,10 +28,9 @@ const MODELS: [(&str, &[u8]); 4] = [
 /// No such preset; the message lists those there are.
 pub fn preset(name: &str) -> Result<Preset, Fault> {
     let names: Vec<&str> = PRESETS.iter().map(|(n, _)| *n).collect();
-    let (_, text) = PRESETS
-        .iter()
-        .find(|(n, _)| *n == name)
-        .ok_or_else(|| Fault::usage(format!("no preset called \"{name}\". Presets: {}, or a path to a JSON file", names.join(", "))))?;
+    let (_, text) = PRESETS.iter().find(|(n, _)| *n == name).ok_or_else(|| {
+        Fault::usage(format!("no preset called \"{name}\". Presets: {}, or a path to a JSON file", names.join(", ")))
+    })?;
     Ok(Preset::parse(text)?)
 }
 

@@ -101,16 +101,21 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
 fn gemm(args: &Args, runs: usize) -> Result<(), Fault> {
     let text = args.word(1).unwrap_or("512x512x512");
     let sizes: Vec<usize> = text.split('x').filter_map(|v| v.parse().ok()).collect();
-    let sizes: [usize; 3] = sizes.try_into().map_err(|_| Fault::usage(format!("sizes are MxNxK, not \"{text}\"")))?;
+    let sizes: [usize; 3] =
+        sizes.try_into().map_err(|_unparsed| Fault::usage(format!("sizes are MxNxK, not \"{text}\"")))?;
     let gpu = open_gpu(args)?;
     let products = block_on(products(&gpu, sizes, runs))?;
-    let naive = |order| products.iter().find(|p| p.variant == Variant::Naive && p.order == order).map_or(1.0, |p| p.gflops);
+    let naive =
+        |order| products.iter().find(|p| p.variant == Variant::Naive && p.order == order).map_or(1.0, |p| p.gflops);
     if args.flag("json") {
         let rows: Vec<_> = products
             .iter()
             .map(|p| serde_json::json!({"variant": format!("{:?}", p.variant), "order": format!("{:?}", p.order), "gflops": p.gflops, "ratio": p.gflops / naive(p.order)}))
             .collect();
-        say(&format!("{}\n", serde_json::json!({"adapter": gpu.summary.name, "sizes": sizes, "runs": runs, "products": rows})));
+        say(&format!(
+            "{}\n",
+            serde_json::json!({"adapter": gpu.summary.name, "sizes": sizes, "runs": runs, "products": rows})
+        ));
         return Ok(());
     }
     say(&format!("{} ({}), {text}, median of {runs}\n", gpu.summary.name, gpu.summary.driver));
@@ -132,7 +137,8 @@ fn step(args: &Args, runs: usize) -> Result<(), Fault> {
         StepCase { preset: "shapes", wiring: Wiring::Cascade },
     ];
     for case in cases.iter().filter(|c| args.option("preset").is_none_or(|p| p == c.preset)) {
-        for stage in Stage::ALL.into_iter().filter(|s| args.option("stage").is_none_or(|n| n == s.number().to_string())) {
+        for stage in Stage::ALL.into_iter().filter(|s| args.option("stage").is_none_or(|n| n == s.number().to_string()))
+        {
             one_step(&gpu, case, stage, runs)?;
         }
     }
@@ -142,6 +148,7 @@ fn step(args: &Args, runs: usize) -> Result<(), Fault> {
 fn one_step(gpu: &Gpu, case: &StepCase, stage: Stage, runs: usize) -> Result<(), Fault> {
     let mut preset = assets::preset(case.preset)?;
     preset.wiring = case.wiring;
+    let before = gpu.allocated_bytes();
     let source = made_source(&preset)?;
     let mut run = Run::new(gpu, preset, source, &Weights::new())?;
     block_on(run.enter(stage))?;
@@ -159,10 +166,12 @@ fn one_step(gpu: &Gpu, case: &StepCase, stage: Stage, runs: usize) -> Result<(),
     let mut timings = block_on(program.profile())?;
     timings.extend(block_on(optimiser.program().profile())?);
     let total: f64 = timings.iter().map(|t| t.secs).sum();
+    // The plan: what the parameters' slabs and the recording's temporaries add up to. Measured: every buffer made.
     let plan = trainer.params.bytes() + program.bytes();
+    let measured = gpu.allocated_bytes() - before;
     let name = format!("{:?}", case.wiring).to_lowercase();
     say(&format!(
-        "\n{} {name} stage {}: {:.1} ms per step, {} + {} dispatches, {:.2} GFLOP, {:.2} GFLOP/s, parameters {:.1} MB + activations {:.1} MB = {:.1} MB\n",
+        "\n{} {name} stage {}: {:.1} ms per step, {} + {} dispatches, {:.2} GFLOP, {:.2} GFLOP/s, parameters {:.1} MB + activations {:.1} MB = {:.1} MB planned, {:.1} MB allocated\n",
         case.preset,
         stage.number(),
         secs * 1e3,
@@ -173,6 +182,7 @@ fn one_step(gpu: &Gpu, case: &StepCase, stage: Stage, runs: usize) -> Result<(),
         trainer.params.bytes() as f64 * 1e-6,
         program.bytes() as f64 * 1e-6,
         plan as f64 * 1e-6,
+        measured as f64 * 1e-6,
     ));
     for t in timings.iter().take(12) {
         say(&format!(

@@ -64,7 +64,10 @@ pub fn parity(list: &[String]) -> Result<(), Fault> {
         }
     }
     if quiet {
-        say(&format!("{}\n", json!({"adapter": gpu.summary.name, "driver": gpu.summary.driver, "groups": rows, "failed": failed})));
+        say(&format!(
+            "{}\n",
+            json!({"adapter": gpu.summary.name, "driver": gpu.summary.driver, "groups": rows, "failed": failed})
+        ));
     } else {
         say(&format!("{} of {} fixtures passed\n", folders.len() - failed.len(), folders.len()));
     }
@@ -207,7 +210,10 @@ pub fn doctor(list: &[String]) -> Result<(), Fault> {
     let wrong: Vec<&Outcome> = outcomes.iter().filter(|o| !o.passed()).collect();
     if json_mode {
         let list: Vec<_> = adapters.iter().map(|a| json!({"name": a.name, "driver": a.driver, "backend": a.backend, "software": a.kind == AdapterKind::Software, "features": a.features, "subgroup": [a.subgroup.0, a.subgroup.1], "limits": a.limits.iter().map(|(n, v)| json!([n, v])).collect::<Vec<_>>()})).collect();
-        say(&format!("{}\n", json!({"adapters": list, "used": gpu.summary.name, "tier": tier, "cases": outcomes.len(), "wrong": wrong.len()})));
+        say(&format!(
+            "{}\n",
+            json!({"adapters": list, "used": gpu.summary.name, "tier": tier, "cases": outcomes.len(), "wrong": wrong.len()})
+        ));
     } else {
         say(&format!("used: {}\ntier: {tier}\n", gpu.summary.name));
         wrong.iter().for_each(|o| say(&verify_line(o)));
@@ -218,7 +224,9 @@ pub fn doctor(list: &[String]) -> Result<(), Fault> {
     if wrong.is_empty() {
         Ok(())
     } else {
-        Err(Fault::Failed("this adapter computes wrong results; choose another with --adapter or update its driver".into()))
+        Err(Fault::Failed(
+            "this adapter computes wrong results; choose another with --adapter or update its driver".into(),
+        ))
     }
 }
 

@@ -161,13 +161,13 @@ fn verdict(scores: &[(String, Scores)]) -> String {
     }
 }
 
-/// Six held-out samples with several things, kinds as different as they come.
+/// Six held-out samples with several things, at most two of a kind of question.
 fn example_samples(run: &Run) -> Vec<Sample> {
     let mut out: Vec<Sample> = Vec::new();
     for index in 0..400 {
         let Ok(sample) = run.source.sample(Split::HeldOut, 5000 + index, 1, true) else { continue };
         let same = |s: &&Sample| s.turns.first().map(|t| t.kind) == sample.turns.first().map(|t| t.kind);
-        if sample.things > 1 && out.iter().filter(same).count() < 1 + out.len() / 5 {
+        if sample.things > 1 && out.iter().filter(same).count() < 2 {
             out.push(sample);
         }
         if out.len() == 6 {
@@ -215,7 +215,13 @@ fn attention(gpu: &Gpu, run: &Run, samples: &[Sample]) -> Result<Vec<Maps>, Faul
     Ok(maps)
 }
 
-fn examples(run: &Run, samples: Vec<Sample>, before: &[String], after: &[String], maps: Vec<Maps>) -> Result<Vec<Example>, Fault> {
+fn examples(
+    run: &Run,
+    samples: Vec<Sample>,
+    before: &[String],
+    after: &[String],
+    maps: Vec<Maps>,
+) -> Result<Vec<Example>, Fault> {
     let size = run.config().vision_config.image_size;
     samples
         .into_iter()

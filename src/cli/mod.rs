@@ -70,7 +70,12 @@ impl Fault {
     pub fn code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Preset(_) => 2,
-            Self::Gpu(GpuError::NoAdapter | GpuError::AdapterNotFound { .. } | GpuError::NoDevice { .. } | GpuError::LimitTooSmall { .. }) => 3,
+            Self::Gpu(
+                GpuError::NoAdapter
+                | GpuError::AdapterNotFound { .. }
+                | GpuError::NoDevice { .. }
+                | GpuError::LimitTooSmall { .. },
+            ) => 3,
             _ => 1,
         }
     }

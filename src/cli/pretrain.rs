@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::args::Args;
-use super::train::{Progress, find_preset, made_source};
+use super::train::{Progress, find_preset, folder_source, made_source};
 use super::{Fault, open_gpu, say, write};
 use crate::model::weights::Precision;
 use crate::platform::{block_on, read_file};
@@ -12,7 +12,7 @@ use crate::train::model::Model;
 use crate::train::pretrain::{Reader, Tower};
 
 const HELP: &str = "\
-hive pretrain vision|language [--preset NAME|FILE] [--out FILE] [--steps N]
+hive pretrain vision|language [--preset NAME|FILE] [--data FOLDER] [--set KEY=VALUE]... [--out FILE] [--steps N]
 
 Makes the pre-trained half of the start weights: the tower by naming what each patch shows, the language model by reading
 descriptions of scenes. Both halves go into one file (default assets/models/DATA-start.safetensors, f16): the second call
@@ -24,7 +24,7 @@ adds to what the first one left.
 /// # Errors
 /// See [`Fault`].
 pub fn run(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["preset", "out", "steps"], &[])?;
+    let args = Args::parse(list, &["preset", "data", "set", "out", "steps"], &[])?;
     let part = args.word(0).unwrap_or_default();
     if args.flag("help") {
         say(HELP);
@@ -41,7 +41,15 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
         recipe.steps = steps;
     }
     let recipe = recipe.clone();
-    let source = made_source(&preset)?;
+    let source = match args.option("data") {
+        Some(folder) if part == "language" => folder_source(folder, &mut preset)?,
+        Some(_) => {
+            return Err(Fault::usage(
+                "a folder's pictures have no labels per patch; hive pretrain vision takes generated data",
+            ));
+        }
+        None => made_source(&preset)?,
+    };
     let gpu = open_gpu(&args)?;
     let seed = preset.seed;
     let mut progress = Progress::new(format!("{part} "), recipe.steps);

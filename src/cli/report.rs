@@ -59,9 +59,9 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.5rem}
 table{border-collapse:collapse}td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}
 td:first-child,th:first-child{text-align:left}tr.control td{color:#777}
-.examples{display:grid;grid-template-columns:repeat(auto-fill,minmax(26rem,1fr));gap:1.5rem}
+.examples{display:grid;grid-template-columns:repeat(auto-fill,minmax(29rem,1fr));gap:1.5rem}
 .example{border:1px solid #ddd;border-radius:.5rem;padding:1rem}.right{color:#00694d;font-weight:600}.wrong{color:#a33c00;font-weight:600}
-figure{display:inline-block;margin:.3rem .5rem .3rem 0}figcaption{font-size:.8rem;color:#555}
+figure{display:inline-block;margin:.3rem .4rem .3rem 0;vertical-align:top}.example figure{width:104px}figcaption{font-size:.8rem;color:#555}
 svg text{font:11px system-ui,sans-serif;fill:#444}.note{color:#555;font-size:.9rem}
 @media(prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}td,th,.example{border-color:#444}svg text{fill:#bbb}
 figcaption,.note{color:#aaa}tr.control td{color:#999}.right{color:#5fd0a8}.wrong{color:#ff9a62}}
@@ -93,11 +93,13 @@ pub fn html(page: &Page<'_>) -> String {
     page.examples.iter().for_each(|e| out.push_str(&example(e)));
     out.push_str("</div><h2>Loss</h2>");
     for c in page.curves {
-        let points = c.losses.iter().map(|(s, l)| (*s as f64, f64::from(*l))).collect();
+        let points: Vec<_> = c.losses.iter().map(|(s, l)| (*s as f64, f64::from(*l))).collect();
         let title = format!("stage {}: {}", c.stage.number(), c.stage.name());
-        out.push_str(&chart(&title, &[("loss".to_owned(), smooth(points))]));
+        out.push_str(&chart(&title, &[("loss".to_owned(), smooth(&points))]));
     }
-    out.push_str("<h2>Gradient norms</h2><p>Which part of the model a stage moves. A part that is frozen has no line.</p>");
+    out.push_str(
+        "<h2>Gradient norms</h2><p>Which part of the model a stage moves. A part that is frozen has no line.</p>",
+    );
     for c in page.curves {
         out.push_str(&chart(&format!("stage {}", c.stage.number()), &norm_lines(c)));
     }
@@ -135,7 +137,7 @@ fn example(e: &Example) -> String {
     let mut out = format!(
         "<div class=\"example\"><div>{}</div><div>before: <span class=\"{}\">{}</span></div>\
          <div>after: <span class=\"{}\">{}</span></div><div>right: {}</div>\
-         <figure><svg width=\"120\" height=\"120\" viewBox=\"0 0 1 1\">{}</svg><figcaption>picture</figcaption></figure>",
+         <figure><svg width=\"104\" height=\"104\" viewBox=\"0 0 1 1\">{}</svg><figcaption>picture</figcaption></figure>",
         escape(&e.question),
         verdict(&e.before),
         escape(&e.before),
@@ -148,7 +150,11 @@ fn example(e: &Example) -> String {
         let side = map.len().isqrt().max(1);
         let top = map.iter().fold(1e-9_f32, |m, v| m.max(*v));
         let total: f32 = map.iter().sum();
-        let _ = write!(out, "<figure><svg width=\"120\" height=\"120\" viewBox=\"0 0 1 1\" shape-rendering=\"crispEdges\">{}", image(&picture));
+        let _ = write!(
+            out,
+            "<figure><svg width=\"104\" height=\"104\" viewBox=\"0 0 1 1\" shape-rendering=\"crispEdges\">{}",
+            image(&picture)
+        );
         for (i, v) in map.iter().enumerate() {
             let (x, y, w) = ((i % side) as f64 / side as f64, (i / side) as f64 / side as f64, 1.0 / side as f64);
             let _ = write!(
@@ -157,7 +163,8 @@ fn example(e: &Example) -> String {
                 viridis(v / top)
             );
         }
-        let _ = write!(out, "</svg><figcaption>layer {layer}: {:.0} % on the picture</figcaption></figure>", total * 100.0);
+        let _ =
+            write!(out, "</svg><figcaption>layer {layer}: {:.0} % on the picture</figcaption></figure>", total * 100.0);
     }
     out + "</div>"
 }
@@ -177,7 +184,7 @@ fn viridis(v: f32) -> String {
 }
 
 /// Means of at most 200 runs of neighbours: a long curve stays readable and small.
-fn smooth(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let size = points.len().div_ceil(200).max(1);
     let mean = |run: &[(f64, f64)]| {
         let n = run.len() as f64;
@@ -280,7 +287,7 @@ mod tests {
     #[test]
     fn text_is_escaped_and_curves_shrink() {
         assert_eq!(escape("<a \"b\">"), "&lt;a &quot;b&quot;&gt;");
-        assert_eq!(smooth((0..1000).map(|i| (f64::from(i), 1.0)).collect()).len(), 200);
+        assert_eq!(smooth(&(0..1000).map(|i| (f64::from(i), 1.0)).collect::<Vec<_>>()).len(), 200);
         assert_eq!(viridis(0.0), "#440154");
         assert_eq!(viridis(1.0), "#fde725");
     }

@@ -14,6 +14,7 @@ use crate::nn::params::Weights;
 use crate::platform::{self, block_on};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::{Picture, Scores};
+use crate::train::pretrain::Reader;
 use crate::train::recipe::Preset;
 use crate::train::run::Run;
 use crate::train::source::Source;
@@ -36,7 +37,8 @@ a folder with a LLaVA conversation list (*.json or *.jsonl) and pictures. --set 
 /// # Errors
 /// See [`Fault`].
 pub fn run(list: &[String]) -> Result<(), Fault> {
-    let options = ["preset", "data", "out", "set", "stage", "steps", "save-every", "resume", "start", "questions", "kill-after"];
+    let options =
+        ["preset", "data", "out", "set", "stage", "steps", "save-every", "resume", "start", "questions", "kill-after"];
     let args = Args::parse(list, &options, &["f16"])?;
     if args.flag("help") {
         say(HELP);
@@ -78,7 +80,7 @@ fn begin(args: &Args, gpu: &Gpu) -> Result<Run, Fault> {
     let mut preset = find_preset(args, "pictures")?;
     let start = match args.option("start") {
         Some(path) => Some(Checkpoint::from_bytes(&read(Path::new(path))?)?),
-        None if preset.data == "folder" || args.option("data").is_some() => None,
+        None if preset.data == "folder" => None,
         None => Some(assets::model(&format!("{}-start", preset.data))?),
     };
     let source = match args.option("data") {
@@ -88,15 +90,35 @@ fn begin(args: &Args, gpu: &Gpu) -> Result<Run, Fault> {
     // A folder has words of its own: of the start weights only the tower can serve.
     let folder = args.option("data").is_some();
     let keep = |name: &String| !folder || name.starts_with("vision_model.");
-    let weights: Weights = start.map_or_else(Default::default, |c| c.weights.into_iter().filter(|(n, _)| keep(n)).collect());
+    let mut weights: Weights =
+        start.map_or_else(Default::default, |c| c.weights.into_iter().filter(|(n, _)| keep(n)).collect());
+    if folder {
+        weights.extend(read_captions(gpu, &preset, &source)?);
+    }
     Ok(Run::new(gpu, preset, source, &weights)?)
+}
+
+/// Steps of language pre-training on a folder's own text.
+const CAPTION_STEPS: u64 = 300;
+
+/// The stages never train embeddings, so a language model for a folder's words first reads the folder's text alone.
+fn read_captions(gpu: &Gpu, preset: &Preset, source: &Source) -> Result<Weights, Fault> {
+    let Some(mut recipe) = preset.pretrain_language.clone() else { return Ok(Weights::new()) };
+    recipe.steps = CAPTION_STEPS.min(preset.stages.iter().map(|(_, r)| r.steps).sum());
+    let mut reader = Reader::new(gpu, preset, &recipe, preset.seed);
+    let mut progress = Progress::new("language model, text alone ".into(), recipe.steps);
+    for _ in 0..recipe.steps {
+        progress.show(&block_on(reader.step(source)).map_err(Fault::Failed)?);
+    }
+    progress.end("");
+    Ok(block_on(reader.weights())?)
 }
 
 fn resume(args: &Args, gpu: &Gpu, path: &Path) -> Result<Run, Fault> {
     let checkpoint = Checkpoint::from_bytes(&read(path)?)?;
     let mut preset = checkpoint.meta.preset.clone();
     let source = match args.option("data") {
-        Some(folder) => folder_source(folder, &mut preset)?,
+        Some(folder) => folder_source(folder, &mut preset)?.with_tokenizer(checkpoint.meta.tokenizer.clone()),
         None => made_source(&preset)?,
     };
     Ok(Run::resume(gpu, checkpoint, source)?)
@@ -105,7 +127,7 @@ fn resume(args: &Args, gpu: &Gpu, path: &Path) -> Result<Run, Fault> {
 fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
     let wanted: Vec<usize> = args
         .all("stage")
-        .map(|v| v.parse().map_err(|_| Fault::usage(format!("--stage needs 1, 2 or 3, not \"{v}\""))))
+        .map(|v| v.parse().map_err(|_unparsed| Fault::usage(format!("--stage needs 1, 2 or 3, not \"{v}\""))))
         .collect::<Result<_, _>>()?;
     let done = run.stage();
     let in_progress = run.in_progress();
@@ -194,7 +216,8 @@ pub fn find_preset(args: &Args, default: &str) -> Result<Preset, Fault> {
 
 /// The preset with one key changed: `a.b.0=value`.
 fn set(preset: &Preset, pair: &str) -> Result<Preset, Fault> {
-    let (key, value) = pair.split_once('=').ok_or_else(|| Fault::usage(format!("--set needs KEY=VALUE, not \"{pair}\"")))?;
+    let (key, value) =
+        pair.split_once('=').ok_or_else(|| Fault::usage(format!("--set needs KEY=VALUE, not \"{pair}\"")))?;
     let mut json = serde_json::to_value(preset).map_err(|e| Fault::usage(e.to_string()))?;
     let pointer = format!("/{}", key.replace('.', "/"));
     let place = json.pointer_mut(&pointer).ok_or_else(|| Fault::usage(format!("the preset has no key \"{key}\"")))?;
@@ -221,8 +244,11 @@ pub fn made_source(preset: &Preset) -> Result<Source, Fault> {
 /// Most words of a folder's vocabulary.
 const FOLDER_WORDS: usize = 2000;
 
-/// The data of a folder; sets the preset's vocabulary to the folder's words.
-fn folder_source(folder: &str, preset: &mut Preset) -> Result<Source, Fault> {
+/// The data of a folder (its conversation list and pictures); sets the preset's vocabulary to the folder's words.
+///
+/// # Errors
+/// No list, a list that is more than half bad, or a folder that cannot be read.
+pub fn folder_source(folder: &str, preset: &mut Preset) -> Result<Source, Fault> {
     let folder = PathBuf::from(folder);
     let names = platform::list_folder(&folder).map_err(|e| Fault::File {
         what: "cannot read",
@@ -292,7 +318,10 @@ impl Progress {
     pub fn end(&self, text: &str) {
         let secs = platform::now_secs() - self.start;
         let steps = self.losses.len();
-        warn(&format!("\r{}{steps} steps in {secs:.0} s, loss {:.3}. {text}                    \n", self.label, self.smooth));
+        warn(&format!(
+            "\r{}{steps} steps in {secs:.0} s, loss {:.3}. {text}                    \n",
+            self.label, self.smooth
+        ));
     }
 }
 

@@ -61,27 +61,19 @@ struct Row {
 
 impl Row {
     fn new() -> Self {
-        Self {
-            ids: vec![START],
-            labels: vec![NO_TARGET],
-            ..Self::default()
-        }
+        Self { ids: vec![START], labels: vec![NO_TARGET], ..Self::default() }
     }
 
     /// Appends a question and its answer unless that would make the row longer than `tokens`. The first turn is cut instead.
-    fn turn(&mut self, question: &[u32], answer: &[u32], all_targets: bool, tokens: usize) -> bool {
+    /// A description has no answer; its `</s>` is a target all the same, so that texts end.
+    fn turn(&mut self, question: &[u32], answer: &[u32], tokens: usize) -> bool {
         let fits = self.ids.len() + question.len() + answer.len() < tokens;
         if !fits && self.ids.len() > 1 {
             return false;
         }
         self.ids.extend(question.iter().chain(answer).chain([&END]));
-        let question_label = |id: &u32| if all_targets { *id as i32 } else { NO_TARGET };
-        self.labels.extend(
-            question
-                .iter()
-                .map(question_label)
-                .chain(answer.iter().chain([&END]).map(|id| *id as i32)),
-        );
+        let targets = answer.iter().chain([&END]).map(|id| *id as i32);
+        self.labels.extend(question.iter().map(|_| NO_TARGET).chain(targets));
         self.ids.truncate(tokens);
         self.labels.truncate(tokens);
         self.cut |= !fits;
@@ -102,8 +94,8 @@ pub fn questions(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize) -> Ba
     build(samples, tokenizer, tokens, 1, false)
 }
 
-/// Language model pre-training rows, without pixels: the description with `</s>` where the sample says so, then as many whole
-/// turns as fit. Targets: everything after `<s>`.
+/// Language model pre-training rows, without pixels: the description with `</s>` where the sample says so, then as many
+/// whole turns as fit. Targets: answers with their `</s>`: reading is learned sooner when no capacity goes into wording.
 #[must_use]
 pub fn text(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize) -> Batch {
     let mut batch = build(samples, tokenizer, tokens, usize::MAX, true);
@@ -111,32 +103,16 @@ pub fn text(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize) -> Batch {
     batch
 }
 
-fn build(
-    samples: &[Sample],
-    tokenizer: &Tokenizer,
-    tokens: usize,
-    most_turns: usize,
-    text: bool,
-) -> Batch {
-    let mut batch = Batch {
-        rows: samples.len(),
-        tokens,
-        offset: vec![0; samples.len()],
-        ..Batch::default()
-    };
+fn build(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize, most_turns: usize, text: bool) -> Batch {
+    let mut batch = Batch { rows: samples.len(), tokens, offset: vec![0; samples.len()], ..Batch::default() };
     for sample in samples {
         let mut row = Row::new();
         if text && sample.described && !sample.description.is_empty() {
-            row.turn(&tokenizer.encode(&sample.description), &[], false, tokens);
+            row.turn(&tokenizer.encode(&sample.description), &[], tokens);
             row.turns = 0;
         }
         for turn in sample.turns.iter().take(most_turns) {
-            if !row.turn(
-                &tokenizer.encode(&turn.question),
-                &tokenizer.encode(&turn.answer),
-                false,
-                tokens,
-            ) {
+            if !row.turn(&tokenizer.encode(&turn.question), &tokenizer.encode(&turn.answer), tokens) {
                 break;
             }
         }
@@ -153,12 +129,8 @@ fn build(
             _ => "conversation",
         });
         batch.things.push(sample.things);
-        batch
-            .questions
-            .push(first.map_or_else(String::new, |t| t.question.clone()));
-        batch
-            .answers
-            .push(first.map_or_else(String::new, |t| t.answer.clone()));
+        batch.questions.push(first.map_or_else(String::new, |t| t.question.clone()));
+        batch.answers.push(first.map_or_else(String::new, |t| t.answer.clone()));
         if !text {
             batch.pixels.extend_from_slice(&sample.pixels);
         }
@@ -171,21 +143,9 @@ fn build(
 pub fn patches(samples: &[Sample]) -> PatchBatch {
     let heads = samples.first().map_or(0, |s| s.patch_labels.len());
     let labels = (0..heads)
-        .map(|h| {
-            samples
-                .iter()
-                .flat_map(|s| s.patch_labels[h].iter().map(|c| *c as i32))
-                .collect()
-        })
+        .map(|h| samples.iter().flat_map(|s| s.patch_labels[h].iter().map(|c| *c as i32)).collect())
         .collect();
-    PatchBatch {
-        rows: samples.len(),
-        pixels: samples
-            .iter()
-            .flat_map(|s| s.pixels.iter().copied())
-            .collect(),
-        labels,
-    }
+    PatchBatch { rows: samples.len(), pixels: samples.iter().flat_map(|s| s.pixels.iter().copied()).collect(), labels }
 }
 
 #[cfg(test)]
@@ -198,11 +158,7 @@ mod tests {
     }
 
     fn sample(turns: &[(&str, &str)]) -> Sample {
-        let turn = |t: &(&str, &str)| Turn {
-            kind: "what",
-            question: t.0.to_owned(),
-            answer: t.1.to_owned(),
-        };
+        let turn = |t: &(&str, &str)| Turn { kind: "what", question: t.0.to_owned(), answer: t.1.to_owned() };
         Sample {
             pixels: vec![0.5; 3],
             things: 1,
@@ -221,37 +177,19 @@ mod tests {
             sample(&[("what is it ?", "cat")]),
         ];
         let batch = conversation(&samples, &t, 16);
-        assert_eq!(
-            t.decode(&batch.ids[..16]),
-            "what is it ? dog where is the dog ? top left"
-        );
-        assert_eq!(
-            (batch.lengths.as_slice(), batch.offset.as_slice()),
-            ([15, 7].as_slice(), [0, 0].as_slice())
-        );
+        assert_eq!(t.decode(&batch.ids[..16]), "what is it ? dog where is the dog ? top left");
+        assert_eq!((batch.lengths.as_slice(), batch.offset.as_slice()), ([15, 7].as_slice(), [0, 0].as_slice()));
         let id = |w: &str| t.id(w).unwrap() as i32;
         let mut labels = vec![NO_TARGET; 16];
-        for (at, word) in [
-            (5, "dog"),
-            (6, "</s>"),
-            (12, "top"),
-            (13, "left"),
-            (14, "</s>"),
-        ] {
+        for (at, word) in [(5, "dog"), (6, "</s>"), (12, "top"), (13, "left"), (14, "</s>")] {
             labels[at] = id(word);
         }
         assert_eq!(batch.labels[..16], labels);
-        assert_eq!(
-            (batch.kinds, batch.pixels.len(), batch.cut),
-            (vec!["conversation", "what"], 6, 0)
-        );
+        assert_eq!((batch.kinds, batch.pixels.len(), batch.cut), (vec!["conversation", "what"], 6, 0));
         // one token less than the second turn needs, and one more than fits at all
         assert_eq!(conversation(&samples, &t, 14).lengths, [7, 7]);
         let cut = conversation(&samples, &t, 6);
-        assert_eq!(
-            (cut.lengths, cut.cut, cut.labels[5]),
-            (vec![6, 6], 2, id("dog"))
-        );
+        assert_eq!((cut.lengths, cut.cut, cut.labels[5]), (vec![6, 6], 2, id("dog")));
         assert_eq!(questions(&samples, &t, 16).lengths, [7, 7]);
     }
 
@@ -259,18 +197,9 @@ mod tests {
     fn text_rows_start_with_the_description() {
         let t = tokenizer();
         let batch = text(&[sample(&[("what is it ?", "dog")])], &t, 16);
-        assert_eq!(
-            t.decode(&batch.ids),
-            "a dog at the top left what is it ? dog"
-        );
-        assert_eq!(
-            (batch.lengths[0], batch.pixels.len(), batch.labels[0]),
-            (14, 0, NO_TARGET)
-        );
-        assert!(
-            (1..14).all(|i| batch.labels[i] == batch.ids[i] as i32)
-                && batch.labels[14] == NO_TARGET
-        );
+        assert_eq!(t.decode(&batch.ids), "a dog at the top left what is it ? dog");
+        assert_eq!((batch.lengths[0], batch.pixels.len(), batch.labels[0]), (14, 0, NO_TARGET));
+        assert!((1..14).all(|i| batch.labels[i] == batch.ids[i] as i32) && batch.labels[14] == NO_TARGET);
     }
 
     #[test]
@@ -279,10 +208,7 @@ mod tests {
             let t = Tokenizer::new(d.words()).unwrap();
             let samples = d.samples(Split::Train, 1, 0, 3, 6);
             let batch = conversation(&samples, &t, 48);
-            assert_eq!(
-                (batch.ids.len(), batch.pixels.len()),
-                (3 * 48, 3 * 3 * d.image_size() * d.image_size())
-            );
+            assert_eq!((batch.ids.len(), batch.pixels.len()), (3 * 48, 3 * 3 * d.image_size() * d.image_size()));
             let patches = patches(&samples);
             assert_eq!(patches.labels.len(), d.label_classes().len());
             assert!(patches.labels.iter().all(|l| l.len() == 3 * 64));

@@ -35,11 +35,7 @@ impl Record {
     /// Which split the entry belongs to: decided by its id alone.
     #[must_use]
     pub fn split(&self) -> Split {
-        if hash_bytes(self.id.as_bytes()).is_multiple_of(HELD_OUT_EVERY) {
-            Split::HeldOut
-        } else {
-            Split::Train
-        }
+        if hash_bytes(self.id.as_bytes()).is_multiple_of(HELD_OUT_EVERY) { Split::HeldOut } else { Split::Train }
     }
 }
 
@@ -96,9 +92,7 @@ pub enum FolderError {
         split: &'static str,
     },
     /// A picture's bytes could not be fetched.
-    #[error(
-        "{file}:{line}: the picture {image} cannot be opened ({reason}): put it there, or remove the entry"
-    )]
+    #[error("{file}:{line}: the picture {image} cannot be opened ({reason}): put it there, or remove the entry")]
     Missing {
         /// The list's file name.
         file: String,
@@ -140,28 +134,18 @@ impl Folder {
     /// When there are no entries, or more than half are unusable.
     pub fn parse(text: &str, file_name: &str) -> Result<(Vec<Record>, Vec<Problem>), FolderError> {
         let text = text.trim_start_matches('\u{feff}');
-        let entries = if text.trim_start().starts_with('[') {
-            array_entries(text)
-        } else {
-            line_entries(text)
-        };
+        let entries = if text.trim_start().starts_with('[') { array_entries(text) } else { line_entries(text) };
         let total = entries.len();
         let (mut records, mut problems) = (Vec::new(), Vec::new());
         for (line, entry) in entries {
             match record(entry, line) {
                 Ok(record) => records.push(record),
-                Err((line, sentence)) => problems.push(Problem {
-                    file: file_name.to_owned(),
-                    line,
-                    sentence,
-                }),
+                Err((line, sentence)) => problems.push(Problem { file: file_name.to_owned(), line, sentence }),
             }
         }
         let bad = problems.len();
         if total == 0 {
-            return Err(FolderError::Empty {
-                file: file_name.to_owned(),
-            });
+            return Err(FolderError::Empty { file: file_name.to_owned() });
         }
         if bad * 2 > total {
             return Err(FolderError::TooManyBad {
@@ -180,21 +164,9 @@ impl Folder {
     /// As [`Self::parse`].
     pub fn load(text: &str, file_name: &str) -> Result<(Self, Vec<Problem>), FolderError> {
         let (records, problems) = Self::parse(text, file_name)?;
-        let of = |split| {
-            (0..records.len())
-                .filter(|i| records[*i].split() == split)
-                .collect()
-        };
+        let of = |split| (0..records.len()).filter(|i| records[*i].split() == split).collect();
         let (train, held_out) = (of(Split::Train), of(Split::HeldOut));
-        Ok((
-            Self {
-                file: file_name.to_owned(),
-                records,
-                train,
-                held_out,
-            },
-            problems,
-        ))
+        Ok((Self { file: file_name.to_owned(), records, train, held_out }, problems))
     }
 
     /// All usable entries in the order of the list.
@@ -211,10 +183,7 @@ impl Folder {
 
     /// All questions and answers of the training entries, to build a vocabulary from.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
-        self.train
-            .iter()
-            .flat_map(|i| &self.records[*i].turns)
-            .flat_map(|t| [t.question.as_str(), t.answer.as_str()])
+        self.train.iter().flat_map(|i| &self.records[*i].turns).flat_map(|t| [t.question.as_str(), t.answer.as_str()])
     }
 
     /// The words of sample number `index`, without its picture. A pure function of its arguments.
@@ -224,13 +193,7 @@ impl Folder {
     ///
     /// # Errors
     /// When the split has no entries.
-    pub fn text_sample(
-        &self,
-        split: Split,
-        seed: u64,
-        index: u64,
-        max_turns: usize,
-    ) -> Result<Sample, FolderError> {
+    pub fn text_sample(&self, split: Split, seed: u64, index: u64, max_turns: usize) -> Result<Sample, FolderError> {
         self.chosen(split, seed, index, max_turns).map(|c| c.1)
     }
 
@@ -251,12 +214,7 @@ impl Folder {
         let place = || (self.file.clone(), record.line);
         let bytes = read(&record.image).map_err(|reason| {
             let (file, line) = place();
-            FolderError::Missing {
-                file,
-                line,
-                image: record.image.clone(),
-                reason,
-            }
+            FolderError::Missing { file, line, image: record.image.clone(), reason }
         })?;
         sample.pixels = prepare.decode(&bytes, &record.image).map_err(|source| {
             let (file, line) = place();
@@ -272,57 +230,30 @@ impl Folder {
         }
     }
 
-    fn chosen(
-        &self,
-        split: Split,
-        seed: u64,
-        index: u64,
-        max_turns: usize,
-    ) -> Result<(&Record, Sample), FolderError> {
+    fn chosen(&self, split: Split, seed: u64, index: u64, max_turns: usize) -> Result<(&Record, Sample), FolderError> {
         let part = self.part(split);
         let size = part.len() as u64;
         if size == 0 {
-            let split = if split == Split::Train {
-                "training"
-            } else {
-                "held-out"
-            };
-            return Err(FolderError::EmptySplit {
-                file: self.file.clone(),
-                total: self.records.len(),
-                split,
-            });
+            let split = if split == Split::Train { "training" } else { "held-out" };
+            return Err(FolderError::EmptySplit { file: self.file.clone(), total: self.records.len(), split });
         }
         let (round, position) = (index / size, index % size);
         let (record, turns) = match split {
             Split::Train => {
-                let record = &self.records
-                    [part[shuffled(position, size, splitmix64(seed) ^ round) as usize]];
+                let record = &self.records[part[shuffled(position, size, splitmix64(seed) ^ round) as usize]];
                 let count = max_turns.min(record.turns.len());
                 let start = Rng::new(seed, index).below(record.turns.len() - count + 1);
                 (record, record.turns[start..start + count].to_vec())
             }
             Split::HeldOut => {
                 let record = &self.records[part[position as usize]];
-                (
-                    record,
-                    vec![record.turns[(round % record.turns.len() as u64) as usize].clone()],
-                )
+                (record, vec![record.turns[(round % record.turns.len() as u64) as usize].clone()])
             }
         };
-        let description = record
-            .turns
-            .iter()
-            .find(|t| t.kind == KINDS[1])
-            .map_or_else(String::new, |t| t.answer.clone());
-        let sample = Sample {
-            pixels: Vec::new(),
-            things: 0,
-            turns,
-            patch_labels: Vec::new(),
-            description,
-            described: false,
-        };
+        let description =
+            record.turns.iter().find(|t| t.kind == KINDS[1]).map_or_else(String::new, |t| t.answer.clone());
+        let sample =
+            Sample { pixels: Vec::new(), things: 0, turns, patch_labels: Vec::new(), description, described: false };
         Ok((record, sample))
     }
 }

@@ -12,11 +12,7 @@ const IMAGE_MARK: &str = "<image>";
 
 /// The lines that are not empty, with their numbers.
 pub(super) fn line_entries(text: &str) -> Vec<(usize, &str)> {
-    text.lines()
-        .enumerate()
-        .map(|(i, l)| (i + 1, l.trim()))
-        .filter(|e| !e.1.is_empty())
-        .collect()
+    text.lines().enumerate().map(|(i, l)| (i + 1, l.trim())).filter(|e| !e.1.is_empty()).collect()
 }
 
 /// The texts between the commas of a JSON array, each with the line where it begins. The entries are parsed one by one, so
@@ -35,11 +31,7 @@ pub(super) fn array_entries(text: &str) -> Vec<(usize, &str)> {
             continue;
         }
         if depth == 1 && (b == b',' || b == b']') {
-            entries.extend(
-                start
-                    .take()
-                    .map(|(line, from)| (line, text[from..i].trim())),
-            );
+            entries.extend(start.take().map(|(line, from)| (line, text[from..i].trim())));
             if b == b']' {
                 return entries;
             }
@@ -63,23 +55,13 @@ pub(super) fn array_entries(text: &str) -> Vec<(usize, &str)> {
 /// One entry, or the line and the sentence of its problem.
 pub(super) fn record(entry: &str, line: usize) -> Result<Record, (usize, String)> {
     let value: Value = serde_json::from_str(entry).map_err(|e| {
-        (
-            line + e.line().saturating_sub(1),
-            format!("this entry is no valid JSON ({e}): correct it or remove it"),
-        )
+        (line + e.line().saturating_sub(1), format!("this entry is no valid JSON ({e}): correct it or remove it"))
     })?;
     let bad = |sentence: &str| Err((line, sentence.to_owned()));
-    let Some(image) = value
-        .get("image")
-        .and_then(Value::as_str)
-        .filter(|s| !s.is_empty())
-    else {
+    let Some(image) = value.get("image").and_then(Value::as_str).filter(|s| !s.is_empty()) else {
         return bad("this entry has no `image`: give the picture's file name as a text");
     };
-    if image.starts_with(['/', '\\'])
-        || image.contains(':')
-        || image.split(['/', '\\']).any(|p| p == "..")
-    {
+    if image.starts_with(['/', '\\']) || image.contains(':') || image.split(['/', '\\']).any(|p| p == "..") {
         return bad("`image` points outside the folder: give a file name relative to it");
     }
     let id = match value.get("id") {
@@ -87,38 +69,19 @@ pub(super) fn record(entry: &str, line: usize) -> Result<Record, (usize, String)
         Some(Value::Number(id)) => id.to_string(),
         None | Some(Value::Null) => image.to_owned(),
         _ => {
-            return bad(
-                "`id` is neither a text nor a number: correct it, or leave it out to use the picture's name",
-            );
+            return bad("`id` is neither a text nor a number: correct it, or leave it out to use the picture's name");
         }
     };
-    let Some(said) = value
-        .get("conversations")
-        .and_then(Value::as_array)
-        .filter(|c| !c.is_empty())
-    else {
+    let Some(said) = value.get("conversations").and_then(Value::as_array).filter(|c| !c.is_empty()) else {
         return bad(
             "this entry has no `conversations`: give a list of {\"from\": \"human\" or \"gpt\", \"value\": text}",
         );
     };
     if said.len() % 2 == 1 {
-        return bad(
-            "the conversation ends with a question: every \"human\" value needs a \"gpt\" value after it",
-        );
+        return bad("the conversation ends with a question: every \"human\" value needs a \"gpt\" value after it");
     }
-    let turns = said
-        .chunks_exact(2)
-        .enumerate()
-        .map(|(i, pair)| turn(i, &pair[0], &pair[1]))
-        .collect::<Result<_, _>>();
-    turns
-        .map(|turns| Record {
-            id,
-            image: image.to_owned(),
-            turns,
-            line,
-        })
-        .map_err(|sentence| (line, sentence))
+    let turns = said.chunks_exact(2).enumerate().map(|(i, pair)| turn(i, &pair[0], &pair[1])).collect::<Result<_, _>>();
+    turns.map(|turns| Record { id, image: image.to_owned(), turns, line }).map_err(|sentence| (line, sentence))
 }
 
 /// Turn number `i` of an entry.
@@ -141,18 +104,10 @@ fn turn(i: usize, human: &Value, gpt: &Value) -> Result<Turn, String> {
     }
     let question = question.replace(IMAGE_MARK, " ").trim().to_owned();
     if answer.is_empty() {
-        return Err(format!(
-            "the answer of turn {number} is empty: fill it in or remove the turn"
-        ));
+        return Err(format!("the answer of turn {number} is empty: fill it in or remove the turn"));
     }
     if question.is_empty() && i > 0 {
-        return Err(format!(
-            "the question of turn {number} is empty: fill it in or remove the turn"
-        ));
+        return Err(format!("the question of turn {number} is empty: fill it in or remove the turn"));
     }
-    Ok(Turn {
-        kind: KINDS[usize::from(question.is_empty())],
-        question,
-        answer,
-    })
+    Ok(Turn { kind: KINDS[usize::from(question.is_empty())], question, answer })
 }

@@ -79,13 +79,7 @@ impl Preprocess {
     /// `SigLIP`: squashed, values from -1 to 1.
     #[must_use]
     pub fn new(image_size: usize) -> Self {
-        Self {
-            image_size,
-            fit: Fit::Squash,
-            image_mean: [0.5; 3],
-            image_std: [0.5; 3],
-            background: None,
-        }
+        Self { image_size, fit: Fit::Squash, image_mean: [0.5; 3], image_std: [0.5; 3], background: None }
     }
 
     /// A picture as pixels, `(3, S, S)`.
@@ -93,25 +87,12 @@ impl Preprocess {
     pub fn pixels(&self, picture: &Rgb) -> Vec<f32> {
         let square = match self.fit {
             Fit::Squash => resize(picture, self.image_size, self.image_size),
-            Fit::Pad => resize(
-                &pad(picture, self.image_mean.map(|m| (m * 255.0) as u8)),
-                self.image_size,
-                self.image_size,
-            ),
+            Fit::Pad => {
+                resize(&pad(picture, self.image_mean.map(|m| (m * 255.0) as u8)), self.image_size, self.image_size)
+            }
         };
-        let normal = |c: usize, b: u8| {
-            ((f64::from(b) / 255.0 - self.image_mean[c]) / self.image_std[c]) as f32
-        };
-        (0..3)
-            .flat_map(|c| {
-                square
-                    .data
-                    .iter()
-                    .skip(c)
-                    .step_by(3)
-                    .map(move |b| normal(c, *b))
-            })
-            .collect()
+        let normal = |c: usize, b: u8| ((f64::from(b) / 255.0 - self.image_mean[c]) / self.image_std[c]) as f32;
+        (0..3).flat_map(|c| square.data.iter().skip(c).step_by(3).map(move |b| normal(c, *b))).collect()
     }
 
     /// The bytes of a picture file as pixels, `(3, S, S)`.
@@ -129,10 +110,7 @@ impl Preprocess {
 /// # Errors
 /// When the bytes are no picture of these formats, or a larger one than [`LARGEST_SIDE`] allows; `name` is for the message.
 pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<Rgb, ImageError> {
-    let unreadable = |reason: String| ImageError::Unreadable {
-        name: name.to_owned(),
-        reason,
-    };
+    let unreadable = |reason: String| ImageError::Unreadable { name: name.to_owned(), reason };
     let mut reader = ::image::ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|e| unreadable(e.to_string()))?;
@@ -147,17 +125,9 @@ pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<R
     };
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     if width == 0 || height == 0 {
-        return Err(ImageError::Empty {
-            name: name.to_owned(),
-            width,
-            height,
-        });
+        return Err(ImageError::Empty { name: name.to_owned(), width, height });
     }
-    Ok(Rgb {
-        width,
-        height,
-        data: picture.into_raw(),
-    })
+    Ok(Rgb { width, height, data: picture.into_raw() })
 }
 
 /// The picture on a ground of one colour.
@@ -178,11 +148,7 @@ pub fn pad(picture: &Rgb, colour: [u8; 3]) -> Rgb {
     for (y, row) in picture.data.chunks_exact(picture.width * 3).enumerate() {
         data[((top + y) * side + left) * 3..][..row.len()].copy_from_slice(row);
     }
-    Rgb {
-        width: side,
-        height: side,
-        data,
-    }
+    Rgb { width: side, height: side, data }
 }
 
 /// The picture at another size, bicubic, byte for byte as Pillow 13's `resize((width, height), BICUBIC)`.
@@ -211,11 +177,7 @@ fn resize_width(picture: Rgb, width: usize) -> Rgb {
             data.extend((0..3).map(|c| weigh(weights, row[first * 3 + c..].iter().step_by(3))));
         }
     }
-    Rgb {
-        width,
-        height: picture.height,
-        data,
-    }
+    Rgb { width, height: picture.height, data }
 }
 
 fn resize_height(picture: Rgb, height: usize) -> Rgb {
@@ -225,27 +187,15 @@ fn resize_height(picture: Rgb, height: usize) -> Rgb {
     let stride = picture.width * 3;
     let mut data = Vec::with_capacity(stride * height);
     for (first, weights) in &weights(picture.height, height) {
-        data.extend((0..stride).map(|x| {
-            weigh(
-                weights,
-                picture.data[first * stride + x..].iter().step_by(stride),
-            )
-        }));
+        data.extend((0..stride).map(|x| weigh(weights, picture.data[first * stride + x..].iter().step_by(stride))));
     }
-    Rgb {
-        width: picture.width,
-        height,
-        data,
-    }
+    Rgb { width: picture.width, height, data }
 }
 
 /// The weighted sum of bytes, rounded and clipped to a byte.
 fn weigh<'a>(weights: &[i32], bytes: impl Iterator<Item = &'a u8>) -> u8 {
     let half = 1 << (PRECISION_BITS - 1);
-    let sum = weights
-        .iter()
-        .zip(bytes)
-        .fold(half, |sum, (w, b)| sum + w * i32::from(*b));
+    let sum = weights.iter().zip(bytes).fold(half, |sum, (w, b)| sum + w * i32::from(*b));
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
@@ -262,15 +212,10 @@ fn weights(from: usize, to: usize) -> Vec<(usize, Vec<i32>)> {
             // the casts cut off towards 0 as in C, and stop at 0
             let first = (center - support + 0.5) as usize;
             let end = ((center + support + 0.5) as usize).min(from);
-            let raw: Vec<f64> = (first..end)
-                .map(|x| bicubic((x as f64 - center + 0.5) * inverse))
-                .collect();
+            let raw: Vec<f64> = (first..end).map(|x| bicubic((x as f64 - center + 0.5) * inverse)).collect();
             let sum: f64 = raw.iter().sum();
             let one = f64::from(1u32 << PRECISION_BITS);
-            (
-                first,
-                raw.iter().map(|w| (w / sum * one).round() as i32).collect(),
-            )
+            (first, raw.iter().map(|w| (w / sum * one).round() as i32).collect())
         })
         .collect()
 }

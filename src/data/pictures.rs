@@ -48,25 +48,15 @@ struct Entry {
 
 /// The things in the order of their classes: label class `i + 1` is thing `i`.
 #[must_use]
-#[expect(
-    clippy::expect_used,
-    reason = "the atlas is part of the program; a test decodes it"
-)]
+#[expect(clippy::expect_used, reason = "the atlas is part of the program; a test decodes it")]
 pub fn things() -> &'static [Thing] {
     static THINGS: OnceLock<Vec<Thing>> = OnceLock::new();
     THINGS.get_or_init(|| {
         let entries: Vec<Entry> =
-            serde_json::from_str(include_str!("../../assets/pictures/atlas.json"))
-                .expect("atlas.json is JSON");
+            serde_json::from_str(include_str!("../../assets/pictures/atlas.json")).expect("atlas.json is JSON");
         let png = include_bytes!("../../assets/pictures/atlas.png");
-        let atlas = ::image::load_from_memory(png)
-            .expect("atlas.png is a picture")
-            .to_rgba8();
-        entries
-            .into_iter()
-            .enumerate()
-            .map(|(i, entry)| cut(&atlas, i, entry))
-            .collect()
+        let atlas = ::image::load_from_memory(png).expect("atlas.png is a picture").to_rgba8();
+        entries.into_iter().enumerate().map(|(i, entry)| cut(&atlas, i, entry)).collect()
     })
 }
 
@@ -75,28 +65,13 @@ fn cut(atlas: &::image::RgbaImage, i: usize, entry: Entry) -> Thing {
     let mut rgba = Vec::with_capacity(CELL * CELL * 4);
     for y in 0..CELL {
         for x in 0..CELL {
-            let [r, g, b, a] = atlas
-                .get_pixel(
-                    (i % COLUMNS * CELL + x) as u32,
-                    (i / COLUMNS * CELL + y) as u32,
-                )
-                .0;
+            let [r, g, b, a] = atlas.get_pixel((i % COLUMNS * CELL + x) as u32, (i / COLUMNS * CELL + y) as u32).0;
             let premultiplied = |c: u8| f32::from(c) * f32::from(a) / 255.0;
-            rgba.extend([
-                premultiplied(r),
-                premultiplied(g),
-                premultiplied(b),
-                f32::from(a),
-            ]);
+            rgba.extend([premultiplied(r), premultiplied(g), premultiplied(b), f32::from(a)]);
         }
     }
     let held_out = (hash_bytes(entry.name.as_bytes()) % PLACES.len() as u64) as usize;
-    Thing {
-        name: entry.name,
-        held_out,
-        mirror: entry.mirror,
-        rgba,
-    }
+    Thing { name: entry.name, held_out, mirror: entry.mirror, rgba }
 }
 
 /// The vocabulary: special tokens, the words of questions and answers, places, numbers, things.
@@ -104,25 +79,12 @@ fn cut(atlas: &::image::RgbaImage, i: usize, entry: Entry) -> Thing {
 pub fn words() -> Vec<String> {
     let frame = "? what is it at the there a an how many things are where left of nothing and yes no top bottom right";
     let names = things().iter().map(|t| t.name.as_str());
-    SPECIALS
-        .into_iter()
-        .chain(frame.split(' '))
-        .chain(NUMBERS)
-        .chain(names)
-        .map(str::to_owned)
-        .collect()
+    SPECIALS.into_iter().chain(frame.split(' ')).chain(NUMBERS).chain(names).map(str::to_owned).collect()
 }
 
 /// `a dog`, `an apple`.
 fn with_article(name: &str) -> String {
-    format!(
-        "{} {name}",
-        if name.starts_with(['a', 'e', 'i', 'o', 'u']) {
-            "an"
-        } else {
-            "a"
-        }
-    )
+    format!("{} {name}", if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" })
 }
 
 /// One to three different things in different corners: `(thing, place)`, in the order of the places.
@@ -131,32 +93,21 @@ pub(super) struct Scene(pub(super) Vec<(usize, usize)>);
 impl Scene {
     /// Whether a thing stands in its held-out corner.
     pub(super) fn is_held_out(&self) -> bool {
-        self.0
-            .iter()
-            .any(|(thing, place)| things()[*thing].held_out == *place)
+        self.0.iter().any(|(thing, place)| things()[*thing].held_out == *place)
     }
 
     fn at(&self, place: usize) -> Option<usize> {
         self.0.iter().find(|t| t.1 == place).map(|t| t.0)
     }
 
-    fn existence(
-        &self,
-        asked: &[Turn],
-        want: Option<bool>,
-        rng: &mut Rng,
-    ) -> Option<(String, String)> {
+    fn existence(&self, asked: &[Turn], want: Option<bool>, rng: &mut Rng) -> Option<(String, String)> {
         // no more such questions than things: then yes never runs out, and no answer tells anything about the next
         if asked.iter().filter(|t| t.kind == KINDS[1]).count() >= self.0.len() {
             return None;
         }
         let yes = want.unwrap_or_else(|| rng.chance(0.5));
         loop {
-            let thing = if yes {
-                rng.pick(&self.0).0
-            } else {
-                rng.below(things().len())
-            };
+            let thing = if yes { rng.pick(&self.0).0 } else { rng.below(things().len()) };
             let question = format!("is there {} ?", with_article(&things()[thing].name));
             let there = self.0.iter().any(|t| t.0 == thing);
             if there == yes && asked.iter().all(|t| t.question != question) {
@@ -166,32 +117,19 @@ impl Scene {
     }
 
     fn left_of(&self, want: Option<bool>, rng: &mut Rng) -> Option<(String, String)> {
-        let on_the_right: Vec<(usize, Option<usize>)> = self
-            .0
-            .iter()
-            .filter(|t| t.1 % 2 == 1)
-            .map(|t| (t.0, self.at(t.1 - 1)))
-            .collect();
+        let on_the_right: Vec<(usize, Option<usize>)> =
+            self.0.iter().filter(|t| t.1 % 2 == 1).map(|t| (t.0, self.at(t.1 - 1))).collect();
         let something = want.unwrap_or_else(|| rng.chance(0.5));
-        let fitting: Vec<_> = on_the_right
-            .iter()
-            .filter(|t| t.1.is_some() == something)
-            .collect();
+        let fitting: Vec<_> = on_the_right.iter().filter(|t| t.1.is_some() == something).collect();
         let (thing, neighbour) = if !fitting.is_empty() {
             **rng.pick(&fitting)
-        } else if on_the_right.is_empty()
-            || want.is_some()
-            || (something && !rng.chance(NOTHING_KEPT))
-        {
+        } else if on_the_right.is_empty() || want.is_some() || (something && !rng.chance(NOTHING_KEPT)) {
             return None;
         } else {
             *rng.pick(&on_the_right)
         };
         let answer = neighbour.map_or("nothing", |t| &things()[t].name);
-        Some((
-            format!("what is left of the {} ?", things()[thing].name),
-            answer.to_owned(),
-        ))
+        Some((format!("what is left of the {} ?", things()[thing].name), answer.to_owned()))
     }
 }
 
@@ -227,28 +165,15 @@ impl World for Scene {
             0 if self.0.len() == 1 => ("what is it ?".to_owned(), name.clone()),
             0 => (format!("what is at the {} ?", PLACES[place]), name.clone()),
             1 => self.existence(asked, want, rng)?,
-            2 => (
-                "how many things are there ?".to_owned(),
-                NUMBERS[self.0.len() - 1].to_owned(),
-            ),
+            2 => ("how many things are there ?".to_owned(), NUMBERS[self.0.len() - 1].to_owned()),
             3 => (format!("where is the {name} ?"), PLACES[place].to_owned()),
             _ => self.left_of(want, rng)?,
         };
-        Some(Turn {
-            kind: KINDS[kind],
-            question,
-            answer,
-        })
+        Some(Turn { kind: KINDS[kind], question, answer })
     }
 
     fn describe(&self, rng: &mut Rng) -> String {
-        let named = |t: &(usize, usize)| {
-            format!(
-                "{} at the {}",
-                with_article(&things()[t.0].name),
-                PLACES[t.1]
-            )
-        };
+        let named = |t: &(usize, usize)| format!("{} at the {}", with_article(&things()[t.0].name), PLACES[t.1]);
         let mut named: Vec<String> = self.0.iter().map(named).collect();
         rng.shuffle(&mut named);
         named.join(" and ")
@@ -266,11 +191,7 @@ impl World for Scene {
             let mirrored = rng.chance(0.5) && thing.mirror;
             let drawn = reduce(&thing.rgba, side);
             for (i, pixel) in drawn.chunks_exact(4).enumerate() {
-                let x = if mirrored {
-                    side - 1 - i % side
-                } else {
-                    i % side
-                };
+                let x = if mirrored { side - 1 - i % side } else { i % side };
                 let at = (top + i / side) * SIZE + left + x;
                 let alpha = pixel[3] / 255.0;
                 for (c, colour) in pixel[..3].iter().enumerate() {
@@ -281,13 +202,7 @@ impl World for Scene {
         }
         let classes: Vec<u32> = self.0.iter().map(|t| t.0 as u32 + 1).collect();
         let labels = vec![patch_classes(&cover, &classes, SIZE, PATCH)];
-        Painting {
-            rgb: canvas
-                .iter()
-                .map(|v| v.round().clamp(0.0, 255.0) as u8)
-                .collect(),
-            labels,
-        }
+        Painting { rgb: canvas.iter().map(|v| v.round().clamp(0.0, 255.0) as u8).collect(), labels }
     }
 }
 
@@ -299,10 +214,7 @@ fn reduce(rgba: &[f32], side: usize) -> Vec<f32> {
         .map(|i| {
             let (from, to) = (i as f32 * step, (i + 1) as f32 * step);
             let overlap = |p: usize| (to.min((p + 1) as f32) - from.max(p as f32)) / step;
-            (0..CELL)
-                .map(|p| (p, overlap(p)))
-                .filter(|o| o.1 > 1e-4)
-                .collect()
+            (0..CELL).map(|p| (p, overlap(p))).filter(|o| o.1 > 1e-4).collect()
         })
         .collect();
     let mut out = Vec::with_capacity(side * side * 4);
@@ -312,9 +224,7 @@ fn reduce(rgba: &[f32], side: usize) -> Vec<f32> {
             for (y, wy) in rows {
                 for (x, wx) in columns {
                     let pixel = &rgba[(y * CELL + x) * 4..][..4];
-                    sum.iter_mut()
-                        .zip(pixel)
-                        .for_each(|(s, p)| *s += wy * wx * p);
+                    sum.iter_mut().zip(pixel).for_each(|(s, p)| *s += wy * wx * p);
                 }
             }
             out.extend(sum);

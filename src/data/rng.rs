@@ -33,11 +33,8 @@ impl Rng {
     #[must_use]
     pub fn new(seed: u64, stream: u64) -> Self {
         let stream = splitmix64(stream);
-        let mut rng = Self {
-            state: splitmix64(seed ^ stream.rotate_left(17)),
-            increment: (stream << 1) | 1,
-            spare: None,
-        };
+        let mut rng =
+            Self { state: splitmix64(seed ^ stream.rotate_left(17)), increment: (stream << 1) | 1, spare: None };
         rng.next_u32();
         rng
     }
@@ -45,9 +42,7 @@ impl Rng {
     /// 32 random bits.
     pub fn next_u32(&mut self) -> u32 {
         let old = self.state;
-        self.state = old
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(self.increment);
+        self.state = old.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(self.increment);
         let mixed = (((old >> 18) ^ old) >> 27) as u32;
         mixed.rotate_right((old >> 59) as u32)
     }
@@ -98,12 +93,7 @@ impl Rng {
 
     /// Nearly normal noise (mean 0, deviation 1, within 3.5) from one draw: the sum of its four bytes. For pixels.
     pub fn noise(&mut self) -> f32 {
-        let sum: i32 = self
-            .next_u32()
-            .to_le_bytes()
-            .iter()
-            .map(|b| i32::from(*b))
-            .sum();
+        let sum: i32 = self.next_u32().to_le_bytes().iter().map(|b| i32::from(*b)).sum();
         // four bytes: mean 510, variance 4 * (256^2 - 1) / 12
         (sum - 510) as f32 / 147.801
     }
@@ -170,10 +160,7 @@ mod tests {
     #[test]
     fn logarithm_is_right() {
         for x in [1e-12, 0.03, 0.5, 0.999_999, 1.0, 7.25] {
-            assert!(
-                (ln(x) - x.ln()).abs() < 1e-13 * x.ln().abs().max(1.0),
-                "ln {x}"
-            );
+            assert!((ln(x) - x.ln()).abs() < 1e-13 * x.ln().abs().max(1.0), "ln {x}");
         }
     }
 
@@ -185,23 +172,14 @@ mod tests {
             let v: Vec<f64> = (0..n).map(|_| f64::from(f(&mut rng))).collect();
             let mean = v.iter().sum::<f64>() / f64::from(n);
             let variance = v.iter().map(|x| x * x).sum::<f64>() / f64::from(n);
-            assert!(
-                mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02,
-                "{mean} {variance}"
-            );
+            assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
         }
         let mut counts = [0; 6];
         (0..60_000).for_each(|_| counts[rng.below(6)] += 1);
-        assert!(
-            counts.iter().all(|c| (9_600..10_400).contains(c)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|c| (9_600..10_400).contains(c)), "{counts:?}");
         let mut weighted = [0; 3];
         (0..40_000).for_each(|_| weighted[rng.weighted(&[1.0, 0.0, 3.0])] += 1);
-        assert!(
-            weighted[1] == 0 && (9_600..10_400).contains(&weighted[0]),
-            "{weighted:?}"
-        );
+        assert!(weighted[1] == 0 && (9_600..10_400).contains(&weighted[0]), "{weighted:?}");
         let mut order: Vec<usize> = (0..50).collect();
         rng.shuffle(&mut order);
         assert_ne!(order, (0..50).collect::<Vec<_>>());

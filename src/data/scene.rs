@@ -177,23 +177,9 @@ impl Dataset {
         mix: &[f32],
         paint: bool,
     ) -> Sample {
-        let mix: Vec<f32> = (0..self.kinds().len())
-            .map(|k| mix.get(k).copied().unwrap_or(0.0).max(0.0))
-            .collect();
-        let mix = if mix.iter().sum::<f32>() > 0.0 {
-            mix
-        } else {
-            self.default_mix().to_vec()
-        };
-        let order = Order {
-            seed,
-            index,
-            split,
-            max_turns,
-            mix: &mix,
-            paint,
-            tag: self as u64,
-        };
+        let mix: Vec<f32> = (0..self.kinds().len()).map(|k| mix.get(k).copied().unwrap_or(0.0).max(0.0)).collect();
+        let mix = if mix.iter().sum::<f32>() > 0.0 { mix } else { self.default_mix().to_vec() };
+        let order = Order { seed, index, split, max_turns, mix: &mix, paint, tag: self as u64 };
         match self {
             Self::Shapes => make::<shapes::Scene>(&order),
             Self::Pictures => make::<pictures::Scene>(&order),
@@ -202,17 +188,8 @@ impl Dataset {
 
     /// Samples `first..first + count`, each as [`Self::sample`] makes it.
     #[must_use]
-    pub fn samples(
-        self,
-        split: Split,
-        seed: u64,
-        first: u64,
-        count: usize,
-        max_turns: usize,
-    ) -> Vec<Sample> {
-        (0..count as u64)
-            .map(|i| self.sample(split, seed, first + i, max_turns))
-            .collect()
+    pub fn samples(self, split: Split, seed: u64, first: u64, count: usize, max_turns: usize) -> Vec<Sample> {
+        (0..count as u64).map(|i| self.sample(split, seed, first + i, max_turns)).collect()
     }
 }
 
@@ -240,10 +217,7 @@ fn make<W: World>(order: &Order<'_>) -> Sample {
     let painting = if order.paint {
         world.paint(&mut Rng::new(base + 1, order.index))
     } else {
-        Painting {
-            rgb: Vec::new(),
-            labels: Vec::new(),
-        }
+        Painting { rgb: Vec::new(), labels: Vec::new() }
     };
     Sample {
         pixels: planes(&painting.rgb),
@@ -280,9 +254,7 @@ fn train<W: World>(order: &Order<'_>, rng: &mut Rng) -> (W, Vec<Turn>) {
 
 /// A held-out scene with one question: the kinds in turn, and within a kind the two outcomes in turn.
 fn held_out<W: World>(order: &Order<'_>, rng: &mut Rng) -> (W, Vec<Turn>) {
-    let kinds: Vec<usize> = (0..order.mix.len())
-        .filter(|k| order.mix[*k] > 0.0)
-        .collect();
+    let kinds: Vec<usize> = (0..order.mix.len()).filter(|k| order.mix[*k] > 0.0).collect();
     let kind = kinds[(order.index % kinds.len() as u64) as usize];
     let want = (order.index / kinds.len() as u64).is_multiple_of(2);
     loop {
@@ -295,48 +267,24 @@ fn held_out<W: World>(order: &Order<'_>, rng: &mut Rng) -> (W, Vec<Turn>) {
 
 /// `(S, S, 3)` bytes as `(3, S, S)` numbers from -1 to 1.
 fn planes(rgb: &[u8]) -> Vec<f32> {
-    (0..3)
-        .flat_map(|c| {
-            rgb.iter()
-                .skip(c)
-                .step_by(3)
-                .map(|b| f32::from(*b) / 127.5 - 1.0)
-        })
-        .collect()
+    (0..3).flat_map(|c| rgb.iter().skip(c).step_by(3).map(|b| f32::from(*b) / 127.5 - 1.0)).collect()
 }
 
 /// `(3, S, S)` numbers from -1 to 1 as `(S, S, 3)` bytes, to show or save a sample's image.
 #[must_use]
 pub fn to_rgb8(pixels: &[f32]) -> Vec<u8> {
     let n = pixels.len() / 3;
-    (0..n * 3)
-        .map(|i| {
-            ((pixels[i % 3 * n + i / 3] + 1.0) * 127.5)
-                .round()
-                .clamp(0.0, 255.0) as u8
-        })
-        .collect()
+    (0..n * 3).map(|i| ((pixels[i % 3 * n + i / 3] + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8).collect()
 }
 
 /// The class of the thing that covers each patch most, as numbers of `classes`; 0 where less than a tenth is covered.
 ///
 /// `cover[thing]` is `(size, size)`, how much of each pixel shows the thing (0 to 1).
-pub(super) fn patch_classes(
-    cover: &[Vec<f32>],
-    classes: &[u32],
-    size: usize,
-    patch: usize,
-) -> Vec<u32> {
+pub(super) fn patch_classes(cover: &[Vec<f32>], classes: &[u32], size: usize, patch: usize) -> Vec<u32> {
     let side = size / patch;
     let area = |thing: &[f32], n: usize| -> f32 {
         let (top, left) = (n / side * patch, n % side * patch);
-        (top..top + patch)
-            .map(|y| {
-                thing[y * size + left..y * size + left + patch]
-                    .iter()
-                    .sum::<f32>()
-            })
-            .sum()
+        (top..top + patch).map(|y| thing[y * size + left..y * size + left + patch].iter().sum::<f32>()).sum()
     };
     (0..side * side)
         .map(|n| {

@@ -21,10 +21,7 @@ fn samples_are_pure_and_differ() {
             assert_ne!(a.pixels, d.sample(split, 5, 123_456_789_013, 6).pixels);
             assert_ne!(a.pixels, d.sample(split, 6, 123_456_789_012, 6).pixels);
             let text = d.text_sample(split, 5, 123_456_789_012, 6);
-            assert_eq!(
-                (&a.turns, &a.description, a.described),
-                (&text.turns, &text.description, text.described)
-            );
+            assert_eq!((&a.turns, &a.description, a.described), (&text.turns, &text.description, text.described));
             assert!(text.pixels.is_empty() && text.patch_labels.is_empty());
             assert_eq!(d.samples(split, 5, 7, 3, 6)[2], d.sample(split, 5, 9, 6));
         }
@@ -40,12 +37,8 @@ fn samples_never_change() {
             .flat_map(|i| {
                 let s = d.sample(split, 1, i, 5);
                 let labels: Vec<u8> = s.patch_labels.concat().iter().map(|l| *l as u8).collect();
-                [
-                    to_rgb8(&s.pixels),
-                    labels,
-                    format!("{:?}{}{}", s.turns, s.description, s.described).into_bytes(),
-                ]
-                .concat()
+                [to_rgb8(&s.pixels), labels, format!("{:?}{}{}", s.turns, s.description, s.described).into_bytes()]
+                    .concat()
             })
             .collect();
         super::super::rng::hash_bytes(&bytes)
@@ -57,11 +50,8 @@ fn samples_never_change() {
 #[test]
 fn held_out_scenes_are_never_trained_on() {
     for d in Dataset::ALL {
-        let keys = |split, n| -> HashSet<String> {
-            (0..n)
-                .map(|i| scene_key(&d.text_sample(split, 3, i, 1)))
-                .collect()
-        };
+        let keys =
+            |split, n| -> HashSet<String> { (0..n).map(|i| scene_key(&d.text_sample(split, 3, i, 1))).collect() };
         let (train, held_out) = (keys(Split::Train, 20_000), keys(Split::HeldOut, 5_000));
         assert!(train.is_disjoint(&held_out));
         assert!(held_out.len() > 700, "{}", held_out.len());
@@ -70,18 +60,11 @@ fn held_out_scenes_are_never_trained_on() {
     let mut seen = vec![[0_usize; 4]; pictures::things().len()];
     let mut rng = Rng::new(1, 1);
     for _ in 0..20_000 {
-        pictures::Scene::draw(Split::Train, &mut rng)
-            .0
-            .iter()
-            .for_each(|(thing, place)| seen[*thing][*place] += 1);
+        pictures::Scene::draw(Split::Train, &mut rng).0.iter().for_each(|(thing, place)| seen[*thing][*place] += 1);
         assert!(pictures::Scene::draw(Split::HeldOut, &mut rng).is_held_out());
     }
     for (thing, counts) in pictures::things().iter().zip(&seen) {
-        assert!(
-            (0..4).all(|p| (counts[p] == 0) == (p == thing.held_out)),
-            "{}: {counts:?}",
-            thing.name
-        );
+        assert!((0..4).all(|p| (counts[p] == 0) == (p == thing.held_out)), "{}: {counts:?}", thing.name);
     }
 }
 
@@ -109,58 +92,33 @@ fn answer(sample: &Sample, turn: &Turn) -> String {
         .split(" and ")
         .map(|t| {
             let (what, place) = t.split_once(" at ").unwrap();
-            (
-                what.split_once(' ').unwrap().1.to_owned(),
-                place.trim_start_matches("the "),
-            )
+            (what.split_once(' ').unwrap().1.to_owned(), place.trim_start_matches("the "))
         })
         .collect();
     let q: Vec<&str> = turn.question.trim_end_matches(" ?").split(' ').collect();
     let last = q[q.len() - 1];
-    let find = |name: &str| {
-        things
-            .iter()
-            .find(|t| t.0.split(' ').next_back() == Some(name))
-            .unwrap()
-    };
+    let find = |name: &str| things.iter().find(|t| t.0.split(' ').next_back() == Some(name)).unwrap();
     let number = |n: usize| ["zero", "one", "two", "three"][n].to_owned();
     match turn.kind {
         "colour" => find(last).0.split(' ').next().unwrap().to_owned(),
         "existence" => {
             let name = q[3..].join(" ");
-            if things.iter().any(|t| t.0 == name) {
-                "yes"
-            } else {
-                "no"
-            }
-            .to_owned()
+            if things.iter().any(|t| t.0 == name) { "yes" } else { "no" }.to_owned()
         }
         "count" if q[2] == "things" => number(things.len()),
         "count" => number(things.iter().filter(|t| t.0.ends_with(q[2])).count()),
         "place" => find(last).1.to_owned(),
         "what" if things.len() == 1 => things[0].0.clone(),
-        "what" => things
-            .iter()
-            .find(|t| t.1 == q[4..].join(" "))
-            .unwrap()
-            .0
-            .clone(),
+        "what" => things.iter().find(|t| t.1 == q[4..].join(" ")).unwrap().0.clone(),
         "left" => {
             let place = find(last).1.replace("right", "left");
             assert!(find(last).1.ends_with("right"));
-            things
-                .iter()
-                .find(|t| t.1 == place)
-                .map_or("nothing".to_owned(), |t| t.0.clone())
+            things.iter().find(|t| t.1 == place).map_or("nothing".to_owned(), |t| t.0.clone())
         }
         _ => {
             let order = shapes::PLACES;
             let mut parts: Vec<&str> = sample.description.split(" and ").collect();
-            parts.sort_by_key(|p| {
-                order
-                    .iter()
-                    .position(|o| Some(*o) == p.split(" at ").nth(1))
-            });
+            parts.sort_by_key(|p| order.iter().position(|o| Some(*o) == p.split(" at ").nth(1)));
             parts.join(" and ")
         }
     }
@@ -174,24 +132,13 @@ fn questions_are_answered_rightly_in_known_words() {
         for split in [Split::Train, Split::HeldOut] {
             for i in 0..3_000 {
                 let sample = d.text_sample(split, 11, i, 6);
-                let questions: HashSet<&str> =
-                    sample.turns.iter().map(|t| t.question.as_str()).collect();
+                let questions: HashSet<&str> = sample.turns.iter().map(|t| t.question.as_str()).collect();
                 assert!(questions.len() == sample.turns.len() && !questions.is_empty());
                 for turn in &sample.turns {
-                    assert_eq!(
-                        turn.answer,
-                        answer(&sample, turn),
-                        "{turn:?} of {}",
-                        sample.description
-                    );
+                    assert_eq!(turn.answer, answer(&sample, turn), "{turn:?} of {}", sample.description);
                     assert!(turn.question.ends_with(" ?") && d.kinds().contains(&turn.kind));
                 }
-                for text in sample
-                    .turns
-                    .iter()
-                    .flat_map(|t| [&t.question, &t.answer])
-                    .chain([&sample.description])
-                {
+                for text in sample.turns.iter().flat_map(|t| [&t.question, &t.answer]).chain([&sample.description]) {
                     let ids = tokenizer.encode(text);
                     // the words of the data sets are the tokens, one each
                     assert_eq!(ids.len(), text.split(' ').count());
@@ -200,10 +147,8 @@ fn questions_are_answered_rightly_in_known_words() {
                 }
             }
         }
-        let unused: Vec<String> = (4..tokenizer.size() as u32)
-            .filter(|i| !used.contains(i))
-            .map(|i| tokenizer.decode(&[i]))
-            .collect();
+        let unused: Vec<String> =
+            (4..tokenizer.size() as u32).filter(|i| !used.contains(i)).map(|i| tokenizer.decode(&[i])).collect();
         assert!(unused.is_empty(), "{d:?} {unused:?}");
     }
 }
@@ -215,21 +160,12 @@ fn kinds_and_answers_are_balanced() {
         for split in [Split::Train, Split::HeldOut] {
             for i in 0..6_000 {
                 for t in d.text_sample(split, 2, i, 5).turns {
-                    *counts
-                        .entry((split == Split::Train, t.kind, String::new()))
-                        .or_insert(0.0) += 1.0;
-                    *counts
-                        .entry((split == Split::Train, t.kind, t.answer))
-                        .or_insert(0.0) += 1.0;
+                    *counts.entry((split == Split::Train, t.kind, String::new())).or_insert(0.0) += 1.0;
+                    *counts.entry((split == Split::Train, t.kind, t.answer)).or_insert(0.0) += 1.0;
                 }
             }
         }
-        let get = |train, kind, answer: &str| {
-            counts
-                .get(&(train, kind, answer.to_owned()))
-                .copied()
-                .unwrap_or(0.0_f64)
-        };
+        let get = |train, kind, answer: &str| counts.get(&(train, kind, answer.to_owned())).copied().unwrap_or(0.0_f64);
         for train in [true, false] {
             let kinds: Vec<f64> = d.kinds().iter().map(|k| get(train, *k, "")).collect();
             let yes = get(train, "existence", "yes") / get(train, "existence", "");
@@ -237,26 +173,14 @@ fn kinds_and_answers_are_balanced() {
             assert!((yes - 0.5).abs() < tolerance, "{d:?} {train} yes {yes}");
             if train {
                 let all: f64 = kinds.iter().sum();
-                println!("{d:?} {kinds:?} all {all}");
-                assert!(
-                    kinds.iter().all(|k| (0.06..0.36).contains(&(k / all))),
-                    "{d:?} {kinds:?}"
-                );
+                assert!(kinds.iter().all(|k| (0.06..0.36).contains(&(k / all))), "{d:?} {kinds:?}");
             } else {
-                assert!(
-                    kinds.iter().all(|k| (k - 1_200.0).abs() < 1.0),
-                    "{d:?} {kinds:?}"
-                );
+                assert!(kinds.iter().all(|k| (k - 1_200.0).abs() < 1.0), "{d:?} {kinds:?}");
             }
         }
         if d == Dataset::Pictures {
-            let nothing =
-                [true, false].map(|train| get(train, "left", "nothing") / get(train, "left", ""));
-            println!("nothing {nothing:?}");
-            assert!(
-                (0.35..0.65).contains(&nothing[0]) && (nothing[1] - 0.5).abs() < 1e-3,
-                "{nothing:?}"
-            );
+            let nothing = [true, false].map(|train| get(train, "left", "nothing") / get(train, "left", ""));
+            assert!((0.35..0.65).contains(&nothing[0]) && (nothing[1] - 0.5).abs() < 1e-3, "{nothing:?}");
         }
     }
 }
@@ -264,40 +188,24 @@ fn kinds_and_answers_are_balanced() {
 #[test]
 fn the_mix_of_kinds_is_obeyed() {
     for i in 0..200 {
-        let only_left =
-            Dataset::Pictures.sample_with(Split::Train, 1, i, 3, &[0.0, 0.0, 0.0, 0.0, 1.0], false);
+        let only_left = Dataset::Pictures.sample_with(Split::Train, 1, i, 3, &[0.0, 0.0, 0.0, 0.0, 1.0], false);
         assert!(!only_left.turns.is_empty() && only_left.turns.iter().all(|t| t.kind == "left"));
-        let only_count =
-            Dataset::Shapes.sample_with(Split::HeldOut, 1, i, 3, &[0.0, 0.0, 1.0], false);
+        let only_count = Dataset::Shapes.sample_with(Split::HeldOut, 1, i, 3, &[0.0, 0.0, 1.0], false);
         assert!(only_count.turns.len() == 1 && only_count.turns[0].kind == "count");
     }
-    assert!(
-        Dataset::Shapes
-            .sample(Split::Train, 1, 1, 0)
-            .turns
-            .is_empty()
-    );
+    assert!(Dataset::Shapes.sample(Split::Train, 1, 1, 0).turns.is_empty());
 }
 
 #[test]
 fn described_rows_are_three_of_four_and_orders_vary() {
-    let samples: Vec<Sample> = (0..4_000)
-        .map(|i| Dataset::Shapes.text_sample(Split::Train, 4, i, 1))
-        .collect();
+    let samples: Vec<Sample> = (0..4_000).map(|i| Dataset::Shapes.text_sample(Split::Train, 4, i, 1)).collect();
     let described = samples.iter().filter(|s| s.described).count();
     assert!((2_880..3_120).contains(&described), "{described}");
     let several = samples.iter().filter(|s| s.things > 1).collect::<Vec<_>>();
     let sorted = several
         .iter()
         .filter(|s| {
-            answer(
-                s,
-                &Turn {
-                    kind: "caption",
-                    question: String::new(),
-                    answer: String::new(),
-                },
-            ) == s.description
+            answer(s, &Turn { kind: "caption", question: String::new(), answer: String::new() }) == s.description
         })
         .count();
     assert!((0.3..0.6).contains(&(sorted as f64 / several.len() as f64)));
@@ -335,18 +243,11 @@ fn labels_name_the_things_where_they_stand() {
                         pictures::things().iter().position(|t| t.name == name),
                     ),
                 };
-                let (row, column) = (
-                    cell.unwrap() / cells as usize,
-                    cell.unwrap() % cells as usize,
-                );
+                let (row, column) = (cell.unwrap() / cells as usize, cell.unwrap() % cells as usize);
                 let center = |c: usize| (c as f64 + 0.5) / cells * 8.0 - 0.5;
-                let near = |n: usize| {
-                    (n / 8) as f64 - center(row) <= 2.01
-                        && ((n % 8) as f64 - center(column)).abs() <= 2.01
-                };
-                let found = (0..64)
-                    .filter(|n| s.patch_labels[0][*n] == class.unwrap() as u32 + 1 && near(*n))
-                    .count();
+                let near =
+                    |n: usize| (n / 8) as f64 - center(row) <= 2.01 && ((n % 8) as f64 - center(column)).abs() <= 2.01;
+                let found = (0..64).filter(|n| s.patch_labels[0][*n] == class.unwrap() as u32 + 1 && near(*n)).count();
                 assert!(found >= 2, "{thing}: {found} patches");
             }
             // the bytes come back from the pixels
@@ -355,7 +256,5 @@ fn labels_name_the_things_where_they_stand() {
     }
 }
 
-const PINNED: [[u64; 2]; 2] = [
-    [4_184_153_889_260_253_633, 16_553_253_430_489_210_900],
-    [952_469_250_810_180_501, 15_047_362_866_916_268_916],
-];
+const PINNED: [[u64; 2]; 2] =
+    [[4_184_153_889_260_253_633, 16_553_253_430_489_210_900], [952_469_250_810_180_501, 15_047_362_866_916_268_916]];

@@ -23,17 +23,8 @@ pub const COLOURS: [(&str, [u8; 3]); 6] = [
     ("white", [240, 240, 240]),
 ];
 /// The cells, row by row.
-pub const PLACES: [&str; 9] = [
-    "top left",
-    "top",
-    "top right",
-    "left",
-    "center",
-    "right",
-    "bottom left",
-    "bottom",
-    "bottom right",
-];
+pub const PLACES: [&str; 9] =
+    ["top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right"];
 /// The kinds of questions.
 pub const KINDS: [&str; 5] = ["colour", "existence", "count", "place", "caption"];
 const NUMBERS: [&str; 4] = ["zero", "one", "two", "three"];
@@ -41,15 +32,10 @@ const NUMBERS: [&str; 4] = ["zero", "one", "two", "three"];
 /// The vocabulary: special tokens, the words of questions and answers, places, numbers, colours, shapes.
 #[must_use]
 pub fn words() -> Vec<String> {
-    let frame = "? a is there what color the how many s are where do you see and at yes no top left right center bottom";
+    let frame =
+        "? a is there what color the how many s are where do you see and at yes no top left right center bottom";
     let names = COLOURS.iter().map(|c| c.0).chain(SHAPES);
-    SPECIALS
-        .into_iter()
-        .chain(frame.split(' '))
-        .chain(NUMBERS)
-        .chain(names)
-        .map(str::to_owned)
-        .collect()
+    SPECIALS.into_iter().chain(frame.split(' ')).chain(NUMBERS).chain(names).map(str::to_owned).collect()
 }
 
 /// A shape of a colour in a cell, each as its position in the lists above.
@@ -62,10 +48,7 @@ pub(super) struct Thing {
 
 impl Thing {
     fn named(self) -> String {
-        format!(
-            "a {} {} at {}",
-            COLOURS[self.colour].0, SHAPES[self.shape], PLACES[self.cell]
-        )
+        format!("a {} {} at {}", COLOURS[self.colour].0, SHAPES[self.shape], PLACES[self.cell])
     }
 }
 
@@ -75,11 +58,7 @@ pub(super) struct Scene(pub(super) Vec<Thing>);
 impl Scene {
     /// Whether no training row may show this scene: an eighth of all, by a hash of what stands where.
     pub(super) fn is_held_out(&self) -> bool {
-        let key: Vec<u8> = self
-            .0
-            .iter()
-            .flat_map(|t| [t.shape as u8, t.colour as u8, t.cell as u8])
-            .collect();
+        let key: Vec<u8> = self.0.iter().flat_map(|t| [t.shape as u8, t.colour as u8, t.cell as u8]).collect();
         hash_bytes(&key).is_multiple_of(8)
     }
 
@@ -89,24 +68,13 @@ impl Scene {
 
     /// One of the things whose shape occurs once.
     fn unique(&self, rng: &mut Rng) -> Option<Thing> {
-        let unique: Vec<Thing> = self
-            .0
-            .iter()
-            .copied()
-            .filter(|t| self.occurrences(t.shape) == 1)
-            .collect();
+        let unique: Vec<Thing> = self.0.iter().copied().filter(|t| self.occurrences(t.shape) == 1).collect();
         (!unique.is_empty()).then(|| *rng.pick(&unique))
     }
 
-    fn existence(
-        &self,
-        asked: &[Turn],
-        want: Option<bool>,
-        rng: &mut Rng,
-    ) -> Option<(String, String)> {
+    fn existence(&self, asked: &[Turn], want: Option<bool>, rng: &mut Rng) -> Option<(String, String)> {
         // no more such questions than different things: then yes never runs out, and no answer tells anything about the next
-        let mut different: Vec<(usize, usize)> =
-            self.0.iter().map(|t| (t.shape, t.colour)).collect();
+        let mut different: Vec<(usize, usize)> = self.0.iter().map(|t| (t.shape, t.colour)).collect();
         different.sort_unstable();
         different.dedup();
         if asked.iter().filter(|t| t.kind == KINDS[1]).count() >= different.len() {
@@ -126,10 +94,7 @@ impl Scene {
                 };
             }
             let question = format!("is there a {} {} ?", COLOURS[colour].0, SHAPES[shape]);
-            let there = self
-                .0
-                .iter()
-                .any(|t| (t.shape, t.colour) == (shape, colour));
+            let there = self.0.iter().any(|t| (t.shape, t.colour) == (shape, colour));
             if there != yes {
                 continue;
             }
@@ -148,11 +113,7 @@ impl World for Scene {
             rng.shuffle(&mut cells);
             let mut things: Vec<Thing> = cells[..count]
                 .iter()
-                .map(|cell| Thing {
-                    cell: *cell,
-                    shape: rng.below(SHAPES.len()),
-                    colour: rng.below(COLOURS.len()),
-                })
+                .map(|cell| Thing { cell: *cell, shape: rng.below(SHAPES.len()), colour: rng.below(COLOURS.len()) })
                 .collect();
             things.sort_unstable();
             let scene = Self(things);
@@ -170,40 +131,23 @@ impl World for Scene {
         let (question, answer) = match kind {
             0 => {
                 let thing = self.unique(rng)?;
-                (
-                    format!("what color is the {} ?", SHAPES[thing.shape]),
-                    COLOURS[thing.colour].0.to_owned(),
-                )
+                (format!("what color is the {} ?", SHAPES[thing.shape]), COLOURS[thing.colour].0.to_owned())
             }
             1 => self.existence(asked, want, rng)?,
             2 => {
-                let shape = if rng.chance(0.7) {
-                    rng.pick(&self.0).shape
-                } else {
-                    rng.below(SHAPES.len())
-                };
-                (
-                    format!("how many {} s are there ?", SHAPES[shape]),
-                    NUMBERS[self.occurrences(shape)].to_owned(),
-                )
+                let shape = if rng.chance(0.7) { rng.pick(&self.0).shape } else { rng.below(SHAPES.len()) };
+                (format!("how many {} s are there ?", SHAPES[shape]), NUMBERS[self.occurrences(shape)].to_owned())
             }
             3 => {
                 let thing = self.unique(rng)?;
-                (
-                    format!("where is the {} ?", SHAPES[thing.shape]),
-                    PLACES[thing.cell].to_owned(),
-                )
+                (format!("where is the {} ?", SHAPES[thing.shape]), PLACES[thing.cell].to_owned())
             }
             _ => {
                 let named: Vec<String> = self.0.iter().map(|t| t.named()).collect();
                 ("what do you see ?".to_owned(), named.join(" and "))
             }
         };
-        Some(Turn {
-            kind: KINDS[kind],
-            question,
-            answer,
-        })
+        Some(Turn { kind: KINDS[kind], question, answer })
     }
 
     fn describe(&self, rng: &mut Rng) -> String {
@@ -214,21 +158,15 @@ impl World for Scene {
 
     fn paint(&self, rng: &mut Rng) -> Painting {
         let base = rng.uniform(20.0, 90.0);
-        let mut rgb: Vec<u8> = (0..SIZE * SIZE * 3)
-            .map(|_| (base + 6.0 * rng.noise()).round().clamp(0.0, 255.0) as u8)
-            .collect();
+        let mut rgb: Vec<u8> =
+            (0..SIZE * SIZE * 3).map(|_| (base + 6.0 * rng.noise()).round().clamp(0.0, 255.0) as u8).collect();
         let mut cover = vec![vec![0.0; SIZE * SIZE]; self.0.len()];
         for (i, thing) in self.0.iter().enumerate() {
             let mut center = |cell: usize| cell as f32 * 10.5 + 5.5 + rng.uniform(-0.7, 0.7);
             let (cx, cy) = (center(thing.cell % 3), center(thing.cell / 3));
             let radius = rng.uniform(3.8, 5.2);
             for p in 0..SIZE * SIZE {
-                if inside(
-                    thing.shape,
-                    (p % SIZE) as f32 - cx,
-                    (p / SIZE) as f32 - cy,
-                    radius,
-                ) {
+                if inside(thing.shape, (p % SIZE) as f32 - cx, (p / SIZE) as f32 - cy, radius) {
                     rgb[p * 3..p * 3 + 3].copy_from_slice(&COLOURS[thing.colour].1);
                     // a later thing hides the earlier one
                     cover.iter_mut().for_each(|c| c[p] = 0.0);
@@ -238,15 +176,9 @@ impl World for Scene {
         }
         let heads = [
             self.0.iter().map(|t| t.shape as u32 + 1).collect(),
-            self.0
-                .iter()
-                .map(|t| t.colour as u32 + 1)
-                .collect::<Vec<_>>(),
+            self.0.iter().map(|t| t.colour as u32 + 1).collect::<Vec<_>>(),
         ];
-        let labels = heads
-            .iter()
-            .map(|classes| patch_classes(&cover, classes, SIZE, PATCH))
-            .collect();
+        let labels = heads.iter().map(|classes| patch_classes(&cover, classes, SIZE, PATCH)).collect();
         Painting { rgb, labels }
     }
 }

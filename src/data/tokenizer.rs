@@ -23,7 +23,7 @@ pub const SPECIALS: [&str; 4] = ["<pad>", "<s>", "</s>", "<unk>"];
 pub enum TokenizerError {
     /// The special tokens are missing or elsewhere.
     #[error(
-        "the list of words must start with <pad>, <s>, </s>, <unk>, but word {position} is `{found}`: use the tokenizer.json saved with the model"
+        "the list of words must start with <pad>, <s>, </s>, <unk>, but word {position} is `{found}`: use the list saved with the model"
     )]
     Specials {
         /// Position in the list, from 0.
@@ -33,7 +33,7 @@ pub enum TokenizerError {
     },
     /// A word occurs twice.
     #[error(
-        "the list of words has `{word}` twice, at {first} and {second}: remove one, or use the tokenizer.json saved with the model"
+        "the list of words has `{word}` twice, at {first} and {second}: remove one, or use the list saved with the model"
     )]
     Twice {
         /// The word.
@@ -67,9 +67,7 @@ impl TryFrom<Saved> for Tokenizer {
 
 impl From<Tokenizer> for Saved {
     fn from(tokenizer: Tokenizer) -> Self {
-        Self {
-            words: tokenizer.words,
-        }
+        Self { words: tokenizer.words }
     }
 }
 
@@ -88,11 +86,7 @@ impl Tokenizer {
         let mut ids = HashMap::with_capacity(words.len());
         for (second, word) in words.iter().enumerate() {
             if let Some(first) = ids.insert(word.clone(), second as u32) {
-                return Err(TokenizerError::Twice {
-                    word: word.clone(),
-                    first: first as usize,
-                    second,
-                });
+                return Err(TokenizerError::Twice { word: word.clone(), first: first as usize, second });
             }
         }
         Ok(Self { words, ids })
@@ -109,20 +103,9 @@ impl Tokenizer {
         }
         let mut counted: Vec<(String, usize)> = counts.into_iter().collect();
         counted.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        let frequent = counted
-            .into_iter()
-            .map(|c| c.0)
-            .take(size.saturating_sub(SPECIALS.len()));
-        let words: Vec<String> = SPECIALS
-            .into_iter()
-            .map(str::to_owned)
-            .chain(frequent)
-            .collect();
-        let ids = words
-            .iter()
-            .enumerate()
-            .map(|(i, w)| (w.clone(), i as u32))
-            .collect();
+        let frequent = counted.into_iter().map(|c| c.0).take(size.saturating_sub(SPECIALS.len()));
+        let words: Vec<String> = SPECIALS.into_iter().map(str::to_owned).chain(frequent).collect();
+        let ids = words.iter().enumerate().map(|(i, w)| (w.clone(), i as u32)).collect();
         Self { words, ids }
     }
 
@@ -149,12 +132,7 @@ impl Tokenizer {
     /// Text is lower-cased and punctuation split off. A plural is read as word and `s` where the vocabulary has it so.
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        split(text)
-            .iter()
-            .flat_map(|word| self.parts(word))
-            .flatten()
-            .map(|id| id.unwrap_or(UNKNOWN))
-            .collect()
+        split(text).iter().flat_map(|word| self.parts(word)).flatten().map(|id| id.unwrap_or(UNKNOWN)).collect()
     }
 
     /// The words of a text that the vocabulary lacks, each once, in the order of the text.
@@ -172,16 +150,8 @@ impl Tokenizer {
     /// The text of ids: words with spaces between them. Special tokens other than `<unk>` leave nothing behind.
     #[must_use]
     pub fn decode(&self, ids: &[u32]) -> String {
-        let word = |id: &u32| {
-            self.words
-                .get(*id as usize)
-                .map_or(SPECIALS[UNKNOWN as usize], String::as_str)
-        };
-        ids.iter()
-            .filter(|id| **id >= UNKNOWN)
-            .map(word)
-            .collect::<Vec<_>>()
-            .join(" ")
+        let word = |id: &u32| self.words.get(*id as usize).map_or(SPECIALS[UNKNOWN as usize], String::as_str);
+        ids.iter().filter(|id| **id >= UNKNOWN).map(word).collect::<Vec<_>>().join(" ")
     }
 
     /// One id, or two for a plural: `[Some(None), None]` is an unknown word.
@@ -202,15 +172,11 @@ impl Tokenizer {
 #[must_use]
 pub fn split(text: &str) -> Vec<String> {
     let lower: Vec<char> = text.to_lowercase().chars().collect();
-    let letter = |i: Option<usize>| {
-        i.and_then(|i| lower.get(i))
-            .is_some_and(|c| c.is_alphanumeric())
-    };
+    let letter = |i: Option<usize>| i.and_then(|i| lower.get(i)).is_some_and(|c| c.is_alphanumeric());
     let mut words: Vec<String> = Vec::new();
     let mut inside = false;
     for (i, c) in lower.iter().enumerate() {
-        let joins =
-            matches!(c, '\'' | '’' | '-') && letter(i.checked_sub(1)) && letter(Some(i + 1));
+        let joins = matches!(c, '\'' | '’' | '-') && letter(i.checked_sub(1)) && letter(Some(i + 1));
         if c.is_alphanumeric() || joins {
             match words.last_mut() {
                 Some(word) if inside => word.push(*c),
@@ -232,14 +198,7 @@ mod tests {
     use super::*;
 
     fn tokenizer(words: &str) -> Tokenizer {
-        Tokenizer::new(
-            SPECIALS
-                .into_iter()
-                .chain(words.split(' '))
-                .map(str::to_owned)
-                .collect(),
-        )
-        .unwrap()
+        Tokenizer::new(SPECIALS.into_iter().chain(words.split(' ')).map(str::to_owned).collect()).unwrap()
     }
 
     #[test]
@@ -248,24 +207,11 @@ mod tests {
         assert_eq!(t.encode("Is there a dog?"), t.encode("is there a dog ?"));
         assert_eq!(t.encode("How many dogs?"), t.encode("how many dog s ?"));
         assert_eq!(t.encode("a zebra <s>"), [7, 3, 3, 9, 3]);
-        assert_eq!(
-            t.unknown("Is there a zebra, a zebra or dogs?"),
-            ["zebra", ",", "or"]
-        );
+        assert_eq!(t.unknown("Is there a zebra, a zebra or dogs?"), ["zebra", ",", "or"]);
         assert_eq!(t.decode(&[1, 7, 3, 8, 2, 0, 99]), "a <unk> dog <unk>");
         assert_eq!(
             split("A T-rex's \"well-known\" tail - ok?"),
-            [
-                "a",
-                "t-rex's",
-                "\"",
-                "well-known",
-                "\"",
-                "tail",
-                "-",
-                "ok",
-                "?"
-            ]
+            ["a", "t-rex's", "\"", "well-known", "\"", "tail", "-", "ok", "?"]
         );
     }
 
@@ -273,18 +219,11 @@ mod tests {
     fn json_round_trip_and_refusals() {
         let t = tokenizer("dog cat");
         let json = serde_json::to_string(&t).unwrap();
-        assert_eq!(
-            json,
-            r#"{"words":["<pad>","<s>","</s>","<unk>","dog","cat"]}"#
-        );
+        assert_eq!(json, r#"{"words":["<pad>","<s>","</s>","<unk>","dog","cat"]}"#);
         assert_eq!(serde_json::from_str::<Tokenizer>(&json).unwrap(), t);
-        let error = serde_json::from_str::<Tokenizer>(r#"{"words":["<pad>","dog"]}"#)
-            .unwrap_err()
-            .to_string();
+        let error = serde_json::from_str::<Tokenizer>(r#"{"words":["<pad>","dog"]}"#).unwrap_err().to_string();
         assert!(error.contains("word 1 is `dog`"), "{error}");
-        let error = serde_json::from_str::<Tokenizer>(&json.replace("cat", "dog"))
-            .unwrap_err()
-            .to_string();
+        let error = serde_json::from_str::<Tokenizer>(&json.replace("cat", "dog")).unwrap_err().to_string();
         assert!(error.contains("`dog` twice, at 4 and 5"), "{error}");
     }
 

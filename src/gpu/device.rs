@@ -185,15 +185,15 @@ impl Gpu {
         self.allocated.load(Ordering::Relaxed)
     }
 
-    /// The first fault the device reported, if any.
+    /// The fault the device reported, if any: its loss before all others, else the first.
     ///
     /// # Errors
     /// Lost device, out of memory, or a rejected command.
     pub fn check(&self) -> Result<(), GpuError> {
-        match self.faults.lock().unwrap_or_else(PoisonError::into_inner).first() {
-            Some(fault) => Err(fault.clone()),
-            None => Ok(()),
-        }
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        // A lost device rejects every later command; those faults are only its echo.
+        let lost = faults.iter().find(|f| matches!(f, GpuError::Lost(_)));
+        lost.or_else(|| faults.first()).map_or(Ok(()), |fault| Err(fault.clone()))
     }
 
     /// Destroys the device, as a driver crash would (tests of recovery).
@@ -331,7 +331,9 @@ impl Gpu {
 
     /// Native: blocks this thread until the queue is empty. In a browser the event loop does that.
     fn wait(&self) {
-        if platform::BLOCKING && let Err(e) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
+        if platform::BLOCKING
+            && let Err(e) = self.device.poll(wgpu::PollType::wait_indefinitely())
+        {
             self.faults.lock().unwrap_or_else(PoisonError::into_inner).push(GpuError::Lost(e.to_string()));
         }
     }
@@ -348,11 +350,9 @@ async fn choose(instance: &wgpu::Instance, options: &GpuOptions) -> Result<wgpu:
             None => Err(GpuError::AdapterNotFound { wanted: wanted.clone(), present: names.join(", ") }),
         };
     }
-    let request = wgpu::RequestAdapterOptions {
-        power_preference: wgpu::PowerPreference::HighPerformance,
-        ..Default::default()
-    };
-    instance.request_adapter(&request).await.map_err(|_| GpuError::NoAdapter)
+    let request =
+        wgpu::RequestAdapterOptions { power_preference: wgpu::PowerPreference::HighPerformance, ..Default::default() };
+    instance.request_adapter(&request).await.map_err(|_none_found| GpuError::NoAdapter)
 }
 
 /// Every kernel fits the WebGPU defaults; an adapter below them cannot run Hive.
@@ -393,7 +393,8 @@ fn watch(device: &wgpu::Device, faults: &Arc<Mutex<Vec<GpuError>>>) {
         faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
     };
     let lost = Arc::clone(faults);
-    device.set_device_lost_callback(move |reason, message| push(&lost, GpuError::Lost(format!("{reason:?} {message}"))));
+    device
+        .set_device_lost_callback(move |reason, message| push(&lost, GpuError::Lost(format!("{reason:?} {message}"))));
     let uncaptured = Arc::clone(faults);
     device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
         let fault = match error {

@@ -40,13 +40,17 @@ pub enum GpuError {
         need: u64,
     },
     /// The device went away.
-    #[error("the GPU device was lost ({0}). Run the command again; training resumes from its last checkpoint with --resume")]
+    #[error(
+        "the GPU device was lost ({0}). Run the command again; training resumes from its last checkpoint with --resume"
+    )]
     Lost(String),
     /// Memory ran out.
     #[error("the GPU is out of memory ({0}). Use a smaller batch or model, or close other programs that use the GPU")]
     OutOfMemory(String),
     /// A bug of ours or of the driver.
-    #[error("the GPU driver rejected a command: {0}. This is a fault of Hive or of the driver: please report it with the output of `hive doctor`")]
+    #[error(
+        "the GPU driver rejected a command: {0}. This is a fault of Hive or of the driver: please report it with the output of `hive doctor`"
+    )]
     Validation(String),
     /// A result could not be read.
     #[error("a result could not be read back from the GPU: {0}")]

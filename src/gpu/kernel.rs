@@ -77,11 +77,8 @@ impl Gpu {
         }
         let label = Some(kernel.name);
         let descriptor = wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(source) };
-        let module = if self.checked {
-            self.device.create_shader_module(descriptor)
-        } else {
-            self.trusted_module(descriptor)
-        };
+        let module =
+            if self.checked { self.device.create_shader_module(descriptor) } else { self.trusted_module(descriptor) };
         let entries: Vec<_> = (0_u32..)
             .zip(kernel.bindings)
             .map(|(binding, def)| wgpu::BindGroupLayoutEntry {
@@ -98,7 +95,8 @@ impl Gpu {
                 count: None,
             })
             .collect();
-        let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let layout =
+            self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
         let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
             bind_group_layouts: &[Some(&layout)],
@@ -109,14 +107,20 @@ impl Gpu {
             layout: Some(&pipeline_layout),
             module: &module,
             entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions { constants, zero_initialize_workgroup_memory: false },
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants,
+                zero_initialize_workgroup_memory: false,
+            },
             cache: None,
         });
         Pipeline { pipeline, layout, name: kernel.name }
     }
 
     /// Our kernels bound their loops and indices themselves; the checks naga would add cost up to half of the speed.
-    #[expect(unsafe_code, reason = "the one unsafe call: every kernel is validated at build time and tested with checks on")]
+    #[expect(
+        unsafe_code,
+        reason = "the one unsafe call: every kernel is validated at build time and tested with checks on"
+    )]
     fn trusted_module(&self, descriptor: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
         // SAFETY: no kernel has an unbounded loop, and every index is guarded by the sizes in its parameter block; the
         // suite runs all cases with checks on and with guard words around every tensor.

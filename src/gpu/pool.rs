@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Owner of one buffer; returns it to its pool when dropped.
-pub struct Storage {
+pub(super) struct Storage {
     pub(super) buffer: wgpu::Buffer,
     pool: Option<Arc<Pool>>,
 }
@@ -56,7 +56,7 @@ mod tests {
     fn size_classes_waste_at_most_a_quarter() {
         for bytes in [1_u64, 255, 256, 257, 1000, 4097, 1 << 20, (1 << 20) + 1] {
             let class = size_class(bytes);
-            assert!(class >= bytes && class % 256 == 0);
+            assert!(class >= bytes && class.is_multiple_of(256));
             assert!(bytes < 2048 || class * 4 <= bytes * 5, "{bytes} -> {class}");
         }
     }

@@ -48,9 +48,19 @@ impl From<&Tensor> for Slice {
 }
 
 enum Command {
-    Dispatch { pipeline: Arc<Pipeline>, uniform: u64, uniform_bytes: u64, slices: Vec<Slice>, groups: [u32; 3], flops: f64 },
+    Dispatch {
+        pipeline: Arc<Pipeline>,
+        uniform: u64,
+        uniform_bytes: u64,
+        slices: Vec<Slice>,
+        groups: [u32; 3],
+        flops: f64,
+    },
     Clear(Slice),
-    Copy { from: Slice, to: Slice },
+    Copy {
+        from: Slice,
+        to: Slice,
+    },
 }
 
 /// A tensor of an audited recording: its range, to find writes around it.

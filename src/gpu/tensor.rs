@@ -133,7 +133,7 @@ impl Tensor {
     #[track_caller]
     pub fn range(&self, start: usize, len: usize) -> Self {
         assert!(start + len <= self.shape.len(), "{}: range {start}+{len} of {:?}", self.label, self.shape);
-        assert!(start % 64 == 0, "{}: a range starts at a multiple of 64 elements, not {start}", self.label);
+        assert!(start.is_multiple_of(64), "{}: a range starts at a multiple of 64 elements, not {start}", self.label);
         Self { offset: self.offset + start as u64 * 4, shape: Shape::from([len]), ..self.clone() }
     }
 

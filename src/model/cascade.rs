@@ -65,7 +65,12 @@ impl Cascade {
     }
 
     /// Text rows (B T, C) after all layers.
-    fn stream(&self, r: &mut Recorder, p: &Params, inputs: &Inputs) -> (Tensor, vision::Saved, [Tensor; 2], language::Saved) {
+    fn stream(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        inputs: &Inputs,
+    ) -> (Tensor, vision::Saved, [Tensor; 2], language::Saved) {
         let depth = self.config.vision_config.num_hidden_layers - 1;
         let vision = self.vision.forward(r, p, &inputs.rows, &inputs.pixels, depth, self.vision.trains(p));
         let hidden = self.fc1.forward(r, p, &vision.states[depth]);

@@ -172,7 +172,15 @@ impl VisionConfig {
     /// # Errors
     /// A sentence that names the key.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let all = [self.hidden_size, self.intermediate_size, self.num_hidden_layers, self.num_attention_heads, self.image_size, self.patch_size, self.num_channels];
+        let all = [
+            self.hidden_size,
+            self.intermediate_size,
+            self.num_hidden_layers,
+            self.num_attention_heads,
+            self.image_size,
+            self.patch_size,
+            self.num_channels,
+        ];
         ensure(all.iter().all(|v| *v > 0), || "every size of vision_config must be at least 1".into())?;
         ensure(self.image_size.is_multiple_of(self.patch_size), || {
             format!("image_size {} is not a multiple of patch_size {}", self.image_size, self.patch_size)
@@ -203,7 +211,14 @@ impl LanguageConfig {
     /// # Errors
     /// A sentence that names the key.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let all = [self.hidden_size, self.intermediate_size, self.num_hidden_layers, self.num_attention_heads, self.num_key_value_heads, self.vocab_size];
+        let all = [
+            self.hidden_size,
+            self.intermediate_size,
+            self.num_hidden_layers,
+            self.num_attention_heads,
+            self.num_key_value_heads,
+            self.vocab_size,
+        ];
         ensure(all.iter().all(|v| *v > 0), || "every size of text_config must be at least 1".into())?;
         ensure(self.num_attention_heads.is_multiple_of(self.num_key_value_heads), || {
             format!(

@@ -85,11 +85,8 @@ impl Generator {
             let states = model.vision.forward(&mut r, p, &rows, &pixels, depth, false).states;
             let tables = LinkedTables { query: table(&query), key: table(&image_key) };
             for (i, &layer) in model.config.link_config.language_layers.iter().enumerate() {
-                let linked_layer = Linked {
-                    layer: &model.language.layers[layer].attention,
-                    link: &model.links[i],
-                    tables: &tables,
-                };
+                let linked_layer =
+                    Linked { layer: &model.language.layers[layer].attention, link: &model.links[i], tables: &tables };
                 let features = &states[model.config.link_config.vision_layers[i]];
                 linked_layer.prepare(&mut r, p, &linked, &caches[layer], features);
             }

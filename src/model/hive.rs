@@ -89,7 +89,14 @@ impl Hive {
         })
     }
 
-    fn text_forward(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, features: &[Tensor], keep: bool) -> (Tensor, language::Saved) {
+    fn text_forward(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        inputs: &Inputs,
+        features: &[Tensor],
+        keep: bool,
+    ) -> (Tensor, language::Saved) {
         let (plain, linked) = (inputs.sequence(0), inputs.sequence(self.config.vision_config.tokens()));
         let x = self.language.embed(r, p, &inputs.ids);
         self.language.forward(r, p, (&plain, &linked), |i| self.link_input(i, inputs, features), x, keep)

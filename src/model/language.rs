@@ -136,7 +136,15 @@ impl Language {
     }
 
     /// Adds the mean next-token loss of the stream (R, C) to `loss` (1).
-    pub fn loss_forward(&self, r: &mut Recorder, p: &Params, x: &Tensor, targets: &Tensor, scale: &Tensor, loss: &Tensor) -> HeadSaved {
+    pub fn loss_forward(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        x: &Tensor,
+        targets: &Tensor,
+        scale: &Tensor,
+        loss: &Tensor,
+    ) -> HeadSaved {
         let (x, norm) = self.norm.forward(r, p, x);
         let head = p.value(self.head);
         let (vocab, cols) = (head.shape().rows(), head.shape().cols());
@@ -146,7 +154,14 @@ impl Language {
     }
 
     /// Gradient of the stream (R, C).
-    pub fn loss_backward(&self, r: &mut Recorder, p: &Params, saved: HeadSaved, targets: &Tensor, scale: &Tensor) -> Tensor {
+    pub fn loss_backward(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        saved: HeadSaved,
+        targets: &Tensor,
+        scale: &Tensor,
+    ) -> Tensor {
         let HeadSaved { norm, x, loss } = saved;
         let head = p.value(self.head);
         let dx = r.alloc(x.shape().dims(), "dx");

@@ -109,7 +109,13 @@ mod tests {
         let f = frequencies(64, 1e4);
         let row = row_3d([1, 2, 3], 64, 1e4, RopeLayout::Released);
         for (slot, &frequency) in order.iter().enumerate() {
-            let position = if slot < 12 { 1.0 } else if slot < 24 { 2.0 } else { 3.0 };
+            let position = if slot < 12 {
+                1.0
+            } else if slot < 24 {
+                2.0
+            } else {
+                3.0
+            };
             assert_eq!(row[2 * slot..2 * slot + 2], turn(position * f[frequency]), "slot {slot}");
         }
     }

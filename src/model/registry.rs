@@ -75,7 +75,14 @@ impl Registry {
     }
 
     /// Link `i`, to a decoder layer whose k and v projections serve the image too while they are shared.
-    pub fn link(&mut self, v: &VisionConfig, c: &LanguageConfig, l: &LinkConfig, i: usize, layer: &SelfAttention) -> Link {
+    pub fn link(
+        &mut self,
+        v: &VisionConfig,
+        c: &LanguageConfig,
+        l: &LinkConfig,
+        i: usize,
+        layer: &SelfAttention,
+    ) -> Link {
         let (name, kv) = (format!("links.{i}"), c.num_key_value_heads * c.head());
         let norm = self.layer_norm(&format!("{name}.mm_proj.norm"), v.hidden_size, c.rms_norm_eps);
         let fc1 = self.linear(&format!("{name}.mm_proj.fc1"), c.hidden_size, v.hidden_size, true);

@@ -67,7 +67,15 @@ impl Vision {
 
     /// States 0 .. `depth` from pixels (B, 3, S, S); blocks past `depth` are not run. With `keep` false nothing is saved
     /// for backward and states are freed as soon as nobody holds them.
-    pub fn forward(&self, r: &mut Recorder, p: &Params, rows: &Tensor, pixels: &Tensor, depth: usize, keep: bool) -> Saved {
+    pub fn forward(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        rows: &Tensor,
+        pixels: &Tensor,
+        depth: usize,
+        keep: bool,
+    ) -> Saved {
         let patches = patchify::forward(r, pixels, self.config.patch_size);
         let x = self.patch.forward(r, p, &patches);
         let mut states = vec![bias::forward(r, &x, &p.value(self.position))];

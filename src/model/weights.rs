@@ -147,7 +147,7 @@ pub fn write(tensors: &[(String, Vec<usize>, &[f32])], precision: Precision) -> 
 /// A safetensors file of parameters.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_params(specs: &[ParamSpec], weights: &Weights, precision: Precision) -> Result<Vec<u8>, WeightsError> {
     let tensors: Vec<_> = specs
         .iter()

@@ -33,6 +33,7 @@ pub struct Saved {
     mlp: SwigluSaved,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one per layer while a step is recorded; a box would buy nothing")]
 enum AttentionSaved {
     Text(self_attention::Saved),
     Linked(linked_attention::Saved),

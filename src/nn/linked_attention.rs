@@ -4,7 +4,7 @@
 //! e = norm(projector(features)) with the decoder layer's own input norm; image keys and values from e by projections of
 //! their own or by the text's; keys rotated (text 1-D, image by row and column), then normed head by head.
 
-use super::self_attention::{Cache, Sequence, SelfAttention, whole};
+use super::self_attention::{Cache, SelfAttention, Sequence, whole};
 use super::{LayerNorm, Linear, Params, RmsNorm};
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::ops::attention;
@@ -111,7 +111,14 @@ pub struct Linked<'a> {
 
 impl Linked<'_> {
     /// x + attention(norm(x), features), x (B T, C), features (B N, W). `s.layout.image` is N.
-    pub fn forward(&self, r: &mut Recorder, p: &Params, s: &Sequence, x: &Tensor, features: &Tensor) -> (Tensor, Saved) {
+    pub fn forward(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        s: &Sequence,
+        x: &Tensor,
+        features: &Tensor,
+    ) -> (Tensor, Saved) {
         let Self { layer: a, link, tables } = *self;
         let (t, n) = (s.layout.queries, s.layout.image);
         let (all, image) = (whole(t + n), Rows { rows: t + n, start: t });
@@ -182,7 +189,15 @@ impl Linked<'_> {
         }
         let (dk, dv) = (r.alloc([s.layout.batch * t, width], "dk"), r.alloc([s.layout.batch * t, width], "dv"));
         let dq = r.alloc(dquery.shape().dims(), "dq");
-        rope::rotate(r, &s.rows, s.queries(), (&dquery, whole(t)), (&dq, whole(t)), Turn::Backward(&tables.query), false);
+        rope::rotate(
+            r,
+            &s.rows,
+            s.queries(),
+            (&dquery, whole(t)),
+            (&dq, whole(t)),
+            Turn::Backward(&tables.query),
+            false,
+        );
         rope::rotate(r, &s.rows, s.keys(t), (&dkey, all), (&dk, whole(t)), Turn::Backward(&tables.key), false);
         rope::rotate(r, &s.rows, s.keys(t), (&dvalue, all), (&dv, whole(t)), Turn::Not, false);
         let dy = r.alloc(saved.y.shape().dims(), "dy");

@@ -94,8 +94,7 @@ impl Params {
                     values[start..start + len].copy_from_slice(from);
                 }
                 let zeros = |label| gpu.tensor([plan.len], DType::F32, label);
-                let trained =
-                    plan.trained.then(|| Trained { grad: zeros("gradients"), m: zeros("m"), v: zeros("v") });
+                let trained = plan.trained.then(|| Trained { grad: zeros("gradients"), m: zeros("m"), v: zeros("v") });
                 let value = gpu.upload(&values, [plan.len], "parameters");
                 Slab { value, trained, decays: plan.decays, members: plan.members }
             })
@@ -252,11 +251,9 @@ mod tests {
         let trained = ["a.weight", "a.norm.weight", "b.weight"].map(String::from).into();
         let (slabs, places) = pack(&specs, &trained, 192);
         assert_eq!(places, [(0, 0), (2, 0), (1, 0), (3, 0)]);
-        assert_eq!(slabs.iter().map(|s| (s.len, s.trained, s.decays)).collect::<Vec<_>>(), [
-            (128, true, true),
-            (128, true, true),
-            (64, true, false),
-            (128, false, false)
-        ]);
+        assert_eq!(
+            slabs.iter().map(|s| (s.len, s.trained, s.decays)).collect::<Vec<_>>(),
+            [(128, true, true), (128, true, true), (64, true, false), (128, false, false)]
+        );
     }
 }

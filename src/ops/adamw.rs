@@ -1,4 +1,4 @@
-//! AdamW over a range of a parameter slab. See docs/MATH.md#adamw.
+//! AdamW over a range of a parameter slab. See `docs/MATH.md#adamw`.
 
 use super::case::{Array, Built, Case};
 use super::elementwise;
@@ -42,8 +42,7 @@ pub struct Range<'a> {
 #[track_caller]
 pub fn update(r: &mut Recorder, c: Constants, rate: &Tensor, clip: &Tensor, range: Range<'_>) {
     let count = range.w.shape().len();
-    let params =
-        k::Params { count: count as u32, decay: c.decay, beta1: c.beta1, beta2: c.beta2, eps: c.eps };
+    let params = k::Params { count: count as u32, decay: c.decay, beta1: c.beta1, beta2: c.beta2, eps: c.eps };
     let (groups, lanes) = elementwise(r, count);
     r.dispatch(&k::UPDATE, &[lanes], &params, &[rate, clip, range.grad, range.w, range.m, range.v], groups);
 }

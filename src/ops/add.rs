@@ -1,4 +1,4 @@
-//! Sum of two tensors. See docs/MATH.md#add.
+//! Sum of two tensors. See `docs/MATH.md#add`.
 
 use super::case::{Array, Built, Case};
 use super::elementwise;

@@ -1,4 +1,4 @@
-//! Adding a table to rows: biases and position embeddings. See docs/MATH.md#bias.
+//! Adding a table to rows: biases and position embeddings. See `docs/MATH.md#bias`.
 
 use super::case::{Array, Built, Case};
 use super::{elementwise, parts};
@@ -48,7 +48,7 @@ fn sizes(x: &Tensor, table: &Tensor) -> k::Params {
 
 /// Plain f64 loops.
 pub mod oracle {
-    /// y[i] = x[i] + table[i mod len].
+    /// `y[i] = x[i] + table[i mod len]`.
     #[must_use]
     pub fn forward(x: &[f64], table: &[f64]) -> Vec<f64> {
         x.iter().enumerate().map(|(i, v)| v + table[i % table.len()]).collect()

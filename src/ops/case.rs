@@ -1,7 +1,7 @@
 //! A case: inputs, how the GPU computes, how the oracle computes. One declaration, four modes: parity with the oracle,
 //! finite differences of the oracle, speed, support.
 
-use crate::gpu::{DType, GpuError, Gpu, Recorder, Tensor};
+use crate::gpu::{DType, Gpu, GpuError, Recorder, Tensor};
 
 /// A host tensor of a case.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! Fused head and next-token loss, chunked over rows and vocabulary. See docs/MATH.md#cross_entropy.
+//! Fused head and next-token loss, chunked over rows and vocabulary. See `docs/MATH.md#cross_entropy`.
 //!
 //! The logits of training are never whole: a chunk of rows times a chunk of the vocabulary is made, scanned and, for the
 //! gradient, made into its own gradient in place. With one vocabulary chunk nothing is computed twice.
@@ -106,7 +106,14 @@ pub fn greedy(r: &mut Recorder, logits: &Tensor, targets: &Tensor) -> Tensor {
 }
 
 /// Gradients: dx (R, C) written, dhead (V, C) and dbias (V) added.
-pub fn backward(r: &mut Recorder, l: Loss<'_>, saved: Saved, dx: Option<&Tensor>, dhead: Option<&Tensor>, dbias: Option<&Tensor>) {
+pub fn backward(
+    r: &mut Recorder,
+    l: Loss<'_>,
+    saved: Saved,
+    dx: Option<&Tensor>,
+    dhead: Option<&Tensor>,
+    dbias: Option<&Tensor>,
+) {
     let Saved { state, chunks, mut logits } = saved;
     let cols = l.x.shape().cols();
     each(l, chunks, |row0, rows, word0, words| {
@@ -147,7 +154,11 @@ fn each(l: Loss<'_>, chunks: Chunks, mut f: impl FnMut(usize, usize, usize, usiz
 }
 
 fn part(t: &Tensor, row0: usize, rows: usize, cols: usize) -> Tensor {
-    if t.shape().len() == rows * cols { t.reshaped([rows, cols]) } else { t.range(row0 * cols, rows * cols).reshaped([rows, cols]) }
+    if t.shape().len() == rows * cols {
+        t.reshaped([rows, cols])
+    } else {
+        t.range(row0 * cols, rows * cols).reshaped([rows, cols])
+    }
 }
 
 fn logits(r: &mut Recorder, l: Loss<'_>, row0: usize, rows: usize, word0: usize, words: usize) -> Tensor {
@@ -199,7 +210,8 @@ pub mod oracle {
 
 fn case(rows: usize, cols: usize, vocab: usize, chunks: Chunks) -> Case {
     const SCALE: f64 = 0.125;
-    let targets: Vec<u32> = (0..rows as u32).map(|i| if i % 3 == 2 { NO_TARGET } else { i * 5 % vocab as u32 }).collect();
+    let targets: Vec<u32> =
+        (0..rows as u32).map(|i| if i % 3 == 2 { NO_TARGET } else { i * 5 % vocab as u32 }).collect();
     Case {
         name: format!("R={rows} C={cols} V={vocab} by {}x{}", chunks.rows, chunks.words),
         inputs: vec![

@@ -1,4 +1,4 @@
-//! Token embeddings: gather, and its gradient without float atomics. See docs/MATH.md#embed.
+//! Token embeddings: gather, and its gradient without float atomics. See `docs/MATH.md#embed`.
 
 use super::case::{Array, Built, Case};
 use super::elementwise;

@@ -1,4 +1,4 @@
-//! GELU, exact (erf: the link projectors) and by tanh (the vision tower). See docs/MATH.md#gelu.
+//! GELU, exact (erf: the link projectors) and by tanh (the vision tower). See `docs/MATH.md#gelu`.
 
 use super::case::{Array, Built, Case};
 use super::elementwise;
@@ -86,7 +86,14 @@ pub mod oracle {
 /// Both forms; values up to a hundred, where a careless tanh overflows.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    let sizes = [(Form::Exact, 1, 1.0), (Form::Exact, 997, 2.0), (Form::Tanh, 1000, 1.0), (Form::Tanh, 131, 3.0), (Form::Exact, 64, 30.0), (Form::Tanh, 64, 30.0)];
+    let sizes = [
+        (Form::Exact, 1, 1.0),
+        (Form::Exact, 997, 2.0),
+        (Form::Tanh, 1000, 1.0),
+        (Form::Tanh, 131, 3.0),
+        (Form::Exact, 64, 30.0),
+        (Form::Tanh, 64, 30.0),
+    ];
     sizes
         .map(|(form, n, scale)| Case {
             name: format!("{form:?} count={n} scale={scale}"),

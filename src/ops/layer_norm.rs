@@ -1,4 +1,4 @@
-//! Layer norm over the last axis. See docs/MATH.md#layer_norm.
+//! Layer norm over the last axis. See `docs/MATH.md#layer_norm`.
 //!
 //! y = (x - mean) rstd w + b. Used by the vision tower, the link projectors and the probes.
 
@@ -41,8 +41,13 @@ pub fn backward(
     let Saved { x, stats } = saved;
     let (rows, cols) = (x.shape().rows(), x.shape().cols());
     let (chunks, per_chunk) = parts(rows);
-    let params =
-        k::Params { rows: rows as u32, cols: cols as u32, eps: 0.0, chunks: chunks as u32, per_chunk: per_chunk as u32 };
+    let params = k::Params {
+        rows: rows as u32,
+        cols: cols as u32,
+        eps: 0.0,
+        chunks: chunks as u32,
+        per_chunk: per_chunk as u32,
+    };
     if let Some((dw, db)) = dw_db {
         let (part_w, part_b) = (r.alloc([chunks, cols], "partial dw"), r.alloc([chunks, cols], "partial db"));
         let (groups, lanes) = elementwise(r, chunks * cols);
@@ -99,6 +104,7 @@ pub mod oracle {
 }
 
 /// Textbook, prime, one row, more than a workgroup; and a row far from zero, where one-pass variances fail.
+/// The input is used twice: its gradient is written, then added to.
 #[must_use]
 pub fn cases() -> Vec<Case> {
     const EPS: f32 = 1e-2;
@@ -111,15 +117,26 @@ pub fn cases() -> Vec<Case> {
                 inputs: vec![x, Array::random(&[cols], 2), Array::random(&[cols], 3)],
                 wrt: vec![0, 1, 2],
                 record: Box::new(move |r, x, dout| {
-                    let (y, saved) = forward(r, &x[0], &x[1], &x[2], EPS);
-                    let [dy] = dout else { return Built { outs: vec![y], grads: vec![] } };
+                    let [(y, saved), (again, saved_again)] = [(); 2].map(|()| forward(r, &x[0], &x[1], &x[2], EPS));
+                    let [dy, dagain] = dout else { return Built { outs: vec![y, again], grads: vec![] } };
                     let (dx, dw, db) = (r.alloc([rows, cols], "dx"), r.alloc([cols], "dw"), r.alloc([cols], "db"));
-                    [&dx, &dw, &db].into_iter().for_each(|t| r.zero(t));
-                    backward(r, saved, &x[1], &dy.reshaped([rows, cols]), Some((&dw, &db)), Some(Dest::Add(&dx)));
-                    Built { outs: vec![y], grads: vec![dx, dw, db] }
+                    [&dw, &db].into_iter().for_each(|t| r.zero(t));
+                    backward(r, saved, &x[1], &dy.reshaped([rows, cols]), Some((&dw, &db)), Some(Dest::Write(&dx)));
+                    backward(
+                        r,
+                        saved_again,
+                        &x[1],
+                        &dagain.reshaped([rows, cols]),
+                        Some((&dw, &db)),
+                        Some(Dest::Add(&dx)),
+                    );
+                    Built { outs: vec![y, again], grads: vec![dx, dw, db] }
                 }),
-                forward: Box::new(|x| vec![oracle::forward(&x[0], &x[1], &x[2], f64::from(EPS))]),
-                backward: Some(Box::new(|x, dy| oracle::backward(&x[0], &x[1], &dy[0], f64::from(EPS)))),
+                forward: Box::new(|x| vec![oracle::forward(&x[0], &x[1], &x[2], f64::from(EPS)); 2]),
+                backward: Some(Box::new(|x, dy| {
+                    let both: Vec<f64> = dy[0].iter().zip(&dy[1]).map(|(a, b)| a + b).collect();
+                    oracle::backward(&x[0], &x[1], &both, f64::from(EPS))
+                })),
                 tolerance: 5e-5,
             }
         })

@@ -1,4 +1,4 @@
-//! Matrix products: `y = x wᵀ (+ b) (+ residual)`, `dx = dy w`, `dw = dyᵀ x`. See docs/MATH.md#matmul.
+//! Matrix products: `y = x wᵀ (+ b) (+ residual)`, `dx = dy w`, `dw = dyᵀ x`. See `docs/MATH.md#matmul`.
 //!
 //! Three kernels behind one interface, chosen by the kind of adapter: `tile` on hardware, `soft` on CPU drivers, `naive`
 //! as the second oracle.

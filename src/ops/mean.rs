@@ -1,4 +1,4 @@
-//! Mean over the rows of each sample (the linear probe's pooling). See docs/MATH.md#mean.
+//! Mean over the rows of each sample (the linear probe's pooling). See `docs/MATH.md#mean`.
 
 use super::case::{Array, Built, Case};
 use super::elementwise;

@@ -1,4 +1,4 @@
-//! Cutting images into patches (im2col), so that the patch embedding is a matrix product. See docs/MATH.md#patchify.
+//! Cutting images into patches (im2col), so that the patch embedding is a matrix product. See `docs/MATH.md#patchify`.
 
 use super::case::{Array, Built, Case};
 use super::elementwise;
@@ -12,8 +12,7 @@ pub fn forward(r: &mut Recorder, pixels: &Tensor, patch: usize) -> Tensor {
     assert!(size == width && size.is_multiple_of(patch), "patchify: {pixels:?} in patches of {patch}");
     let cells = (size / patch) * (size / patch);
     let y = r.alloc([images * cells, channels * patch * patch], "patches");
-    let params =
-        k::Params { images: images as u32, channels: channels as u32, size: size as u32, side: patch as u32 };
+    let params = k::Params { images: images as u32, channels: channels as u32, size: size as u32, side: patch as u32 };
     let (groups, lanes) = elementwise(r, y.shape().len());
     r.dispatch(&k::FORWARD, &[lanes], &params, &[pixels, &y], groups);
     y

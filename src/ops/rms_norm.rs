@@ -1,4 +1,4 @@
-//! RMS norm over the last axis. See docs/MATH.md#rms_norm.
+//! RMS norm over the last axis. See `docs/MATH.md#rms_norm`.
 //!
 //! y = x rstd w. Used by the language model and, head by head, on queries and keys of linked layers.
 
@@ -37,8 +37,13 @@ pub fn backward(r: &mut Recorder, saved: Saved, w: &Tensor, dy: &Tensor, dw: Opt
     let cols = w.shape().len();
     let rows = x.shape().len() / cols;
     let (chunks, per_chunk) = parts(rows);
-    let params =
-        k::Params { rows: rows as u32, cols: cols as u32, eps: 0.0, chunks: chunks as u32, per_chunk: per_chunk as u32 };
+    let params = k::Params {
+        rows: rows as u32,
+        cols: cols as u32,
+        eps: 0.0,
+        chunks: chunks as u32,
+        per_chunk: per_chunk as u32,
+    };
     if let Some(dw) = dw {
         let partial = r.alloc([chunks, cols], "partial dw");
         let (groups, lanes) = elementwise(r, chunks * cols);
@@ -85,7 +90,8 @@ pub mod oracle {
     }
 }
 
-/// Textbook, heads of a row, prime, one, more than a workgroup.
+/// Textbook, heads of a row, prime, one, more than a workgroup. The input is used twice: its gradient is written, then added
+/// to.
 #[must_use]
 pub fn cases() -> Vec<Case> {
     const EPS: f32 = 1e-2;
@@ -95,15 +101,19 @@ pub fn cases() -> Vec<Case> {
             inputs: vec![Array::random(&[rows, heads * cols], 1), Array::random(&[cols], 2)],
             wrt: vec![0, 1],
             record: Box::new(move |r, x, dout| {
-                let (y, saved) = forward(r, &x[0], &x[1], EPS);
-                let [dy] = dout else { return Built { outs: vec![y], grads: vec![] } };
+                let [(y, saved), (again, saved_again)] = [(); 2].map(|()| forward(r, &x[0], &x[1], EPS));
+                let [dy, dagain] = dout else { return Built { outs: vec![y, again], grads: vec![] } };
                 let (dx, dw) = (r.alloc(x[0].shape().dims(), "dx"), r.alloc([cols], "dw"));
-                [&dx, &dw].into_iter().for_each(|t| r.zero(t));
-                backward(r, saved, &x[1], dy, Some(&dw), Some(Dest::Add(&dx)));
-                Built { outs: vec![y], grads: vec![dx, dw] }
+                r.zero(&dw);
+                backward(r, saved, &x[1], dy, Some(&dw), Some(Dest::Write(&dx)));
+                backward(r, saved_again, &x[1], dagain, Some(&dw), Some(Dest::Add(&dx)));
+                Built { outs: vec![y, again], grads: vec![dx, dw] }
             }),
-            forward: Box::new(|x| vec![oracle::forward(&x[0], &x[1], f64::from(EPS))]),
-            backward: Some(Box::new(|x, dy| oracle::backward(&x[0], &x[1], &dy[0], f64::from(EPS)))),
+            forward: Box::new(|x| vec![oracle::forward(&x[0], &x[1], f64::from(EPS)); 2]),
+            backward: Some(Box::new(|x, dy| {
+                let both: Vec<f64> = dy[0].iter().zip(&dy[1]).map(|(a, b)| a + b).collect();
+                oracle::backward(&x[0], &x[1], &both, f64::from(EPS))
+            })),
             tolerance: 5e-5,
         })
         .into()

@@ -1,4 +1,4 @@
-//! Rotary positions, and moving rows of heads between tensors. See docs/MATH.md#rope.
+//! Rotary positions, and moving rows of heads between tensors. See `docs/MATH.md#rope`.
 //!
 //! The angles are data from the host (cos, sin per row and pair), so one kernel serves 1-D positions, 2-D image positions
 //! and both published frequency layouts. Rows can be placed inside a longer tensor: that is how text and image keys meet
@@ -56,7 +56,6 @@ pub enum Turn<'a> {
 /// Moves rows from `x` to `y`. `rows` is the (B, 3) table of length, offset and start; with `dynamic` the start of each
 /// sample is added to the destination row.
 #[track_caller]
-#[expect(clippy::too_many_arguments, reason = "a kernel launcher: source, destination, extent, rotation")]
 pub fn rotate(
     r: &mut Recorder,
     rows: &Tensor,
@@ -121,7 +120,8 @@ pub mod oracle {
 fn case(batch: usize, count: usize, heads: usize, head: usize) -> Case {
     let extent = Extent { batch, count, heads, head };
     let angles = Array::random(&[batch, count, head / 2], 3);
-    let table = angles.values.iter().flat_map(|a| [f64::from(a.cos() as f32), f64::from(a.sin() as f32)]).collect::<Vec<_>>();
+    let table =
+        angles.values.iter().flat_map(|a| [f64::from(a.cos() as f32), f64::from(a.sin() as f32)]).collect::<Vec<_>>();
     let (inner, outer) = (Rows { rows: count, start: 0 }, Rows { rows: count + 5, start: 3 });
     let width = heads * head;
     Case {
@@ -152,9 +152,8 @@ fn case(batch: usize, count: usize, heads: usize, head: usize) -> Case {
             vec![placed]
         }),
         backward: Some(Box::new(move |x, dy| {
-            let inner: Vec<f64> = (0..batch)
-                .flat_map(|b| dy[0][(b * (count + 5) + 3) * width..][..count * width].to_vec())
-                .collect();
+            let inner: Vec<f64> =
+                (0..batch).flat_map(|b| dy[0][(b * (count + 5) + 3) * width..][..count * width].to_vec()).collect();
             vec![oracle::rotate(&inner, &x[1], heads, head, -1.0)]
         })),
         tolerance: 1e-6,

@@ -1,4 +1,4 @@
-//! Image rows inside a text sequence: what the flattened control does with its image tokens. See docs/MATH.md#splice.
+//! Image rows inside a text sequence: what the flattened control does with its image tokens. See `docs/MATH.md#splice`.
 
 use super::case::{Array, Built, Case};
 use super::elementwise;
@@ -92,8 +92,7 @@ pub mod oracle {
     /// Gradients of text and image.
     #[must_use]
     pub fn join_backward(s: &Sizes, rows: &[f64], dy: &[f64]) -> Vec<Vec<f64>> {
-        let (mut text, mut image) =
-            (vec![0.0; s.batch * s.text * s.cols], vec![0.0; s.batch * s.image * s.cols]);
+        let (mut text, mut image) = (vec![0.0; s.batch * s.text * s.cols], vec![0.0; s.batch * s.image * s.cols]);
         for (i, dy) in dy.chunks(s.cols).enumerate() {
             let (b, row) = (i / (s.text + s.image), i % (s.text + s.image));
             let (is_image, at) = source(s, rows[3 * b + 1] as usize, row);

@@ -1,4 +1,4 @@
-//! Global gradient norm and clipping factor, without a readback. See docs/MATH.md#sum_squares.
+//! Global gradient norm and clipping factor, without a readback. See `docs/MATH.md#sum_squares`.
 
 use super::case::{Array, Built, Case};
 use super::lanes;
@@ -10,12 +10,8 @@ use crate::gpu::{Recorder, Tensor};
 pub fn partial(r: &mut Recorder, chunks: &Tensor, x: &Tensor, partials: &Tensor, first: usize) {
     let count = chunks.shape().rows();
     assert!(first + count <= partials.shape().len(), "sum_squares: {count} chunks from {first} into {partials:?}");
-    let params = k::Params {
-        chunks: count as u32,
-        first: first as u32,
-        partials: partials.shape().len() as u32,
-        max_norm: 0.0,
-    };
+    let params =
+        k::Params { chunks: count as u32, first: first as u32, partials: partials.shape().len() as u32, max_norm: 0.0 };
     let lanes = ("WG", lanes(r.gpu()) as f64);
     r.dispatch(&k::PARTIAL, &[lanes], &params, &[chunks, x, partials], Recorder::fold(count));
 }

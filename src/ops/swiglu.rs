@@ -1,4 +1,4 @@
-//! SwiGLU: y = silu(gate) up. See docs/MATH.md#swiglu.
+//! SwiGLU: y = silu(gate) up. See `docs/MATH.md#swiglu`.
 
 use super::case::{Array, Built, Case};
 use super::elementwise;

@@ -60,7 +60,9 @@ pub enum CheckpointError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// No metadata of ours.
-    #[error("this safetensors file is no Hive checkpoint: its metadata has no \"hive\" entry. Checkpoints are written by hive train and hive demo")]
+    #[error(
+        "this safetensors file is no Hive checkpoint: its metadata has no \"hive\" entry. Checkpoints are written by hive train and hive demo"
+    )]
     NoMeta,
     /// Metadata that cannot be read.
     #[error("the checkpoint's metadata cannot be read: {0}")]
@@ -98,8 +100,8 @@ impl Checkpoint {
             .iter()
             .map(|(name, shape, bytes, dtype)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(torn)?)))
             .collect::<Result<Vec<_>, WeightsError>>()?;
-        let meta: HashMap<String, String> =
-            [(KEY.to_owned(), serde_json::to_string(&self.meta)?), ("format".to_owned(), "pt".to_owned())].into();
+        // One entry only: several would stand in random order, and equal checkpoints would be files of different bytes.
+        let meta: HashMap<String, String> = [(KEY.to_owned(), serde_json::to_string(&self.meta)?)].into();
         Ok(safetensors::serialize(views, Some(meta)).map_err(torn)?)
     }
 
@@ -124,10 +126,7 @@ impl Checkpoint {
 
 fn take(tensors: &mut HostTensors, prefix: &str) -> Weights {
     let names: Vec<String> = tensors.keys().filter(|n| n.starts_with(prefix)).cloned().collect();
-    names
-        .into_iter()
-        .filter_map(|n| Some((n[prefix.len()..].to_owned(), tensors.remove(&n)?.values)))
-        .collect()
+    names.into_iter().filter_map(|n| Some((n[prefix.len()..].to_owned(), tensors.remove(&n)?.values))).collect()
 }
 
 fn f32_bytes(values: &[f32]) -> Vec<u8> {

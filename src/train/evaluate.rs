@@ -75,7 +75,14 @@ pub struct Evaluator {
 impl Evaluator {
     /// For batches of `rows` rows of `tokens` tokens.
     #[must_use]
-    pub fn new(model: &Model, params: &Params, config: &HiveConfig, rows: usize, tokens: usize, with_image: bool) -> Self {
+    pub fn new(
+        model: &Model,
+        params: &Params,
+        config: &HiveConfig,
+        rows: usize,
+        tokens: usize,
+        with_image: bool,
+    ) -> Self {
         let gpu = params.gpu();
         let inputs = Inputs::new(gpu, config, rows, tokens, with_image);
         let loss = gpu.tensor([1], DType::F32, "loss");
@@ -123,8 +130,7 @@ pub fn host(batch: &Batch) -> HostBatch<'_> {
 
 /// Every row gets the picture of the row before it.
 pub fn swap_pictures(batch: &mut Batch) {
-    if batch.rows > 0 {
-        let image = batch.pixels.len() / batch.rows;
+    if let Some(image) = batch.pixels.len().checked_div(batch.rows) {
         batch.pixels.rotate_right(image);
     }
 }

@@ -41,7 +41,14 @@ pub struct Tower {
 impl Tower {
     /// Start values drawn, programs recorded. `classes`: number of classes of each label.
     #[must_use]
-    pub fn new(gpu: &Gpu, config: &HiveConfig, classes: &[usize], recipe: &StageRecipe, init: &Init, seed: u64) -> Self {
+    pub fn new(
+        gpu: &Gpu,
+        config: &HiveConfig,
+        classes: &[usize],
+        recipe: &StageRecipe,
+        init: &Init,
+        seed: u64,
+    ) -> Self {
         let c = &config.vision_config;
         let depth = config.link_config.vision_layers.iter().copied().max().unwrap_or(c.num_hidden_layers - 1);
         let mut g = Registry::default();
@@ -63,7 +70,8 @@ impl Tower {
         let mut r = Recorder::new(gpu);
         let saved = tower.forward(&mut r, &params, &rows, &pixels, depth, true);
         let mut gradients: Vec<Option<Tensor>> = vec![None; depth + 1];
-        let heads = Heads { norm: &norm, heads: &heads, targets: &targets, states: &states, scale: &scale, loss: &loss };
+        let heads =
+            Heads { norm: &norm, heads: &heads, targets: &targets, states: &states, scale: &scale, loss: &loss };
         gradients[depth] = Some(heads.record(&mut r, &params, &saved.states[depth]));
         tower.backward(&mut r, &params, saved, &mut gradients);
         Self {
@@ -218,14 +226,8 @@ impl Reader {
         let text = |n: &&String| n.starts_with("model.") || n.starts_with("lm_head.");
         let trained = weights.keys().filter(text).cloned().collect();
         let tokens = preset.text_tokens;
-        let setup = Setup {
-            config: &preset.model,
-            wiring: Wiring::Hive,
-            trained: &trained,
-            recipe,
-            tokens,
-            with_image: false,
-        };
+        let setup =
+            Setup { config: &preset.model, wiring: Wiring::Hive, trained: &trained, recipe, tokens, with_image: false };
         Self { trainer: Trainer::new(gpu, &setup, &weights), tokens, turns: preset.turns }
     }
 

@@ -201,7 +201,12 @@ impl Preset {
             let rate_ok = r.learning_rate > 0.0 && r.learning_rate <= 1.0;
             range(format!("{name} learning_rate"), r.learning_rate, rate_ok, "above 0 and at most 1")?;
             range(format!("{name} beta2"), r.beta2, (0.0..1.0).contains(&r.beta2), "from 0 to below 1")?;
-            range(format!("{name} warmup_ratio"), r.warmup_ratio, (0.0..=1.0).contains(&r.warmup_ratio), "from 0 to 1")?;
+            range(
+                format!("{name} warmup_ratio"),
+                r.warmup_ratio,
+                (0.0..=1.0).contains(&r.warmup_ratio),
+                "from 0 to 1",
+            )?;
             range(format!("{name} floor"), r.floor, (0.0..=1.0).contains(&r.floor), "from 0 to 1")?;
             range(format!("{name} max_grad_norm"), r.max_grad_norm, r.max_grad_norm >= 0.0, "at least 0")?;
             range(format!("{name} weight_decay"), r.weight_decay, r.weight_decay >= 0.0, "at least 0")?;

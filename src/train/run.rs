@@ -63,7 +63,8 @@ impl Run {
         let shaped = specs
             .iter()
             .filter_map(|s| {
-                let tensor = crate::model::weights::HostTensor { shape: s.shape.clone(), values: weights.get(&s.name)?.clone() };
+                let tensor =
+                    crate::model::weights::HostTensor { shape: s.shape.clone(), values: weights.get(&s.name)?.clone() };
                 (tensor.values.len() == s.len()).then(|| (s.name.clone(), tensor))
             })
             .collect();

@@ -34,10 +34,23 @@ impl Source {
 
     /// A user's folder.
     #[must_use]
-    pub fn folder(folder: Folder, image_size: usize, read: ReadFile, tokenizer: Tokenizer, recipe: DataRecipe, seed: u64) -> Self {
+    pub fn folder(
+        folder: Folder,
+        image_size: usize,
+        read: ReadFile,
+        tokenizer: Tokenizer,
+        recipe: DataRecipe,
+        seed: u64,
+    ) -> Self {
         // Cut-out pictures stand on white, as they would on a page.
         let preprocess = Preprocess { background: Some([255; 3]), ..Preprocess::new(image_size) };
         Self { kind: Kind::Folder { folder, preprocess, read }, tokenizer, recipe, seed }
+    }
+
+    /// The same data under other words: those a model was trained with.
+    #[must_use]
+    pub fn with_tokenizer(self, tokenizer: Tokenizer) -> Self {
+        Self { tokenizer, ..self }
     }
 
     /// Its words.
@@ -71,7 +84,9 @@ impl Source {
     pub fn sample(&self, split: Split, index: u64, turns: usize, paint: bool) -> Result<Sample, String> {
         match &self.kind {
             Kind::Made(dataset) => Ok(self.scene(*dataset, split, index, turns, paint)),
-            Kind::Folder { folder, .. } if !paint => folder.text_sample(split, self.seed, index, turns).map_err(|e| e.to_string()),
+            Kind::Folder { folder, .. } if !paint => {
+                folder.text_sample(split, self.seed, index, turns).map_err(|e| e.to_string())
+            }
             Kind::Folder { folder, preprocess, read } => {
                 folder.sample(split, self.seed, index, turns, preprocess, &**read).map_err(|e| e.to_string())
             }
@@ -123,7 +138,14 @@ impl Source {
     ///
     /// # Errors
     /// A picture that cannot be read.
-    pub fn samples(&self, split: Split, first: u64, rows: usize, turns: usize, paint: bool) -> Result<Vec<Sample>, String> {
+    pub fn samples(
+        &self,
+        split: Split,
+        first: u64,
+        rows: usize,
+        turns: usize,
+        paint: bool,
+    ) -> Result<Vec<Sample>, String> {
         (0..rows as u64).map(|i| self.sample(split, first + i, turns, paint)).collect()
     }
 }

@@ -71,6 +71,10 @@ fn trains(name: &str, links: &LinkConfig, stage: Stage, scope: Scope) -> bool {
     if name.starts_with("links.") {
         return later || !(name.contains(".image_k_proj.") || name.contains(".image_v_proj."));
     }
+    // The flattened control's connector, which takes the place of the links' projectors.
+    if name.starts_with("mm_projector.") {
+        return true;
+    }
     if let Some(rest) = name.strip_prefix("model.layers.") {
         let layer = rest.split('.').next().and_then(|n| n.parse().ok());
         let linked = layer.is_some_and(|l: usize| links.language_layers.contains(&l)) && name.contains(".self_attn.");
@@ -110,6 +114,7 @@ mod tests {
         use Stage::{Adaptation, Connector, Vision};
         for (name, one, two_linked, two_language, three) in [
             ("links.0.mm_proj.fc1.weight", true, true, true, true),
+            ("mm_projector.0.weight", true, true, true, true),
             ("links.0.image_k_proj.weight", false, true, true, true),
             ("model.layers.1.self_attn.q_proj.weight", false, true, true, true),
             ("model.layers.0.self_attn.q_proj.weight", false, false, true, false),
@@ -118,7 +123,12 @@ mod tests {
             ("model.embed_tokens.weight", false, false, false, false),
             ("vision_model.post_layernorm.weight", false, false, false, true),
         ] {
-            let got = [on(name, Connector, Linked), on(name, Adaptation, Linked), on(name, Adaptation, Language), on(name, Vision, Linked)];
+            let got = [
+                on(name, Connector, Linked),
+                on(name, Adaptation, Linked),
+                on(name, Adaptation, Language),
+                on(name, Vision, Linked),
+            ];
             assert_eq!(got, [one, two_linked, two_language, three], "{name}");
         }
     }

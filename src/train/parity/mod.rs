@@ -1,0 +1,264 @@
+//! Parity with published fixtures: a folder with `config.json`, `model.safetensors` and `io.safetensors`.
+
+mod models;
+mod training;
+
+use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::data::image::Preprocess;
+use crate::gpu::{Gpu, GpuError};
+use crate::model::config::ConfigError;
+use crate::model::inputs::HostBatch;
+use crate::model::probe::Kind;
+use crate::model::weights::{self, HostTensor, HostTensors, WeightsError};
+use crate::nn::params::Weights;
+use crate::nn::{ParamSpec, Params};
+use crate::ops::case::error_of;
+
+/// Largest max |a - b| / max |b| of an output tensor.
+pub const OUTPUT_TOLERANCE: f64 = 2e-4;
+/// The same for gradients, and for the losses, norms and weights of a training run.
+pub const GRADIENT_TOLERANCE: f64 = 2e-3;
+/// Largest distance of the sum of an attention row from 1.
+pub const ROW_TOLERANCE: f64 = 1e-5;
+
+/// A fixture that cannot be used.
+#[derive(Debug, Error)]
+pub enum FixtureError {
+    /// A file is not there.
+    #[error(
+        "{name} cannot be read: {reason}. A fixture folder has config.json, io.safetensors and (but for preprocessing) model.safetensors"
+    )]
+    File {
+        /// File name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// `config.json` is not what it should be.
+    #[error("config.json: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A kind that nobody knows.
+    #[error("config.json: unknown kind \"{0}\"")]
+    Kind(String),
+    /// A model that cannot be built.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Weights that do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A picture that cannot be read.
+    #[error("{0}")]
+    Picture(String),
+    /// The GPU failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
+/// Worst error of a group of tensors against its tolerance.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// E.g. `logits`, `gradients`, `vision states`.
+    pub name: String,
+    /// Tensors compared.
+    pub tensors: usize,
+    /// Worst error.
+    pub worst: f64,
+    /// Where.
+    pub worst_tensor: String,
+    /// Allowed.
+    pub tolerance: f64,
+    /// What is wrong beyond numbers, in sentences.
+    pub faults: Vec<String>,
+}
+
+impl Group {
+    fn new(name: &str, tolerance: f64) -> Self {
+        Self { name: name.into(), tensors: 0, worst: 0.0, worst_tensor: String::new(), tolerance, faults: Vec::new() }
+    }
+
+    /// Does it hold? A group with nothing in it does not.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.tensors > 0 && self.worst <= self.tolerance && self.faults.is_empty()
+    }
+
+    fn record(&mut self, name: &str, error: f64) {
+        self.tensors += 1;
+        if error >= self.worst {
+            (self.worst, self.worst_tensor) = (error, name.to_owned());
+        }
+    }
+
+    fn compare(&mut self, name: &str, got: &[f32], want: &[f32]) {
+        let want: Vec<f64> = want.iter().map(|v| f64::from(*v)).collect();
+        match error_of(got, &want) {
+            Ok(error) => self.record(name, error),
+            Err(text) => {
+                self.tensors += 1;
+                self.faults.push(format!("{name}: {text}"));
+            }
+        }
+    }
+}
+
+/// Files of a fixture by name.
+pub type Read<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
+
+struct Fixture {
+    config: Value,
+    model: HostTensors,
+    io: HostTensors,
+}
+
+fn file(read: Read<'_>, name: &str) -> Result<Vec<u8>, FixtureError> {
+    read(name).map_err(|reason| FixtureError::File { name: name.into(), reason })
+}
+
+/// Checks a fixture of any kind.
+///
+/// # Errors
+/// A folder that is no fixture, or a GPU fault. Wrong numbers are in the groups.
+pub async fn check(gpu: &Gpu, read: Read<'_>) -> Result<Vec<Group>, FixtureError> {
+    let config: Value = serde_json::from_slice(&file(read, "config.json")?)?;
+    let io = weights::parse(&file(read, "io.safetensors")?)?;
+    let kind = config["kind"].as_str().unwrap_or_default().to_owned();
+    if kind == "preprocessing" {
+        return preprocessing(&config, &io, read);
+    }
+    let model = weights::parse(&file(read, "model.safetensors")?)?;
+    let f = Fixture { config, model, io };
+    match kind.as_str() {
+        "vision" => models::vision(gpu, &f).await,
+        "language" | "hive" => models::hive(gpu, &f, kind == "hive").await,
+        "cascade" => models::cascade(gpu, &f).await,
+        "attentive_probe" => models::probe(gpu, &f, Kind::Attentive).await,
+        "linear_probe" => models::probe(gpu, &f, Kind::Linear).await,
+        "training" => training::training(gpu, &f).await,
+        _ => Err(FixtureError::Kind(kind)),
+    }
+}
+
+impl Fixture {
+    fn expect(&self, key: &str) -> Result<&HostTensor, FixtureError> {
+        get(&self.io, key)
+    }
+
+    /// All weights train: every gradient is asked for.
+    fn params(&self, gpu: &Gpu, specs: Vec<ParamSpec>) -> Result<Params, FixtureError> {
+        let (weights, _) = weights::select(self.model.clone(), &specs)?;
+        let all = specs.iter().map(|s| s.name.clone()).collect();
+        Ok(Params::new(gpu, specs, &weights, &all))
+    }
+
+    /// Gradients against `grad.*`; a weight without such a key must have none.
+    fn gradients(&self, got: &Weights) -> Group {
+        let mut group = Group::new("gradients", GRADIENT_TOLERANCE);
+        let expected = self.io.iter().filter(|(k, _)| k.starts_with("grad."));
+        let largest = expected.map(|(_, t)| largest(&t.values)).fold(0.0, f32::max);
+        for (name, values) in got {
+            match self.io.get(&format!("grad.{name}")) {
+                // Zero in exact arithmetic (a softmax does not see the bias of its keys): only rounding is left of it.
+                Some(want) if largest > 0.0 && self::largest(&want.values) < ROUNDING * largest => {
+                    group.record(name, f64::from(self::largest(values) / largest));
+                }
+                Some(want) => group.compare(name, values, &want.values),
+                None if values.iter().any(|v| *v != 0.0) => {
+                    group.faults.push(format!("{name} has a gradient and must have none"));
+                }
+                None => {}
+            }
+        }
+        for key in self.io.keys().filter_map(|k| k.strip_prefix("grad.")) {
+            if !got.contains_key(key) && key != "features" {
+                group.faults.push(format!("no gradient for {key}"));
+            }
+        }
+        group
+    }
+}
+
+/// A gradient this small beside the largest of its file is rounding of zero.
+const ROUNDING: f32 = 1e-9;
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |m, v| if v.is_nan() { f32::INFINITY } else { m.max(v.abs()) })
+}
+
+fn get<'a>(tensors: &'a HostTensors, key: &str) -> Result<&'a HostTensor, FixtureError> {
+    let missing = || WeightsError::Missing { name: key.into(), hint: " in io.safetensors".into() };
+    Ok(tensors.get(key).ok_or_else(missing)?)
+}
+
+fn whole(t: &HostTensor) -> Vec<u32> {
+    t.values.iter().map(|v| *v as u32).collect()
+}
+
+/// A batch of `io` with keys under `prefix`.
+struct Batch {
+    rows: usize,
+    tokens: usize,
+    ids: Vec<u32>,
+    labels: Vec<i32>,
+    lengths: Vec<u32>,
+    offset: Vec<u32>,
+    pixels: Vec<f32>,
+}
+
+impl Batch {
+    fn read(io: &HostTensors, prefix: &str) -> Result<Self, FixtureError> {
+        let key = |k: &str| get(io, &format!("{prefix}{k}"));
+        let ids = key("ids")?;
+        let [rows, tokens] = ids.shape[..] else {
+            return Err(WeightsError::Shape { name: "ids".into(), have: ids.shape.clone(), need: vec![0, 0] }.into());
+        };
+        Ok(Self {
+            rows,
+            tokens,
+            ids: whole(ids),
+            labels: key("labels")?.values.iter().map(|v| *v as i32).collect(),
+            lengths: whole(key("lengths")?),
+            offset: whole(key("offset")?),
+            pixels: io.get(&format!("{prefix}pixels")).map_or(Vec::new(), |p| p.values.clone()),
+        })
+    }
+
+    fn host(&self) -> HostBatch<'_> {
+        HostBatch {
+            ids: &self.ids,
+            labels: &self.labels,
+            lengths: &self.lengths,
+            offset: &self.offset,
+            pixels: &self.pixels,
+        }
+    }
+
+    /// Values of rows within their lengths only, `width` values per row; the rest is meaningless.
+    fn valid(&self, values: &[f32], width: usize) -> Vec<f32> {
+        values
+            .chunks(width)
+            .enumerate()
+            .filter(|(i, _)| i % self.tokens < self.lengths[i / self.tokens] as usize)
+            .flat_map(|(_, row)| row.to_vec())
+            .collect()
+    }
+}
+
+fn preprocessing(config: &Value, io: &HostTensors, read: Read<'_>) -> Result<Vec<Group>, FixtureError> {
+    let preprocess = Preprocess::deserialize(config)?;
+    // One step of 255 over a range of two.
+    let mut group = Group::new("pixels", 1.0 / 255.0 + 1e-6);
+    for (key, want) in io {
+        let name = format!("{}.png", key.strip_prefix("out.").unwrap_or(key));
+        let got = preprocess.decode(&file(read, &name)?, &name).map_err(|e| FixtureError::Picture(e.to_string()))?;
+        let worst = got.iter().zip(&want.values).fold(0.0_f64, |m, (a, b)| m.max(f64::from((a - b).abs()) / 2.0));
+        if got.len() == want.values.len() {
+            group.record(key, worst);
+        } else {
+            group.faults.push(format!("{key}: {} values, {} expected", got.len(), want.values.len()));
+        }
+    }
+    Ok(vec![group])
+}

@@ -1,0 +1,243 @@
+//! Outputs and gradients of a model of each kind against a fixture.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use super::{Batch, Fixture, FixtureError, Group, OUTPUT_TOLERANCE, ROW_TOLERANCE, whole};
+use crate::gpu::{DType, Gpu, Recorder, Tensor};
+use crate::model::cascade::Cascade;
+use crate::model::config::{HiveConfig, LanguageConfig, LinkConfig, VisionConfig};
+use crate::model::generate::Generator;
+use crate::model::hive::Hive;
+use crate::model::inputs::Inputs;
+use crate::model::probe::{Kind, Probe, ProbeInputs, Sizes};
+use crate::model::registry::Registry;
+use crate::model::vision::Vision;
+use crate::model::weights;
+use crate::nn::{ParamSpec, Params};
+
+pub(super) async fn vision(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, FixtureError> {
+    let config: VisionConfig = Deserialize::deserialize(&f.config)?;
+    config.check()?;
+    let mut g = Registry::default();
+    let tower = Vision::new(&mut g, &config);
+    let params = f.params(gpu, g.specs)?;
+    let pixels = f.expect("pixels")?;
+    let seed = f.expect("in.grad")?;
+    let rows = gpu.tensor([pixels.shape[0], 3], DType::U32, "rows");
+    let on_gpu = gpu.upload(&pixels.values, pixels.shape.as_slice(), "pixels");
+    let mut r = Recorder::new(gpu);
+    let saved = tower.forward(&mut r, &params, &rows, &on_gpu, config.num_hidden_layers, true);
+    let states = saved.states.clone();
+    let mut gradients = vec![None; states.len()];
+    let at = states.len() - 2;
+    let d = gpu.upload(&seed.values, states[at].shape().dims(), "given gradient");
+    // Walked in place, so hand over a copy.
+    let copy = r.alloc(d.shape().dims(), "gradient");
+    r.copy(&d, &copy);
+    gradients[at] = Some(copy);
+    tower.backward(&mut r, &params, saved, &mut gradients);
+    r.finish().run();
+    let mut group = Group::new("vision states", OUTPUT_TOLERANCE);
+    for (i, values) in gpu.read_all(&states).await?.iter().enumerate() {
+        let key = format!("out.vision.{i}");
+        group.compare(&key, values, &f.expect(&key)?.values);
+    }
+    Ok(vec![group, f.gradients(&params.download_grads().await?)])
+}
+
+/// The configuration of a `hive`, `cascade`, `training` or (text keys at the top) `language` fixture.
+pub(super) fn hive_config(f: &Fixture, with_image: bool) -> Result<HiveConfig, FixtureError> {
+    let config = if with_image {
+        HiveConfig::deserialize(&f.config)?
+    } else {
+        // No tower: the smallest one stands in and is never run.
+        let vision_config = VisionConfig {
+            hidden_size: 4,
+            intermediate_size: 4,
+            num_hidden_layers: 1,
+            num_attention_heads: 1,
+            image_size: 1,
+            patch_size: 1,
+            ..VisionConfig::default()
+        };
+        let link_config = LinkConfig::default();
+        HiveConfig { vision_config, text_config: LanguageConfig::deserialize(&f.config)?, link_config }
+    };
+    config.check()?;
+    Ok(config)
+}
+
+/// Parameters of the text side alone get zeros for the stand-in tower.
+pub(super) fn hive_params(
+    gpu: &Gpu,
+    f: &Fixture,
+    specs: Vec<ParamSpec>,
+    with_image: bool,
+) -> Result<Params, FixtureError> {
+    if with_image {
+        return f.params(gpu, specs);
+    }
+    let (text, tower): (Vec<_>, Vec<_>) = specs.iter().cloned().partition(|s| !s.name.starts_with("vision_model."));
+    let (mut weights, _) = weights::select(f.model.clone(), &text)?;
+    weights.extend(tower.iter().map(|s| (s.name.clone(), vec![0.0; s.len()])));
+    let names: BTreeSet<String> = text.into_iter().map(|s| s.name).collect();
+    Ok(Params::new(gpu, specs, &weights, &names))
+}
+
+pub(super) async fn hive(gpu: &Gpu, f: &Fixture, with_image: bool) -> Result<Vec<Group>, FixtureError> {
+    let config = hive_config(f, with_image)?;
+    let (model, specs) = Hive::new(&config);
+    let params = hive_params(gpu, f, specs, with_image)?;
+    let batch = Batch::read(&f.io, "")?;
+    let inputs = Inputs::new(gpu, &config, batch.rows, batch.tokens, with_image);
+    inputs.write(batch.host(), batch.host().target_count());
+    let loss = gpu.tensor([1], DType::F32, "loss");
+    let mut r = Recorder::new(gpu);
+    let look = model.look(&mut r, &params, &inputs);
+    let saved = model.forward(&mut r, &params, &inputs, &loss);
+    model.backward(&mut r, &params, &inputs, saved);
+    r.finish().run();
+
+    let mut groups = Vec::new();
+    if with_image {
+        let mut states = Group::new("vision states", OUTPUT_TOLERANCE);
+        for (i, values) in gpu.read_all(&look.vision).await?.iter().enumerate() {
+            let key = format!("out.vision.{i}");
+            states.compare(&key, values, &f.expect(&key)?.values);
+        }
+        let mut layers = Group::new("decoder layers", OUTPUT_TOLERANCE);
+        let width = config.text_config.hidden_size;
+        for (i, values) in gpu.read_all(&look.hidden).await?.iter().enumerate() {
+            let key = format!("out.layer.{i}");
+            layers.compare(&key, &batch.valid(values, width), &batch.valid(&f.expect(&key)?.values, width));
+        }
+        groups.extend([states, layers]);
+        groups.extend(attention(gpu, f, &config, &look.attention).await?);
+    }
+    groups.push(logits(gpu, f, &batch, &look.logits).await?);
+    groups.push(loss_group(gpu, f, &loss).await?);
+    groups.push(f.gradients(&params.download_grads().await?));
+    groups.push(greedy(f, &model, &params, &batch, with_image).await?);
+    Ok(groups)
+}
+
+pub(super) async fn attention(
+    gpu: &Gpu,
+    f: &Fixture,
+    config: &HiveConfig,
+    got: &[(usize, Tensor)],
+) -> Result<[Group; 2], FixtureError> {
+    let mut group = Group::new("attention", OUTPUT_TOLERANCE);
+    let mut sums = Group::new("attention row sums", ROW_TOLERANCE);
+    for &layer in &config.link_config.language_layers {
+        let key = format!("out.attention.{layer}");
+        let want = f.expect(&key)?;
+        let Some((_, tensor)) = got.iter().find(|(l, _)| *l == layer) else {
+            group.faults.push(format!("no {key}"));
+            continue;
+        };
+        let values = gpu.read_f32(tensor).await?;
+        group.compare(&key, &values, &want.values);
+        let worst =
+            values.chunks(want.shape[3]).map(|row| (row.iter().map(|v| f64::from(*v)).sum::<f64>() - 1.0).abs());
+        sums.record(&key, worst.fold(0.0, f64::max));
+    }
+    Ok([group, sums])
+}
+
+pub(super) async fn logits(gpu: &Gpu, f: &Fixture, batch: &Batch, logits: &Tensor) -> Result<Group, FixtureError> {
+    let mut group = Group::new("logits", OUTPUT_TOLERANCE);
+    let width = logits.shape().cols();
+    let values = gpu.read_f32(logits).await?;
+    let want = &f.expect("out.logits")?.values;
+    group.compare("out.logits", &batch.valid(&values, width), &batch.valid(want, width));
+    Ok(group)
+}
+
+pub(super) async fn loss_group(gpu: &Gpu, f: &Fixture, loss: &Tensor) -> Result<Group, FixtureError> {
+    let mut group = Group::new("loss", OUTPUT_TOLERANCE);
+    group.compare("out.loss", &gpu.read_f32(loss).await?, &f.expect("out.loss")?.values);
+    Ok(group)
+}
+
+/// Tokens of a cached decoder against the uncached ones of the fixture.
+pub(super) async fn greedy(
+    f: &Fixture,
+    model: &Hive,
+    params: &Params,
+    batch: &Batch,
+    with_image: bool,
+) -> Result<Group, FixtureError> {
+    let mut group = Group::new("greedy tokens", 0.0);
+    let (prompt, want) = (whole(f.expect("prompt")?), whole(f.expect("out.greedy")?));
+    let mut generator = Generator::new(model, params, prompt.len() + want.len(), with_image);
+    let image = batch.pixels.len() / batch.rows;
+    generator.start(&batch.pixels[..image], batch.offset[0] as usize);
+    let got = generator.complete(&prompt, want.len(), None).await?;
+    let got: Vec<u32> = got.iter().map(|c| c.token).collect();
+    group.tensors = 1;
+    if got != want {
+        group.faults.push(format!("got {got:?}, expected {want:?}"));
+    }
+    Ok(group)
+}
+
+pub(super) async fn cascade(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, FixtureError> {
+    let config = hive_config(f, true)?;
+    let (model, specs) = Cascade::new(&config);
+    let params = f.params(gpu, specs)?;
+    let batch = Batch::read(&f.io, "")?;
+    let inputs = Inputs::new(gpu, &config, batch.rows, batch.tokens, true);
+    inputs.write(batch.host(), batch.host().target_count());
+    let loss = gpu.tensor([1], DType::F32, "loss");
+    let mut r = Recorder::new(gpu);
+    let all = model.logits(&mut r, &params, &inputs);
+    let saved = model.forward(&mut r, &params, &inputs, &loss);
+    model.backward(&mut r, &params, &inputs, saved);
+    r.finish().run();
+    Ok(vec![
+        logits(gpu, f, &batch, &all).await?,
+        loss_group(gpu, f, &loss).await?,
+        f.gradients(&params.download_grads().await?),
+    ])
+}
+
+pub(super) async fn probe(gpu: &Gpu, f: &Fixture, kind: Kind) -> Result<Vec<Group>, FixtureError> {
+    let number = |key: &str| f.config[key].as_u64().unwrap_or(1) as usize;
+    let sizes = Sizes {
+        width: number("hidden_size"),
+        heads: number("num_attention_heads"),
+        classes: number("num_labels"),
+        eps: f.config["layer_norm_eps"].as_f64().unwrap_or(1e-6),
+    };
+    let (model, specs) = Probe::new(kind, sizes);
+    let params = f.params(gpu, specs)?;
+    let features = f.expect("features")?;
+    let classes = whole(f.expect("classes")?);
+    let batch = classes.len();
+    let sequence: Vec<u32> = (0..batch as u32).collect();
+    let mut segments = vec![0; 3 * batch];
+    segments[2] = batch as u32;
+    let inputs = ProbeInputs {
+        features: gpu.upload(&features.values, [features.values.len() / sizes.width, sizes.width], "features"),
+        classes: gpu.upload_u32(&classes, [batch], "classes"),
+        zeros: gpu.tensor([batch], DType::U32, "zeros"),
+        order: gpu.upload_u32(&sequence, [batch], "order"),
+        segments: gpu.upload_u32(&segments, [batch, 3], "segments"),
+        rows: gpu.tensor([batch, 3], DType::U32, "rows"),
+        scale: gpu.upload(&[1.0 / batch as f32], [1], "scale"),
+    };
+    let (loss, dfeatures) =
+        (gpu.tensor([1], DType::F32, "loss"), gpu.tensor(inputs.features.shape().dims(), DType::F32, "dfeatures"));
+    let mut r = Recorder::new(gpu);
+    let (out, saved) = model.forward(&mut r, &params, &inputs, &loss);
+    model.backward(&mut r, &params, &inputs, saved, &dfeatures);
+    r.finish().run();
+    let mut logits = Group::new("logits", OUTPUT_TOLERANCE);
+    logits.compare("out.logits", &gpu.read_f32(&out).await?, &f.expect("out.logits")?.values);
+    let mut gradients = f.gradients(&params.download_grads().await?);
+    gradients.compare("features", &gpu.read_f32(&dfeatures).await?, &f.expect("grad.features")?.values);
+    Ok(vec![logits, loss_group(gpu, f, &loss).await?, gradients])
+}

@@ -1,0 +1,471 @@
+//! Operations, programs, parity with published models, and generation, on whatever adapter there is.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use common::{bits, done, drawn, gpu, open, preset, repository, source};
+use hive::gpu::{AdapterKind, DType, Gpu, GpuOptions, Recorder, Sabotage, Tensor, kernels};
+use hive::model::config::{HiveConfig, LanguageConfig, LinkConfig, VisionConfig};
+use hive::model::generate::Generator;
+use hive::model::hive::Hive;
+use hive::model::inputs::{HostBatch, Inputs};
+use hive::model::weights::{HostTensors, Precision, parse, write};
+use hive::nn::Params;
+use hive::nn::params::Weights;
+use hive::ops::ALL;
+use hive::ops::case::{Array, Case};
+use hive::ops::verify::{self, DIFFERENCE_TOLERANCE, Outcome, SABOTAGES};
+use hive::platform::{block_on, list_folder, read_file};
+use hive::train::evaluate::host;
+use hive::train::init;
+use hive::train::model::{Model, Wiring};
+use hive::train::parity::{self, FixtureError, Group};
+use hive::train::recipe::Init;
+use hive::train::stage::{Stage, enter_stage_two, trainable};
+use hive::train::trainer::{Setup, Trainer};
+
+fn all_pass(outcomes: &[Outcome]) {
+    let wrong: Vec<_> = outcomes.iter().filter(|o| !o.passed()).collect();
+    assert!(!outcomes.is_empty() && wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Runs the cases of these ops on a device of its own, after a look at it.
+fn all_pass_on(options: &GpuOptions, ops: &[&str], look: impl Fn(&Gpu)) {
+    let Some(_one_at_a_time) = gpu() else { return };
+    let Some(gpu) = open(options) else { return };
+    look(&gpu);
+    let mut outcomes = Vec::new();
+    for op in ops {
+        outcomes.extend(block_on(verify::run(&gpu, op, |_| ())).unwrap());
+    }
+    all_pass(&outcomes);
+    done(&gpu);
+}
+
+#[test]
+fn every_case_is_right_and_every_reference_agrees_with_its_differences() {
+    let Some(gpu) = gpu() else { return };
+    let outcomes = block_on(verify::run(&gpu, "", |_| ())).unwrap();
+    all_pass(&outcomes);
+    let cases: usize = ALL.iter().map(|op| (op.cases)().len()).sum();
+    assert_eq!(outcomes.len(), cases);
+    for op in ALL.iter().filter(|op| op.no_gradient.is_none()) {
+        let worst = outcomes.iter().filter(|o| o.op == op.name).filter_map(|o| o.finite_difference).fold(None, |m: Option<f64>, e| Some(m.map_or(e, |m| m.max(e))));
+        assert!(worst.is_some_and(|e| e <= DIFFERENCE_TOLERANCE), "{}: finite differences {worst:?}", op.name);
+    }
+    done(&gpu);
+}
+
+#[test]
+fn every_case_is_right_with_bounds_checks() {
+    all_pass_on(&GpuOptions { checked: true, ..GpuOptions::default() }, &[""], |_| ());
+}
+
+#[test]
+fn cases_are_right_with_the_other_kinds_kernels() {
+    let kind = {
+        let Some(gpu) = gpu() else { return };
+        if gpu.is_software() { AdapterKind::Hardware } else { AdapterKind::Software }
+    };
+    all_pass_on(&GpuOptions { kind: Some(kind), ..GpuOptions::default() }, &["matmul", "cross_entropy", "_norm"], |gpu| {
+        let op = ALL.iter().find(|op| op.name == "cross_entropy").unwrap();
+        let listing = record(gpu, &(op.cases)()[0]).0.listing();
+        let own = if kind == AdapterKind::Hardware { "matmul/tile_" } else { "matmul/soft_" };
+        assert!(listing.contains(own), "{listing}");
+    });
+}
+
+#[test]
+fn every_case_is_right_without_features_and_with_default_limits() {
+    let options = GpuOptions { portable: true, default_limits: true, ..GpuOptions::default() };
+    all_pass_on(&options, &[""], |gpu| assert_eq!((gpu.subgroup, gpu.max_binding), (None, 128 << 20)));
+}
+
+#[test]
+fn a_lost_device_is_an_error_that_says_so() {
+    let Some(_one_at_a_time) = gpu() else { return };
+    let Some(gpu) = open(&GpuOptions::default()) else { return };
+    let t = gpu.upload(&[1.0, 2.0], [2], "t");
+    assert_eq!(block_on(gpu.read_f32(&t)).unwrap(), [1.0, 2.0]);
+    done(&gpu);
+    gpu.destroy();
+    let error = block_on(gpu.read_f32(&t)).unwrap_err().to_string();
+    assert!(error.contains("lost") && gpu.check().is_err(), "{error}");
+}
+
+#[test]
+fn every_sabotage_finds_its_text() {
+    for (op, fault) in SABOTAGES {
+        let kernel = kernels::ALL.iter().find(|k| k.name == fault.kernel);
+        let kernel = kernel.unwrap_or_else(|| panic!("{op}: no kernel called {}", fault.kernel));
+        assert!(kernel.source.contains(fault.find), "{} has no \"{}\"", fault.kernel, fault.find);
+    }
+}
+
+#[test]
+fn every_sabotage_is_caught() {
+    let Some(gpu) = gpu() else { return };
+    for op in ALL {
+        assert!(SABOTAGES.iter().any(|(name, _)| *name == op.name), "{} is never sabotaged", op.name);
+    }
+    let missed: Vec<_> = SABOTAGES
+        .iter()
+        .filter(|(op, fault)| !block_on(verify::caught(&GpuOptions::default(), op, fault)).unwrap())
+        .map(|(_, fault)| format!("{}: \"{}\" for \"{}\"", fault.kernel, fault.replace, fault.find))
+        .collect();
+    assert!(missed.is_empty(), "unnoticed:\n{}", missed.join("\n"));
+    // The other way round: where nothing is wrong, nothing is caught.
+    let harmless = Sabotage { kernel: "add/forward", find: "a[i] + b[i]", replace: "b[i] + a[i]" };
+    let idle = block_on(verify::caught(&GpuOptions::default(), "add", &harmless)).unwrap();
+    assert!(!idle, "a harmless change counts as caught");
+    done(&gpu);
+}
+
+fn upload(r: &mut Recorder, array: &Array) -> Tensor {
+    let t = r.alloc_as(array.shape.as_slice(), array.dtype, "input");
+    match array.dtype {
+        DType::F32 => r.gpu().write(&t, &array.values.iter().map(|v| *v as f32).collect::<Vec<_>>()),
+        DType::U32 => r.gpu().write_u32(&t, &array.values.iter().map(|v| *v as u32).collect::<Vec<_>>()),
+    }
+    t
+}
+
+/// A case's program, forward and backward, and its results.
+fn record(gpu: &Gpu, case: &Case) -> (hive::gpu::Program, Vec<Tensor>) {
+    let mut r = Recorder::audited(gpu);
+    let inputs: Vec<Tensor> = case.inputs.iter().map(|a| upload(&mut r, a)).collect();
+    let values: Vec<Vec<f64>> = case.inputs.iter().map(|a| a.values.clone()).collect();
+    let outs = if case.backward.is_some() { (case.forward)(&values) } else { Vec::new() };
+    let douts: Vec<Tensor> = outs.iter().map(|o| upload(&mut r, &Array::random(&[o.len()], 5))).collect();
+    let built = (case.record)(&mut r, &inputs, &douts);
+    (r.finish(), built.outs.into_iter().chain(built.grads).collect())
+}
+
+#[test]
+fn every_kernel_is_reached_by_a_case_of_its_op() {
+    let Some(gpu) = gpu() else { return };
+    let mut reached: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for op in ALL {
+        for case in (op.cases)() {
+            let listing = record(&gpu, &case).0.listing();
+            let names = listing.lines().filter_map(|l| Some(l.split_once(" [")?.0.to_owned()));
+            reached.entry(op.name).or_default().extend(names);
+        }
+    }
+    for kernel in kernels::ALL {
+        let (op, _) = kernel.name.split_once('/').unwrap();
+        let names = reached.get(op).unwrap_or_else(|| panic!("{} belongs to no op of ops::ALL", kernel.name));
+        assert!(names.contains(kernel.name), "{} is reached by no case of {op}, which reach {names:?}", kernel.name);
+    }
+    done(&gpu);
+}
+
+#[test]
+fn two_runs_give_the_same_bits() {
+    let Some(gpu) = gpu() else { return };
+    for op in ALL.iter().filter(|o| ["matmul", "attention", "embed", "cross_entropy", "layer_norm", "bias"].contains(&o.name)) {
+        for case in (op.cases)() {
+            let runs = [(); 2].map(|()| {
+                let (program, results) = record(&gpu, &case);
+                program.run();
+                block_on(gpu.read_all(&results)).unwrap().iter().map(|v| bits(v)).collect::<Vec<_>>()
+            });
+            assert!(!runs[0].is_empty() && runs[0] == runs[1], "{} {}", op.name, case.name);
+        }
+    }
+    done(&gpu);
+}
+
+/// Loss bits, gradients and weights after one step of stage 3 (everything runs backward) on the tiny model.
+fn whole_step(gpu: &Gpu) -> (u32, Vec<Vec<u32>>) {
+    let preset = preset("tiny");
+    let mut config = preset.model.clone();
+    let mut weights = drawn(&preset, 3);
+    enter_stage_two(&mut config, &mut weights);
+    let specs = Model::new(Wiring::Hive, &config).1;
+    let trained = trainable(&specs, &config.link_config, Stage::Vision, preset.scope);
+    let recipe = preset.stage(Stage::Vision).unwrap();
+    let setup = Setup { config: &config, wiring: Wiring::Hive, trained: &trained, recipe, tokens: preset.tokens, with_image: true };
+    let mut trainer = Trainer::new(gpu, &setup, &weights);
+    let batch = source(&preset).conversation(0, recipe.batch, preset.tokens, preset.turns).unwrap();
+    let report = block_on(trainer.step(&[host(&batch)])).unwrap();
+    assert!(report.loss.is_finite() && report.grad_norm > 0.0, "{report:?}");
+    let grads = block_on(trainer.params.download_grads()).unwrap();
+    let after = block_on(trainer.params.download()).unwrap();
+    (report.loss.to_bits(), grads.values().chain(after.values()).map(|v| bits(v)).collect())
+}
+
+#[test]
+fn two_whole_training_steps_give_the_same_bits() {
+    let Some(gpu) = gpu() else { return };
+    let [first, second] = [(); 2].map(|()| whole_step(&gpu));
+    assert!(first == second, "loss {:x} and {:x}", first.0, second.0);
+    done(&gpu);
+}
+
+#[test]
+fn a_replayed_program_gives_the_same_bits() {
+    let Some(gpu) = gpu() else { return };
+    let preset = preset("tiny");
+    let (model, specs) = Model::new(Wiring::Hive, &preset.model);
+    let all = specs.iter().map(|s| s.name.clone()).collect();
+    let params = Params::new(&gpu, specs, &drawn(&preset, 4), &all);
+    let batch = source(&preset).conversation(7, 2, preset.tokens, preset.turns).unwrap();
+    let other = source(&preset).conversation(9, 2, preset.tokens, preset.turns).unwrap();
+    let inputs = Inputs::new(&gpu, &preset.model, 2, preset.tokens, true);
+    let loss = gpu.tensor([1], DType::F32, "loss");
+    let mut r = Recorder::new(&gpu);
+    let saved = model.forward(&mut r, &params, &inputs, &loss);
+    model.backward(&mut r, &params, &inputs, saved);
+    let program = r.finish();
+    let replay = |batch| {
+        let host: HostBatch<'_> = host(batch);
+        inputs.write(host, host.target_count());
+        gpu.write(&loss, &[0.0]);
+        for slab in params.slabs() {
+            let grad = &slab.trained.as_ref().unwrap().grad;
+            gpu.write(grad, &vec![0.0; grad.shape().len()]);
+        }
+        program.run();
+        let grads = block_on(params.download_grads()).unwrap();
+        (block_on(gpu.read_f32(&loss)).unwrap()[0].to_bits(), grads.values().map(|v| bits(v)).collect::<Vec<_>>())
+    };
+    let (first, between, last) = (replay(&batch), replay(&other), replay(&batch));
+    assert!(first == last, "loss {:x}, then {:x}", first.0, last.0);
+    assert_ne!(first.0, between.0, "the program does not read its inputs");
+
+    // Temporaries are shared in time: far fewer bytes than one buffer per tensor.
+    let before = gpu.allocated_bytes();
+    let mut r = Recorder::audited(&gpu);
+    let saved = model.forward(&mut r, &params, &inputs, &loss);
+    model.backward(&mut r, &params, &inputs, saved);
+    let apart = gpu.allocated_bytes() - before;
+    assert!(program.bytes() > 0 && 2 * program.bytes() < apart, "{} bytes, {apart} without reuse", program.bytes());
+    done(&gpu);
+}
+
+#[test]
+fn a_step_of_the_pictures_preset_is_at_most_400_dispatches() {
+    let Some(gpu) = gpu() else { return };
+    let preset = preset("pictures");
+    let mut config = preset.model.clone();
+    let mut weights = drawn(&preset, 1);
+    enter_stage_two(&mut config, &mut weights);
+    let specs = Model::new(Wiring::Hive, &config).1;
+    let trained = trainable(&specs, &config.link_config, Stage::Adaptation, preset.scope);
+    let recipe = preset.stage(Stage::Adaptation).unwrap();
+    let setup = Setup { config: &config, wiring: Wiring::Hive, trained: &trained, recipe, tokens: preset.tokens, with_image: true };
+    let trainer = Trainer::new(&gpu, &setup, &weights);
+    let dispatches = trainer.program().dispatches();
+    assert!((50..=400).contains(&dispatches), "{dispatches} dispatches");
+    assert!(trainer.optimiser().dispatches() <= 8, "{} dispatches of the optimiser", trainer.optimiser().dispatches());
+    done(&gpu);
+}
+
+#[test]
+fn a_tensor_read_and_written_in_one_dispatch_is_refused_by_name() {
+    let Some(gpu) = gpu() else { return };
+    let t = gpu.upload(&[1.0; 64], [64], "left");
+    let y = gpu.tensor([64], DType::F32, "sum");
+    let params = kernels::add::Params { count: 64 };
+    let add = |to: &Tensor| {
+        let mut r = Recorder::new(&gpu);
+        r.dispatch(&kernels::add::FORWARD, &[("WG", 64.0)], &params, &[&t, &t, to], [1, 1, 1]);
+        r.finish().run();
+    };
+    // Reading one tensor twice is fine.
+    add(&y);
+    assert_eq!(block_on(gpu.read_f32(&y)).unwrap(), [2.0; 64]);
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| add(&t.reshaped([8, 8])))).unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(["add/forward", "left[64]", "left[8, 8]", "share a buffer"].iter().all(|part| text.contains(part)), "{text}");
+    done(&gpu);
+}
+
+fn fixtures() -> Vec<std::path::PathBuf> {
+    let folder = repository("tests/fixtures");
+    list_folder(&folder).unwrap().iter().map(|n| folder.join(n)).filter(|p| p.join("config.json").is_file()).collect()
+}
+
+fn read_in(folder: &Path) -> impl Fn(&str) -> Result<Vec<u8>, String> {
+    move |name: &str| read_file(&folder.join(name)).map_err(|e| e.to_string())
+}
+
+#[test]
+fn all_fixtures_agree() {
+    let Some(gpu) = gpu() else { return };
+    let folders = fixtures();
+    assert!(folders.len() >= 15, "{folders:?}");
+    for folder in folders {
+        let groups = block_on(parity::check(&gpu, &read_in(&folder))).unwrap();
+        let wrong: Vec<&Group> = groups.iter().filter(|g| !g.passed()).collect();
+        assert!(!groups.is_empty() && wrong.is_empty(), "{}: {wrong:#?}", folder.display());
+    }
+    done(&gpu);
+}
+
+/// Parity of the `hive` fixture with one of its safetensors files changed in memory.
+fn changed(gpu: &Gpu, file: &str, change: impl FnOnce(&mut HostTensors)) -> Result<Vec<Group>, FixtureError> {
+    let folder = repository("tests/fixtures/hive");
+    let mut tensors = parse(&read_file(&folder.join(file)).unwrap()).unwrap();
+    change(&mut tensors);
+    let list: Vec<_> = tensors.iter().map(|(n, t)| (n.clone(), t.shape.clone(), t.values.as_slice())).collect();
+    let bytes = write(&list, Precision::F32).unwrap();
+    let unchanged = read_in(&folder);
+    let read = |name: &str| if name == file { Ok(bytes.clone()) } else { unchanged(name) };
+    block_on(parity::check(gpu, &read))
+}
+
+fn failures(groups: &[Group]) -> Vec<String> {
+    groups.iter().filter(|g| !g.passed()).map(|g| format!("{} {} {:?}", g.name, g.worst_tensor, g.faults)).collect()
+}
+
+#[test]
+fn parity_notices_what_is_changed_and_what_is_missing() {
+    let Some(gpu) = gpu() else { return };
+    // Written and read again, nothing else: all agree.
+    assert_eq!(failures(&changed(&gpu, "model.safetensors", |_| ()).unwrap()), [""; 0]);
+    // One weight tensor, one per cent.
+    for name in ["links.0.mm_proj.fc2.weight", "model.layers.0.self_attn.v_proj.weight", "vision_model.embeddings.patch_embedding.weight"] {
+        let groups = changed(&gpu, "model.safetensors", |t| {
+            let tensor = t.get_mut(name).unwrap_or_else(|| panic!("no {name}"));
+            tensor.values.iter_mut().for_each(|v| *v *= 1.01);
+        });
+        let failed = failures(&groups.unwrap());
+        assert!(failed.iter().any(|f| f.starts_with("logits")), "1 % of {name} is not noticed: {failed:?}");
+    }
+    // A gradient that the file has under another name, or not at all.
+    let groups = changed(&gpu, "io.safetensors", |t| drop(t.remove("grad.links.0.mm_proj.fc2.weight").unwrap())).unwrap();
+    assert!(failures(&groups).iter().any(|f| f.starts_with("gradients") && f.contains("links.0.mm_proj.fc2.weight")), "{:?}", failures(&groups));
+    let groups = changed(&gpu, "io.safetensors", |t| {
+        let tensor = t.remove("grad.links.0.mm_proj.fc2.weight").unwrap();
+        t.insert("grad.links.0.nobody.weight".into(), tensor);
+    });
+    let failed = failures(&groups.unwrap());
+    assert!(failed.iter().any(|f| f.contains("no gradient for links.0.nobody.weight")), "{failed:?}");
+    // A weight that is not there: an error that names it.
+    let missing = changed(&gpu, "model.safetensors", |t| drop(t.remove("links.0.mm_proj.fc2.weight").unwrap())).map(|_| ());
+    assert!(missing.unwrap_err().to_string().contains("links.0.mm_proj.fc2.weight"));
+    // An output that is not there.
+    let missing = changed(&gpu, "io.safetensors", |t| drop(t.remove("out.logits").unwrap())).map(|_| ());
+    assert!(missing.unwrap_err().to_string().contains("out.logits"));
+    done(&gpu);
+}
+
+/// A model with grouped heads, two depths linked and a layer that is not.
+fn small() -> (HiveConfig, Hive, Vec<hive::nn::ParamSpec>, Weights) {
+    let config = HiveConfig {
+        vision_config: VisionConfig {
+            hidden_size: 24,
+            intermediate_size: 32,
+            num_hidden_layers: 3,
+            num_attention_heads: 2,
+            image_size: 12,
+            patch_size: 4,
+            ..VisionConfig::default()
+        },
+        text_config: LanguageConfig {
+            hidden_size: 32,
+            intermediate_size: 40,
+            num_hidden_layers: 3,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            vocab_size: 50,
+            rope_theta: 1000.0,
+            // A tied head would make every token choose itself.
+            tie_word_embeddings: false,
+            ..LanguageConfig::default()
+        },
+        link_config: LinkConfig { vision_layers: vec![1, 3], language_layers: vec![0, 2], ..LinkConfig::default() },
+    };
+    config.check().unwrap();
+    let (model, specs) = Hive::new(&config);
+    // Livelier than a start: embeddings of unit size, so that choices differ from token to token.
+    let weights = init::draw(&specs, &config, &Init { embed_std: 1.0, residual_scale: 2.0, ..Init::default() }, 11);
+    (config, model, specs, weights)
+}
+
+fn pixels(config: &HiveConfig, seed: u64) -> Vec<f32> {
+    let v = &config.vision_config;
+    Array::random(&[v.num_channels * v.image_size * v.image_size], seed).values.iter().map(|v| *v as f32).collect()
+}
+
+#[test]
+fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
+    const ROOM: usize = 14;
+    let Some(gpu) = gpu() else { return };
+    let (config, model, specs, weights) = small();
+    let vocab = config.text_config.vocab_size;
+    let params = Params::new(&gpu, specs, &weights, &BTreeSet::new());
+    let picture = pixels(&config, 21);
+    let mut texts = BTreeSet::new();
+    for (offset, with_image) in [(0, true), (2, true), (0, false)] {
+        let mut generator = Generator::new(&model, &params, ROOM, with_image);
+        // A second text with the same generator must not see the first.
+        generator.start(&pixels(&config, 99), offset);
+        block_on(generator.complete(&[7, 8, 9], 5, None)).unwrap();
+        generator.start(&picture, offset);
+        let mut ids: Vec<u32> = vec![1, 17, 33];
+        let mut choices = Vec::new();
+        for t in 0..ROOM {
+            generator.feed(ids[t]);
+            choices.push(block_on(generator.choice()).unwrap());
+            if t + 1 == ids.len() && ids.len() < ROOM {
+                ids.push(choices[t].token);
+            }
+        }
+        assert!(generator.is_full());
+
+        let inputs = Inputs::new(&gpu, &config, 1, ROOM, with_image);
+        let batch = HostBatch { ids: &ids, labels: &[-100; ROOM], lengths: &[ROOM as u32], offset: &[offset as u32], pixels: if with_image { &picture } else { &[] } };
+        inputs.write(batch, 1);
+        let mut r = Recorder::new(&gpu);
+        let look = model.look(&mut r, &params, &inputs);
+        r.finish().run();
+        let logits = block_on(gpu.read_f32(&look.logits)).unwrap();
+        for (t, (row, choice)) in logits.chunks(vocab).zip(&choices).enumerate() {
+            let best = (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
+            let sum: f64 = row.iter().map(|v| f64::from(v - row[best]).exp()).sum();
+            assert_eq!(choice.token as usize, best, "token {t}, offset {offset}, image {with_image}: {choice:?}");
+            assert!((f64::from(choice.probability) * sum - 1.0).abs() < 1e-4, "token {t}: {choice:?}, whole text 1 / {sum}");
+        }
+        texts.insert(ids);
+    }
+    assert!(texts.len() > 1, "neither the image nor its place changes the text: this model tests nothing");
+    done(&gpu);
+}
+
+#[test]
+fn attention_rows_sum_to_one_and_respect_the_mask() {
+    const T: usize = 9;
+    let Some(gpu) = gpu() else { return };
+    let (config, model, specs, weights) = small();
+    let n = config.vision_config.tokens();
+    let params = Params::new(&gpu, specs, &weights, &BTreeSet::new());
+    let inputs = Inputs::new(&gpu, &config, 2, T, true);
+    let ids: Vec<u32> = (0..2 * T as u32).map(|i| i * 7 % 50).collect();
+    let offset = [0, 3];
+    let both: Vec<f32> = [1, 2].iter().flat_map(|s| pixels(&config, *s)).collect();
+    inputs.write(HostBatch { ids: &ids, labels: &[-100; 2 * T], lengths: &[T as u32, 6], offset: &offset, pixels: &both }, 1);
+    let mut r = Recorder::new(&gpu);
+    let look = model.look(&mut r, &params, &inputs);
+    r.finish().run();
+    assert_eq!(look.attention.iter().map(|a| a.0).collect::<Vec<_>>(), config.link_config.language_layers);
+    let heads = config.text_config.num_attention_heads;
+    for (layer, tensor) in &look.attention {
+        assert_eq!(tensor.shape().dims(), [2, heads, T, T + n]);
+        let values = block_on(gpu.read_f32(tensor)).unwrap();
+        for (i, row) in values.chunks(T + n).enumerate() {
+            let (b, t) = (i / (heads * T), i % T);
+            let sum: f64 = row.iter().map(|v| f64::from(*v)).sum();
+            assert!((sum - 1.0).abs() <= 1e-5 && row.iter().all(|v| *v >= 0.0), "layer {layer}, row {i}: {sum}");
+            assert!(row[t + 1..T].iter().all(|v| *v == 0.0), "layer {layer}, sample {b}: token {t} sees a later one");
+            let sees_image = row[T..].iter().any(|v| *v != 0.0);
+            assert_eq!(sees_image, t >= offset[b] as usize, "layer {layer}, sample {b}, token {t}");
+        }
+    }
+    done(&gpu);
+}
