@@ -94,7 +94,8 @@ fn start() -> &'static Path {
 
 /// `hive train --preset tiny` from the start weights.
 fn train(out: &Path, more: &[&str]) -> Said {
-    let words = ["train", "--preset", "tiny", "--json", "--questions", "10", "--start", text(start()), "--out", text(out)];
+    let words =
+        ["train", "--preset", "tiny", "--json", "--questions", "10", "--start", text(start()), "--out", text(out)];
     hive(&[&words, more].concat())
 }
 
@@ -197,7 +198,9 @@ fn ask_answers_and_names_the_files_it_cannot_use() {
     let said = hive(&["ask", text(&image), "what is it", "--model", model, "--json"]).code(0).json();
     assert!(said["question"] == "what is it ?" && said["words"].is_array(), "{said}");
     let missing = here.join("nowhere.png");
-    hive(&["ask", text(&missing), "what is it ?", "--model", model]).code(1).complains(&["cannot read", text(&missing)]);
+    hive(&["ask", text(&missing), "what is it ?", "--model", model])
+        .code(1)
+        .complains(&["cannot read", text(&missing)]);
     let bad = here.join("bad.png");
     std::fs::write(&bad, "this is no picture").unwrap();
     hive(&["ask", text(&bad), "what is it ?", "--model", model]).code(1).complains(&[text(&bad)]);
@@ -205,8 +208,12 @@ fn ask_answers_and_names_the_files_it_cannot_use() {
     cut.truncate(cut.len() / 2);
     std::fs::write(&bad, cut).unwrap();
     hive(&["ask", text(&bad), "what is it ?", "--model", model]).code(1).complains(&[text(&bad)]);
-    hive(&["ask", text(&image), "what is it ?", "--model", text(&here.join("none.safetensors"))]).code(1).complains(&["none.safetensors"]);
-    hive(&["ask", text(&image), "what is it ?", "--model", "nosuch"]).code(2).complains(&["nosuch", "pictures", "shapes"]);
+    hive(&["ask", text(&image), "what is it ?", "--model", text(&here.join("none.safetensors"))])
+        .code(1)
+        .complains(&["none.safetensors"]);
+    hive(&["ask", text(&image), "what is it ?", "--model", "nosuch"])
+        .code(2)
+        .complains(&["nosuch", "pictures", "shapes"]);
 }
 
 #[test]
@@ -270,7 +277,8 @@ fn a_killed_training_resumes_to_the_same_file() {
     let partial = out.join("checkpoint.safetensors.partial");
     std::fs::write(&partial, &trained().bytes[..1000]).unwrap();
     let resume = |more: &[&str]| {
-        let words = ["train", "--resume", text(&file), "--out", text(&out), "--json", "--questions", "10", "--save-every", "2"];
+        let words =
+            ["train", "--resume", text(&file), "--out", text(&out), "--json", "--questions", "10", "--save-every", "2"];
         hive(&[&words, more].concat())
     };
     // Four steps are left of stage 1; stage 2 is killed at its fifth, after a save at its fourth.
@@ -292,7 +300,19 @@ fn a_kill_at_any_moment_leaves_a_whole_checkpoint() {
     for round in 0..4 {
         let out = folder("shot");
         let file = out.join("checkpoint.safetensors");
-        let words = ["train", "--preset", "tiny", "--questions", "1", "--save-every", "1", "--start", text(start()), "--out", text(&out)];
+        let words = [
+            "train",
+            "--preset",
+            "tiny",
+            "--questions",
+            "1",
+            "--save-every",
+            "1",
+            "--start",
+            text(start()),
+            "--out",
+            text(&out),
+        ];
         let mut child = command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut waited = 0;
         while !file.exists() && waited < 60_000 && child.try_wait().unwrap().is_none() {
@@ -303,7 +323,11 @@ fn a_kill_at_any_moment_leaves_a_whole_checkpoint() {
         let _ = child.kill();
         child.wait().unwrap();
         let checkpoint = Checkpoint::from_bytes(&std::fs::read(&file).unwrap()).unwrap();
-        assert!(checkpoint.meta.stage >= Some(Stage::Connector) && checkpoint.meta.update >= 1, "{:?}", checkpoint.meta);
+        assert!(
+            checkpoint.meta.stage >= Some(Stage::Connector) && checkpoint.meta.update >= 1,
+            "{:?}",
+            checkpoint.meta
+        );
     }
 }
 
@@ -322,7 +346,8 @@ fn set_and_preset_name_what_is_wrong() {
     hive(&["train", "--preset", text(&out.join("nosuch.json"))]).code(1).complains(&["nosuch.json"]);
     assert!(!out.join("checkpoint.safetensors").exists());
     // And a right one has an effect.
-    let rate = train(&out, &["--stage", "1", "--steps", "1", "--set", "stages.0.1.learning_rate=0.002"]).code(0).steps();
+    let rate =
+        train(&out, &["--stage", "1", "--steps", "1", "--set", "stages.0.1.learning_rate=0.002"]).code(0).steps();
     assert_eq!(serde_json::from_str::<Value>(&rate[0]).unwrap()["learning_rate"], 0.002);
 }
 
@@ -330,7 +355,9 @@ fn set_and_preset_name_what_is_wrong() {
 fn llava(name: &str, broken: &[usize]) -> PathBuf {
     let here = folder(name);
     let mut lines = Vec::new();
-    for (i, (word, colour)) in [("red", [220, 30, 30]), ("green", [30, 200, 30]), ("blue", [40, 40, 230])].into_iter().enumerate() {
+    for (i, (word, colour)) in
+        [("red", [220, 30, 30]), ("green", [30, 200, 30]), ("blue", [40, 40, 230])].into_iter().enumerate()
+    {
         picture(&here.join(format!("images/{word}.png")), colour);
         for (turn, question) in ["<image>\\nWhat colour is it?", "<image>"].iter().enumerate() {
             lines.push(format!(
@@ -362,7 +389,9 @@ fn a_folder_of_ones_own_pictures() {
     // Nothing wrong: nothing is said of it.
     let said = run(&llava("llava-good", &[]), &out).code(0);
     assert!(!said.err.contains("list.jsonl"), "{}", said.err);
-    run(&llava("llava-bad", &[0, 1, 3, 5]), &out).code(1).complains(&["4 of 6 entries in list.jsonl", "list.jsonl:1: "]);
+    run(&llava("llava-bad", &[0, 1, 3, 5]), &out)
+        .code(1)
+        .complains(&["4 of 6 entries in list.jsonl", "list.jsonl:1: "]);
     let missing = llava("llava-missing", &[]);
     for word in ["red", "green", "blue"] {
         std::fs::remove_file(missing.join(format!("images/{word}.png"))).unwrap();
@@ -385,7 +414,11 @@ fn shipped_models_answer() {
         };
         let (own, swapped, none) = (share("own picture", "all"), share("swapped", "all"), share("no picture", "all"));
         assert!(own >= 0.70, "{model}: {own} with the own picture");
-        assert!(share("own picture", "several") >= 0.60, "{model}: {} with several things", share("own picture", "several"));
+        assert!(
+            share("own picture", "several") >= 0.60,
+            "{model}: {} with several things",
+            share("own picture", "several")
+        );
         assert!(swapped <= none + 0.1, "{model}: {swapped} with swapped pictures, {none} with none");
     }
 }

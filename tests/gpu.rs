@@ -53,7 +53,11 @@ fn every_case_is_right_and_every_reference_agrees_with_its_differences() {
     let cases: usize = ALL.iter().map(|op| (op.cases)().len()).sum();
     assert_eq!(outcomes.len(), cases);
     for op in ALL.iter().filter(|op| op.no_gradient.is_none()) {
-        let worst = outcomes.iter().filter(|o| o.op == op.name).filter_map(|o| o.finite_difference).fold(None, |m: Option<f64>, e| Some(m.map_or(e, |m| m.max(e))));
+        let worst = outcomes
+            .iter()
+            .filter(|o| o.op == op.name)
+            .filter_map(|o| o.finite_difference)
+            .fold(None, |m: Option<f64>, e| Some(m.map_or(e, |m| m.max(e))));
         assert!(worst.is_some_and(|e| e <= DIFFERENCE_TOLERANCE), "{}: finite differences {worst:?}", op.name);
     }
     done(&gpu);
@@ -70,12 +74,16 @@ fn cases_are_right_with_the_other_kinds_kernels() {
         let Some(gpu) = gpu() else { return };
         if gpu.is_software() { AdapterKind::Hardware } else { AdapterKind::Software }
     };
-    all_pass_on(&GpuOptions { kind: Some(kind), ..GpuOptions::default() }, &["matmul", "cross_entropy", "_norm"], |gpu| {
-        let op = ALL.iter().find(|op| op.name == "cross_entropy").unwrap();
-        let listing = record(gpu, &(op.cases)()[0]).0.listing();
-        let own = if kind == AdapterKind::Hardware { "matmul/tile_" } else { "matmul/soft_" };
-        assert!(listing.contains(own), "{listing}");
-    });
+    all_pass_on(
+        &GpuOptions { kind: Some(kind), ..GpuOptions::default() },
+        &["matmul", "cross_entropy", "_norm"],
+        |gpu| {
+            let op = ALL.iter().find(|op| op.name == "cross_entropy").unwrap();
+            let listing = record(gpu, &(op.cases)()[0]).0.listing();
+            let own = if kind == AdapterKind::Hardware { "matmul/tile_" } else { "matmul/soft_" };
+            assert!(listing.contains(own), "{listing}");
+        },
+    );
 }
 
 #[test]
@@ -166,7 +174,9 @@ fn every_kernel_is_reached_by_a_case_of_its_op() {
 #[test]
 fn two_runs_give_the_same_bits() {
     let Some(gpu) = gpu() else { return };
-    for op in ALL.iter().filter(|o| ["matmul", "attention", "embed", "cross_entropy", "layer_norm", "bias"].contains(&o.name)) {
+    for op in
+        ALL.iter().filter(|o| ["matmul", "attention", "embed", "cross_entropy", "layer_norm", "bias"].contains(&o.name))
+    {
         for case in (op.cases)() {
             let runs = [(); 2].map(|()| {
                 let (program, results) = record(&gpu, &case);
@@ -188,7 +198,14 @@ fn whole_step(gpu: &Gpu) -> (u32, Vec<Vec<u32>>) {
     let specs = Model::new(Wiring::Hive, &config).1;
     let trained = trainable(&specs, &config.link_config, Stage::Vision, preset.scope);
     let recipe = preset.stage(Stage::Vision).unwrap();
-    let setup = Setup { config: &config, wiring: Wiring::Hive, trained: &trained, recipe, tokens: preset.tokens, with_image: true };
+    let setup = Setup {
+        config: &config,
+        wiring: Wiring::Hive,
+        trained: &trained,
+        recipe,
+        tokens: preset.tokens,
+        with_image: true,
+    };
     let mut trainer = Trainer::new(gpu, &setup, &weights);
     let batch = source(&preset).conversation(0, recipe.batch, preset.tokens, preset.turns).unwrap();
     let report = block_on(trainer.step(&[host(&batch)])).unwrap();
@@ -257,7 +274,14 @@ fn a_step_of_the_pictures_preset_is_at_most_400_dispatches() {
     let specs = Model::new(Wiring::Hive, &config).1;
     let trained = trainable(&specs, &config.link_config, Stage::Adaptation, preset.scope);
     let recipe = preset.stage(Stage::Adaptation).unwrap();
-    let setup = Setup { config: &config, wiring: Wiring::Hive, trained: &trained, recipe, tokens: preset.tokens, with_image: true };
+    let setup = Setup {
+        config: &config,
+        wiring: Wiring::Hive,
+        trained: &trained,
+        recipe,
+        tokens: preset.tokens,
+        with_image: true,
+    };
     let trainer = Trainer::new(&gpu, &setup, &weights);
     let dispatches = trainer.program().dispatches();
     assert!((50..=400).contains(&dispatches), "{dispatches} dispatches");
@@ -281,7 +305,10 @@ fn a_tensor_read_and_written_in_one_dispatch_is_refused_by_name() {
     assert_eq!(block_on(gpu.read_f32(&y)).unwrap(), [2.0; 64]);
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| add(&t.reshaped([8, 8])))).unwrap_err();
     let text = panic.downcast_ref::<String>().unwrap();
-    assert!(["add/forward", "left[64]", "left[8, 8]", "share a buffer"].iter().all(|part| text.contains(part)), "{text}");
+    assert!(
+        ["add/forward", "left[64]", "left[8, 8]", "share a buffer"].iter().all(|part| text.contains(part)),
+        "{text}"
+    );
     done(&gpu);
 }
 
@@ -329,7 +356,11 @@ fn parity_notices_what_is_changed_and_what_is_missing() {
     // Written and read again, nothing else: all agree.
     assert_eq!(failures(&changed(&gpu, "model.safetensors", |_| ()).unwrap()), [""; 0]);
     // One weight tensor, one per cent.
-    for name in ["links.0.mm_proj.fc2.weight", "model.layers.0.self_attn.v_proj.weight", "vision_model.embeddings.patch_embedding.weight"] {
+    for name in [
+        "links.0.mm_proj.fc2.weight",
+        "model.layers.0.self_attn.v_proj.weight",
+        "vision_model.embeddings.patch_embedding.weight",
+    ] {
         let groups = changed(&gpu, "model.safetensors", |t| {
             let tensor = t.get_mut(name).unwrap_or_else(|| panic!("no {name}"));
             tensor.values.iter_mut().for_each(|v| *v *= 1.01);
@@ -338,8 +369,13 @@ fn parity_notices_what_is_changed_and_what_is_missing() {
         assert!(failed.iter().any(|f| f.starts_with("logits")), "1 % of {name} is not noticed: {failed:?}");
     }
     // A gradient that the file has under another name, or not at all.
-    let groups = changed(&gpu, "io.safetensors", |t| drop(t.remove("grad.links.0.mm_proj.fc2.weight").unwrap())).unwrap();
-    assert!(failures(&groups).iter().any(|f| f.starts_with("gradients") && f.contains("links.0.mm_proj.fc2.weight")), "{:?}", failures(&groups));
+    let groups =
+        changed(&gpu, "io.safetensors", |t| drop(t.remove("grad.links.0.mm_proj.fc2.weight").unwrap())).unwrap();
+    assert!(
+        failures(&groups).iter().any(|f| f.starts_with("gradients") && f.contains("links.0.mm_proj.fc2.weight")),
+        "{:?}",
+        failures(&groups)
+    );
     let groups = changed(&gpu, "io.safetensors", |t| {
         let tensor = t.remove("grad.links.0.mm_proj.fc2.weight").unwrap();
         t.insert("grad.links.0.nobody.weight".into(), tensor);
@@ -347,7 +383,8 @@ fn parity_notices_what_is_changed_and_what_is_missing() {
     let failed = failures(&groups.unwrap());
     assert!(failed.iter().any(|f| f.contains("no gradient for links.0.nobody.weight")), "{failed:?}");
     // A weight that is not there: an error that names it.
-    let missing = changed(&gpu, "model.safetensors", |t| drop(t.remove("links.0.mm_proj.fc2.weight").unwrap())).map(|_| ());
+    let missing =
+        changed(&gpu, "model.safetensors", |t| drop(t.remove("links.0.mm_proj.fc2.weight").unwrap())).map(|_| ());
     assert!(missing.unwrap_err().to_string().contains("links.0.mm_proj.fc2.weight"));
     // An output that is not there.
     let missing = changed(&gpu, "io.safetensors", |t| drop(t.remove("out.logits").unwrap())).map(|_| ());
@@ -420,7 +457,13 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
         assert!(generator.is_full());
 
         let inputs = Inputs::new(&gpu, &config, 1, ROOM, with_image);
-        let batch = HostBatch { ids: &ids, labels: &[-100; ROOM], lengths: &[ROOM as u32], offset: &[offset as u32], pixels: if with_image { &picture } else { &[] } };
+        let batch = HostBatch {
+            ids: &ids,
+            labels: &[-100; ROOM],
+            lengths: &[ROOM as u32],
+            offset: &[offset as u32],
+            pixels: if with_image { &picture } else { &[] },
+        };
         inputs.write(batch, 1);
         let mut r = Recorder::new(&gpu);
         let look = model.look(&mut r, &params, &inputs);
@@ -430,7 +473,10 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
             let best = (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
             let sum: f64 = row.iter().map(|v| f64::from(v - row[best]).exp()).sum();
             assert_eq!(choice.token as usize, best, "token {t}, offset {offset}, image {with_image}: {choice:?}");
-            assert!((f64::from(choice.probability) * sum - 1.0).abs() < 1e-4, "token {t}: {choice:?}, whole text 1 / {sum}");
+            assert!(
+                (f64::from(choice.probability) * sum - 1.0).abs() < 1e-4,
+                "token {t}: {choice:?}, whole text 1 / {sum}"
+            );
         }
         texts.insert(ids);
     }
@@ -449,7 +495,10 @@ fn attention_rows_sum_to_one_and_respect_the_mask() {
     let ids: Vec<u32> = (0..2 * T as u32).map(|i| i * 7 % 50).collect();
     let offset = [0, 3];
     let both: Vec<f32> = [1, 2].iter().flat_map(|s| pixels(&config, *s)).collect();
-    inputs.write(HostBatch { ids: &ids, labels: &[-100; 2 * T], lengths: &[T as u32, 6], offset: &offset, pixels: &both }, 1);
+    inputs.write(
+        HostBatch { ids: &ids, labels: &[-100; 2 * T], lengths: &[T as u32, 6], offset: &offset, pixels: &both },
+        1,
+    );
     let mut r = Recorder::new(&gpu);
     let look = model.look(&mut r, &params, &inputs);
     r.finish().run();

@@ -28,7 +28,11 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Literals in kernels that are written with an exponent, and why each is no model's number.
 const EXPONENTS: &[(&str, &str, &str)] = &[
-    ("shaders/attention/visible.wgsl", "-1e30", "the score of a masked key: below every real score, its exponential is 0"),
+    (
+        "shaders/attention/visible.wgsl",
+        "-1e30",
+        "the score of a masked key: below every real score, its exponential is 0",
+    ),
     ("shaders/cross_entropy/scan.wgsl", "-1e30", "start of a running maximum: below every real logit"),
     ("shaders/sum_squares/clip.wgsl", "1e-6", "PyTorch's clip_grad_norm_ divides by the norm plus this"),
 ];
@@ -112,7 +116,12 @@ fn files_are_short() {
             }
         }
     }
-    problems.extend(LONG_FILES.iter().filter(|(n, _)| !root().join(n).is_file()).map(|(n, _)| format!("{n} is gone: remove it from the exceptions")));
+    problems.extend(
+        LONG_FILES
+            .iter()
+            .filter(|(n, _)| !root().join(n).is_file())
+            .map(|(n, _)| format!("{n} is gone: remove it from the exceptions")),
+    );
     none(&problems);
 }
 
@@ -157,7 +166,11 @@ fn layers_import_only_from_below() {
     assert_eq!(named_layers("use crate::{gpu::Gpu, ops};"), ["gpu", "ops"]);
     assert_eq!(named_layers("// use crate::cli;"), [""; 0]);
 
-    assert_eq!(folders("src"), LAYERS.iter().map(|(n, _)| (*n).to_owned()).collect(), "the folders of src/ are the layers");
+    assert_eq!(
+        folders("src"),
+        LAYERS.iter().map(|(n, _)| (*n).to_owned()).collect(),
+        "the folders of src/ are the layers"
+    );
     let mut problems = Vec::new();
     let mut seen = 0;
     for (name, text) in files("src", "rs") {
@@ -179,9 +192,14 @@ fn layers_import_only_from_below() {
 #[test]
 fn names_have_one_home() {
     let all = files("src", "rs");
-    let rules: [(&str, &dyn Fn(&str) -> bool, &str); 4] = [
+    type Rule<'a> = (&'a str, &'a dyn Fn(&str) -> bool, &'a str);
+    let rules: [Rule<'_>; 4] = [
         ("wgpu::", &|f| f.starts_with("src/gpu/"), "src/gpu/"),
-        ("cfg(target_", &|f| f.starts_with("src/platform/") || f == "src/main.rs" || f == "src/lib.rs", "src/platform/, main.rs and lib.rs"),
+        (
+            "cfg(target_",
+            &|f| f.starts_with("src/platform/") || f == "src/main.rs" || f == "src/lib.rs",
+            "src/platform/, main.rs and lib.rs",
+        ),
         // Unit tests may look into a fixture: `data` cannot ask `model`, which is above it.
         (
             "safetensors::",
@@ -202,10 +220,15 @@ fn names_have_one_home() {
 #[test]
 fn no_leftovers() {
     let all = files("src", "rs");
-    let found = ["todo!", "unimplemented!", "dbg!"].into_iter().flat_map(|w| occurrences(&all, w).map(move |(f, l)| format!("{f}:{l}: {w}")));
+    let found = ["todo!", "unimplemented!", "dbg!"]
+        .into_iter()
+        .flat_map(|w| occurrences(&all, w).map(move |(f, l)| format!("{f}:{l}: {w}")));
     let unfinished = all.iter().flat_map(|(f, text)| {
         let marked = |l: &str| ["TODO", "FIXME", "XXX"].iter().any(|w| l.contains(w));
-        text.lines().enumerate().filter(move |(_, l)| marked(l)).map(move |(i, l)| format!("{f}:{}: {}", i + 1, l.trim()))
+        text.lines()
+            .enumerate()
+            .filter(move |(_, l)| marked(l))
+            .map(move |(i, l)| format!("{f}:{}: {}", i + 1, l.trim()))
     });
     none(&found.chain(unfinished).collect::<Vec<_>>());
 }
@@ -215,7 +238,10 @@ fn every_op_is_complete() {
     let mut problems = Vec::new();
     for op in ALL {
         let cases = (op.cases)();
-        let distinct: BTreeSet<String> = cases.iter().map(|c| format!("{} {:?}", c.name, c.inputs.iter().map(|i| &i.shape).collect::<Vec<_>>())).collect();
+        let distinct: BTreeSet<String> = cases
+            .iter()
+            .map(|c| format!("{} {:?}", c.name, c.inputs.iter().map(|i| &i.shape).collect::<Vec<_>>()))
+            .collect();
         if distinct.len() < 3 {
             problems.push(format!("{} has {} distinct cases, at least 3 are wanted", op.name, distinct.len()));
         }
@@ -223,13 +249,22 @@ fn every_op_is_complete() {
             problems.push(format!("{} has the same case twice", op.name));
         }
         match op.no_gradient {
-            None if !cases.iter().any(|c| c.backward.is_some()) => problems.push(format!("{} has no backward, and no reason why", op.name)),
-            Some(why) if why.is_empty() => problems.push(format!("{}: why has it no gradient?", op.name)),
-            Some(_) if cases.iter().any(|c| c.backward.is_some()) => problems.push(format!("{} has a backward and says it has none", op.name)),
+            None if !cases.iter().any(|c| c.backward.is_some()) => {
+                problems.push(format!("{} has no backward, and no reason why", op.name));
+            }
+            Some("") => problems.push(format!("{}: why has it no gradient?", op.name)),
+            Some(_) if cases.iter().any(|c| c.backward.is_some()) => {
+                problems.push(format!("{} has a backward and says it has none", op.name));
+            }
             _ => {}
         }
         // A tolerance is a claim about f32; a loose one hides faults.
-        problems.extend(cases.iter().filter(|c| c.tolerance > 5e-4).map(|c| format!("{} {}: tolerance {}", op.name, c.name, c.tolerance)));
+        problems.extend(
+            cases
+                .iter()
+                .filter(|c| c.tolerance > 5e-4)
+                .map(|c| format!("{} {}: tolerance {}", op.name, c.name, c.tolerance)),
+        );
         if !SABOTAGES.iter().any(|(name, _)| *name == op.name) {
             problems.push(format!("{} is never sabotaged", op.name));
         }
@@ -240,19 +275,34 @@ fn every_op_is_complete() {
     let names: BTreeSet<String> = ALL.iter().map(|o| o.name.to_owned()).collect();
     let mut shaders = folders("shaders");
     assert!(shaders.remove("shared"));
-    problems.extend(shaders.symmetric_difference(&names).map(|n| format!("{n} is in one of shaders/ and ops::ALL only")));
-    problems.extend(SABOTAGES.iter().filter(|(op, s)| !s.kernel.starts_with(&format!("{op}/"))).map(|(op, s)| format!("a sabotage of {op} breaks {}", s.kernel)));
+    problems
+        .extend(shaders.symmetric_difference(&names).map(|n| format!("{n} is in one of shaders/ and ops::ALL only")));
+    problems.extend(
+        SABOTAGES
+            .iter()
+            .filter(|(op, s)| !s.kernel.starts_with(&format!("{op}/")))
+            .map(|(op, s)| format!("a sabotage of {op} breaks {}", s.kernel)),
+    );
     none(&problems);
 }
 
 #[test]
 fn every_op_is_derived_in_math_and_every_folder_is_in_architecture() {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let headings: BTreeSet<String> =
-        read("docs/MATH.md").lines().filter_map(|l| l.trim_start_matches('#').strip_prefix(' ').filter(|_| l.starts_with('#'))).map(|h| h.trim().trim_matches('`').to_owned()).collect();
-    let without = ALL.iter().filter(|op| !headings.contains(op.name)).map(|op| format!("docs/MATH.md has no heading \"{}\"", op.name));
+    let headings: BTreeSet<String> = read("docs/MATH.md")
+        .lines()
+        .filter_map(|l| l.trim_start_matches('#').strip_prefix(' ').filter(|_| l.starts_with('#')))
+        .map(|h| h.trim().trim_matches('`').to_owned())
+        .collect();
+    let without = ALL
+        .iter()
+        .filter(|op| !headings.contains(op.name))
+        .map(|op| format!("docs/MATH.md has no heading \"{}\"", op.name));
     let map = read("docs/ARCHITECTURE.md");
-    let unmentioned = folders("src").into_iter().filter(|f| !map.contains(&format!("src/{f}/"))).map(|f| format!("docs/ARCHITECTURE.md does not mention src/{f}/"));
+    let unmentioned = folders("src")
+        .into_iter()
+        .filter(|f| !map.contains(&format!("src/{f}/")))
+        .map(|f| format!("docs/ARCHITECTURE.md does not mention src/{f}/"));
     none(&without.chain(unmentioned).collect::<Vec<_>>());
 }
 
@@ -266,7 +316,8 @@ fn exponents(line: &str) -> Vec<String> {
         while start > 0 && (bytes[start - 1].is_ascii_digit() || bytes[start - 1] == b'.') {
             start -= 1;
         }
-        let number = bytes[start..at].first().is_some_and(u8::is_ascii_digit) && (start == 0 || !(bytes[start - 1].is_ascii_alphabetic() || bytes[start - 1] == b'_'));
+        let number = bytes[start..at].first().is_some_and(u8::is_ascii_digit)
+            && (start == 0 || !(bytes[start - 1].is_ascii_alphabetic() || bytes[start - 1] == b'_'));
         let rest: String = line[at + 1..].chars().take_while(|c| c.is_ascii_digit() || "+-".contains(*c)).collect();
         if number && rest.bytes().any(|b| b.is_ascii_digit()) {
             let sign = if start > 0 && bytes[start - 1] == b'-' { "-" } else { "" };
@@ -303,6 +354,12 @@ fn kernels_have_no_epsilons_of_their_own() {
             }
         }
     }
-    problems.extend(EXPONENTS.iter().enumerate().filter(|(i, _)| !used.contains(i)).map(|(_, (f, l, _))| format!("{f} has no {l} any more: remove it from the list")));
+    problems.extend(
+        EXPONENTS
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| !used.contains(i))
+            .map(|(_, (f, l, _))| format!("{f} has no {l} any more: remove it from the list")),
+    );
     none(&problems);
 }

@@ -44,7 +44,14 @@ fn start(preset: &Preset, stage: Stage) -> Start {
 
 impl Start {
     fn trainer(&self, gpu: &Gpu) -> Trainer {
-        let setup = Setup { config: &self.config, wiring: Wiring::Hive, trained: &self.trained, recipe: &self.recipe, tokens: self.tokens, with_image: true };
+        let setup = Setup {
+            config: &self.config,
+            wiring: Wiring::Hive,
+            trained: &self.trained,
+            recipe: &self.recipe,
+            tokens: self.tokens,
+            with_image: true,
+        };
         Trainer::new(gpu, &setup, &self.weights)
     }
 }
@@ -191,14 +198,18 @@ fn two_micro_batches_are_one_batch() {
     let report = block_on(once.step(&[host(&whole)])).unwrap();
 
     assert!((split_report.loss - report.loss).abs() <= 1e-5 * report.loss, "{split_report:?} {report:?}");
-    assert!((split_report.grad_norm - report.grad_norm).abs() <= 1e-5 * report.grad_norm, "{split_report:?} {report:?}");
+    assert!(
+        (split_report.grad_norm - report.grad_norm).abs() <= 1e-5 * report.grad_norm,
+        "{split_report:?} {report:?}"
+    );
     let (a, b) = (block_on(split.params.download_grads()).unwrap(), block_on(once.params.download_grads()).unwrap());
     for (name, values) in &a {
         let error = difference(values, &b[name]);
         assert!(error <= 1e-5, "gradient of {name}: {error:e}");
     }
     let (a, b) = (block_on(split.params.download()).unwrap(), block_on(once.params.download()).unwrap());
-    let changed: Weights = a.into_iter().filter(|(n, v)| s.trained.contains(n) && bits(v) != bits(&s.weights[n])).collect();
+    let changed: Weights =
+        a.into_iter().filter(|(n, v)| s.trained.contains(n) && bits(v) != bits(&s.weights[n])).collect();
     assert!(!changed.is_empty());
     for (name, values) in &changed {
         let error = difference(values, &b[name]);
@@ -329,7 +340,10 @@ fn gradients_are_clipped_to_the_largest_norm() {
         let sum: f64 = m.values().flatten().map(|v| f64::from(*v).powi(2)).sum();
         let grads = block_on(trainer.params.download_grads()).unwrap();
         let norm: f64 = grads.values().flatten().map(|v| f64::from(*v).powi(2)).sum();
-        assert!((f64::from(report.grad_norm) / norm.sqrt() - 1.0).abs() < 1e-5, "the report is the norm before clipping");
+        assert!(
+            (f64::from(report.grad_norm) / norm.sqrt() - 1.0).abs() < 1e-5,
+            "the report is the norm before clipping"
+        );
         (f64::from(report.grad_norm), sum.sqrt() / (1.0 - BETA1))
     };
     let (norm, unclipped) = step(0.0);

@@ -83,7 +83,14 @@ fn trains(name: &str, links: &LinkConfig, stage: Stage, scope: Scope) -> bool {
     if name == "model.norm.weight" {
         return later && scope == Scope::Language;
     }
-    stage == Stage::Vision && name.starts_with("vision_model.")
+    // Blocks past the deepest link and the final norm never run in training: they have no gradient, and without one
+    // AdamW must not decay them either.
+    let runs =
+        name.strip_prefix("vision_model.encoder.layers.").and_then(|rest| rest.split('.').next()).is_none_or(|n| {
+            let deepest = links.vision_layers.iter().max();
+            deepest.is_none_or(|d| n.parse::<usize>().is_ok_and(|block| block < *d))
+        });
+    stage == Stage::Vision && name.starts_with("vision_model.") && runs && !name.contains(".post_layernorm.")
 }
 
 /// Stage 1 to 2: the image gets key and value projections of its own, copied from the text's. The function of the model
@@ -121,7 +128,9 @@ mod tests {
             ("model.layers.1.mlp.up_proj.weight", false, false, true, false),
             ("model.norm.weight", false, false, true, false),
             ("model.embed_tokens.weight", false, false, false, false),
-            ("vision_model.post_layernorm.weight", false, false, false, true),
+            ("vision_model.post_layernorm.weight", false, false, false, false),
+            ("vision_model.encoder.layers.0.mlp.fc1.weight", false, false, false, true),
+            ("vision_model.encoder.layers.1.mlp.fc1.weight", false, false, false, false),
         ] {
             let got = [
                 on(name, Connector, Linked),

@@ -1,6 +1,12 @@
 //! What the integration tests share: one device per test binary, small models, drawn weights.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
-#![allow(clippy::missing_panics_doc, clippy::must_use_candidate, clippy::missing_errors_doc, missing_docs, reason = "helpers of tests")]
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::missing_errors_doc,
+    missing_docs,
+    reason = "helpers of tests"
+)]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
