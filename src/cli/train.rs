@@ -187,7 +187,13 @@ fn save(run: &Run, path: &Path) -> Result<(), Fault> {
 #[must_use]
 pub fn line(s: &Scores) -> String {
     let kinds: Vec<String> = s.kinds.iter().map(|(k, v)| format!("{k} {:.2}", v.value())).collect();
-    format!("exact answers {:.3}, with several things {:.3} ({})", s.all.value(), s.several.value(), kinds.join(", "))
+    format!(
+        "exact answers {:.3}, with several things {:.3}, loss {:.3} ({})",
+        s.all.value(),
+        s.several.value(),
+        s.loss,
+        kinds.join(", ")
+    )
 }
 
 /// `--preset`, as a name or a file, with `--set`, `--seed` and `--steps` applied.

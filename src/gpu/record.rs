@@ -83,8 +83,10 @@ pub struct Recorder {
 
 /// Bytes before and after every tensor of an audited recording.
 pub(super) const GUARD: u64 = 256;
-/// Contents of guards and of fresh tensors in an audited recording: a NaN with a signature.
-pub(super) const GUARD_WORD: u32 = 0x7fc0_dead;
+/// Contents of guards: a number, so that computing with what lies past the end changes it.
+pub(super) const GUARD_WORD: u32 = 0xdead_beef;
+/// Contents of fresh tensors in an audited recording: a NaN, so that what is never written shows.
+const FRESH_WORD: u32 = 0x7fc0_dead;
 
 impl Recorder {
     /// An empty recording.
@@ -130,7 +132,9 @@ impl Recorder {
         if let Some(audit) = &mut self.audit {
             let size = GUARD + bytes.next_multiple_of(GUARD) + GUARD;
             let buffer = self.gpu.buffer(size, label);
-            self.gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&vec![GUARD_WORD; size as usize / 4]));
+            let mut words = vec![GUARD_WORD; size as usize / 4];
+            words[(GUARD / 4) as usize..][..shape.len()].fill(FRESH_WORD);
+            self.gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
             audit.push(Guarded { slice: Slice { buffer: buffer.clone(), offset: GUARD, bytes }, label });
             return Tensor::new(Arc::new(Storage::own(buffer)), GUARD, shape, dtype, label);
         }
@@ -166,10 +170,20 @@ impl Recorder {
             pipeline: self.gpu.pipeline(kernel, constants),
             uniform,
             uniform_bytes: block.len() as u64,
-            slices: tensors.iter().map(|t| Slice::from(*t)).collect(),
+            slices: tensors.iter().map(|t| self.bound(t)).collect(),
             groups,
             flops: std::mem::take(&mut self.pending_flops),
         });
+    }
+
+    /// What a dispatch may touch: the tensor, and in an audited recording the guard behind it too. A driver drops writes
+    /// past the end of a binding, so that a guard outside of it would never be hit.
+    fn bound(&self, t: &Tensor) -> Slice {
+        let mut slice = Slice::from(t);
+        if self.audit.is_some() {
+            slice.bytes = (slice.bytes + GUARD).min(slice.buffer.size() - slice.offset);
+        }
+        slice
     }
 
     /// Parameter blocks with the same contents share one place in the program's uniform buffer.

@@ -26,6 +26,7 @@ pub const SABOTAGES: &[(&str, Sabotage)] = &[
     ("bias", Sabotage { kernel: "bias/total", find: "q < p.chunks", replace: "q < 1u" }),
     ("bias", Sabotage { kernel: "bias/add", find: "% p.period", replace: "% 1u" }),
     ("add", Sabotage { kernel: "add/forward", find: "a[i] + b[i]", replace: "a[i] - b[i]" }),
+    ("add", Sabotage { kernel: "add/forward", find: "if i < p.count", replace: "if i < p.count + 1u" }),
     ("gelu", Sabotage { kernel: "gelu/backward", find: "3.0 * CUBIC", replace: "2.0 * CUBIC" }),
     ("gelu", Sabotage { kernel: "gelu/forward", find: "v * ROOT_HALF", replace: "v * 0.7" }),
     ("swiglu", Sabotage { kernel: "swiglu/backward", find: "fma(g, 1.0 - s, 1.0)", replace: "1.0" }),
