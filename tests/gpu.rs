@@ -265,8 +265,10 @@ fn a_replayed_program_gives_the_same_bits() {
 }
 
 #[test]
-fn a_step_of_the_pictures_preset_is_at_most_400_dispatches() {
-    let Some(gpu) = gpu() else { return };
+fn a_step_of_the_pictures_preset_is_at_most_300_dispatches() {
+    // As a graphics processor runs it; CPU drivers transpose besides.
+    let options = GpuOptions { kind: Some(AdapterKind::Hardware), ..GpuOptions::default() };
+    let Some(gpu) = open(&options) else { return };
     let preset = preset("pictures");
     let mut config = preset.model.clone();
     let mut weights = drawn(&preset, 1);
@@ -284,7 +286,7 @@ fn a_step_of_the_pictures_preset_is_at_most_400_dispatches() {
     };
     let trainer = Trainer::new(&gpu, &setup, &weights);
     let dispatches = trainer.program().dispatches();
-    assert!((50..=400).contains(&dispatches), "{dispatches} dispatches");
+    assert!((50..=300).contains(&dispatches), "{dispatches} dispatches");
     assert!(trainer.optimiser().dispatches() <= 8, "{} dispatches of the optimiser", trainer.optimiser().dispatches());
     done(&gpu);
 }

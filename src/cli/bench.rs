@@ -34,7 +34,7 @@ pub async fn products(gpu: &Gpu, [m, n, k]: [usize; 3], runs: usize) -> Result<V
     };
     let y = gpu.tensor([m, n], crate::gpu::DType::F32, "y");
     let mut out = Vec::new();
-    for variant in [Variant::Naive, Variant::Tile, Variant::Soft] {
+    for variant in [Variant::Naive, Variant::Tile, Variant::Soft, Variant::Broadcast] {
         for order in [Order::Nt, Order::Nn, Order::Tn] {
             let (a, b) = match order {
                 Order::Nt => (random(m, k, "a"), random(n, k, "b")),
@@ -120,10 +120,10 @@ fn gemm(args: &Args, runs: usize) -> Result<(), Fault> {
     }
     say(&format!("{} ({}), {text}, median of {runs}\n", gpu.summary.name, gpu.summary.driver));
     for p in &products {
-        let used = if Variant::of(gpu.summary.kind) == p.variant { "  <- used on this adapter" } else { "" };
+        let used = if Variant::of(&gpu) == p.variant { "  <- used on this adapter" } else { "" };
         let name = format!("{:?}", p.variant).to_lowercase();
         let order = format!("{:?}", p.order).to_lowercase();
-        say(&format!("{name:6} {order}  {:8.2} GFLOP/s  {:5.1}x naive{used}\n", p.gflops, p.gflops / naive(p.order)));
+        say(&format!("{name:9} {order}  {:8.2} GFLOP/s  {:5.1}x naive{used}\n", p.gflops, p.gflops / naive(p.order)));
     }
     Ok(())
 }

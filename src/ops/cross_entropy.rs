@@ -166,7 +166,7 @@ fn logits(r: &mut Recorder, l: Loss<'_>, row0: usize, rows: usize, word0: usize,
     let (x, head) = (part(l.x, row0, rows, cols), part(l.head, word0, words, cols));
     let y = r.alloc([rows, words], "logits chunk");
     let bias = l.bias.map(|b| part(b, word0, words, 1));
-    let variant = Variant::of(r.gpu().summary.kind);
+    let variant = Variant::of(r.gpu());
     let epilogue = Epilogue { bias: bias.as_ref(), residual: None };
     matmul::product(r, variant, Order::Nt, &x, &head, epilogue, Dest::Write(&y));
     y

@@ -1,12 +1,11 @@
 //! Matrix products: `y = x wᵀ (+ b) (+ residual)`, `dx = dy w`, `dw = dyᵀ x`. See `docs/MATH.md#matmul`.
 //!
-//! Three kernels behind one interface, chosen by the kind of adapter: `tile` on hardware, `soft` on CPU drivers, `naive`
-//! as the second oracle.
+//! Four kernels behind one interface, chosen by the adapter: `tile` on hardware, `broadcast` on CPU drivers with subgroups
+//! of 8, `soft` on other CPU drivers, `naive` as the second oracle.
 
 use super::case::{Array, Built, Case};
-use super::elementwise;
 use crate::gpu::kernels::matmul as k;
-use crate::gpu::{AdapterKind, Dest, KernelDef, Recorder, Tensor};
+use crate::gpu::{AdapterKind, Dest, Gpu, KernelDef, Recorder, Tensor};
 
 /// Which kernel computes a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,15 +16,19 @@ pub enum Variant {
     Tile,
     /// Register tiles without workgroup memory, for CPU drivers.
     Soft,
+    /// The same with elements handed round in a subgroup of 8, where the driver has those and N is a multiple of 4; else
+    /// as `Soft`.
+    Broadcast,
 }
 
 impl Variant {
     /// The variant for an adapter.
     #[must_use]
-    pub fn of(kind: AdapterKind) -> Self {
-        match kind {
-            AdapterKind::Hardware => Self::Tile,
-            AdapterKind::Software => Self::Soft,
+    pub fn of(gpu: &Gpu) -> Self {
+        match (gpu.summary.kind, gpu.subgroup) {
+            (AdapterKind::Hardware, _) => Self::Tile,
+            (AdapterKind::Software, Some(8)) => Self::Broadcast,
+            (AdapterKind::Software, _) => Self::Soft,
         }
     }
 }
@@ -54,7 +57,7 @@ pub struct Epilogue<'a> {
 #[track_caller]
 pub fn linear(r: &mut Recorder, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>, label: &'static str) -> Tensor {
     let y = r.alloc([x.shape().rows(), w.shape().rows()], label);
-    let variant = Variant::of(r.gpu().summary.kind);
+    let variant = Variant::of(r.gpu());
     product(r, variant, Order::Nt, x, w, epilogue, Dest::Write(&y));
     y
 }
@@ -62,14 +65,14 @@ pub fn linear(r: &mut Recorder, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>, 
 /// dx (M, K) = dy (M, N) w, w (N, K).
 #[track_caller]
 pub fn backward_x(r: &mut Recorder, dy: &Tensor, w: &Tensor, dx: Dest<'_>) {
-    let variant = Variant::of(r.gpu().summary.kind);
+    let variant = Variant::of(r.gpu());
     product(r, variant, Order::Nn, dy, w, Epilogue::default(), dx);
 }
 
 /// dw (N, K) += dyᵀ x, dy (M, N), x (M, K).
 #[track_caller]
 pub fn backward_w(r: &mut Recorder, dy: &Tensor, x: &Tensor, dw: &Tensor) {
-    let variant = Variant::of(r.gpu().summary.kind);
+    let variant = Variant::of(r.gpu());
     product(r, variant, Order::Tn, dy, x, Epilogue::default(), Dest::Add(dw));
 }
 
@@ -91,9 +94,13 @@ pub fn product(
         Order::Tn => (ac, bc, ar, ar == br),
     };
     assert!(agree && y.tensor().shape().len() == m * n, "matmul {order:?}: {a:?}, {b:?} -> {:?}", y.tensor());
-    if variant == Variant::Soft && order == Order::Nt {
+    if matches!(variant, Variant::Soft | Variant::Broadcast) && order == Order::Nt {
         let turned = transpose(r, b);
         return product(r, variant, Order::Nn, a, &turned, epilogue, y);
+    }
+    if order == Order::Nn && broadcasts(r, variant, n) {
+        let turned = transpose(r, a);
+        return product(r, variant, Order::Tn, &turned, b, epilogue, y);
     }
     let (kernel, groups, lanes) = choose(r, variant, order, m, n, k);
     // Bindings that an override switches off still need a buffer; any read-only one does.
@@ -137,7 +144,8 @@ fn choose(
             };
             (kernel, [n.div_ceil(32), m.div_ceil(32), 1], None)
         }
-        Variant::Soft => {
+        Variant::Broadcast if broadcasts(r, variant, n) => (&k::BROADCAST, [n.div_ceil(32), m.div_ceil(16), 1], None),
+        Variant::Soft | Variant::Broadcast => {
             let inner = if order == Order::Tn { m } else { k_len };
             let kernel = match (order, n.is_multiple_of(4) && inner.is_multiple_of(4)) {
                 (Order::Tn, true) => &k::SOFT_TN_VEC4,
@@ -149,6 +157,11 @@ fn choose(
             (kernel, [n.div_ceil(4 * lanes), m.div_ceil(16), 1], Some(("WG", lanes as f64)))
         }
     }
+}
+
+/// Can `matmul/broadcast` do it?
+fn broadcasts(r: &Recorder, variant: Variant, n: usize) -> bool {
+    variant == Variant::Broadcast && n.is_multiple_of(4) && r.gpu().subgroup == Some(8)
 }
 
 /// One vector register of the CPU under a software driver.
@@ -163,8 +176,9 @@ fn soft_lanes(r: &Recorder) -> usize {
 pub fn transpose(r: &mut Recorder, a: &Tensor) -> Tensor {
     let (m, n) = (a.shape().rows(), a.shape().cols());
     let y = r.alloc([n, m], "transposed");
-    let (groups, lanes) = elementwise(r, m * n);
-    r.dispatch(&k::TRANSPOSE, &[lanes], &k::Params { m: m as u32, n: n as u32, k: 0 }, &[a, &y], groups);
+    let lanes = if r.gpu().is_software() { 8 } else { 64 };
+    let groups = [m.div_ceil(lanes), n.div_ceil(8), 1];
+    r.dispatch(&k::TRANSPOSE, &[("WG", lanes as f64)], &k::Params { m: m as u32, n: n as u32, k: 0 }, &[a, &y], groups);
     y
 }
 
@@ -252,7 +266,7 @@ fn accumulate_case(variant: Variant, m: usize, n: usize, k: usize) -> Case {
 #[must_use]
 pub fn cases() -> Vec<Case> {
     let sizes = [(16, 64, 48), (13, 29, 37), (1, 1, 1), (70, 132, 68), (5, 3, 101)];
-    [Variant::Naive, Variant::Tile, Variant::Soft]
+    [Variant::Naive, Variant::Tile, Variant::Soft, Variant::Broadcast]
         .into_iter()
         .flat_map(|v| {
             let layers = sizes.map(|(m, n, k)| case(v, m, n, k));

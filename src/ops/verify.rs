@@ -23,6 +23,8 @@ pub const SABOTAGES: &[(&str, Sabotage)] = &[
     ("matmul", Sabotage { kernel: "matmul/soft_nn", find: "let last = p.n - 1u;", replace: "let last = p.n - 2u;" }),
     ("matmul", Sabotage { kernel: "matmul/soft_tn_vec4", find: "c5 = fma(vec4(a1.y)", replace: "c5 = fma(vec4(a1.x)" }),
     ("matmul", Sabotage { kernel: "matmul/naive_nn", find: "if BIAS { v += bias[col]; }", replace: "v += 1e-3;" }),
+    ("matmul", Sabotage { kernel: "matmul/transpose", find: "group.y * 8u + 8u", replace: "group.y * 8u + 7u" }),
+    ("matmul", Sabotage { kernel: "matmul/broadcast", find: "(a1, 5u)", replace: "(a1, 4u)" }),
     ("bias", Sabotage { kernel: "bias/total", find: "q < p.chunks", replace: "q < 1u" }),
     ("bias", Sabotage { kernel: "bias/add", find: "% p.period", replace: "% 1u" }),
     ("add", Sabotage { kernel: "add/forward", find: "a[i] + b[i]", replace: "a[i] - b[i]" }),
