@@ -396,7 +396,11 @@ fn a_folder_of_ones_own_pictures() {
     for word in ["red", "green", "blue"] {
         std::fs::remove_file(missing.join(format!("images/{word}.png"))).unwrap();
     }
-    run(&missing, &out).code(1).complains(&["list.jsonl:", ".png", "cannot be opened"]);
+    run(&missing, &out).code(1).complains(&["6 of 6 entries in list.jsonl", "list.jsonl:1: ", ".png cannot be used"]);
+    // One torn picture costs its entries, not the run.
+    let torn = llava("llava-torn", &[]);
+    std::fs::write(torn.join("images/red.png"), b"no picture").unwrap();
+    run(&torn, &out).code(0).complains(&["images/red.png cannot be used", "2 entries of list.jsonl were skipped"]);
     run(&folder("llava-empty"), &out).code(1).complains(&["no conversation list"]);
 }
 

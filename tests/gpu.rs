@@ -292,6 +292,28 @@ fn a_step_of_the_pictures_preset_is_at_most_300_dispatches() {
 }
 
 #[test]
+fn a_run_cut_to_a_time_budget_computes_the_same() {
+    let Some(gpu) = gpu() else { return };
+    let one = gpu.upload(&[1.5; 64], [64], "one");
+    let sum = gpu.tensor([64], DType::F32, "sum");
+    let mut r = Recorder::new(&gpu);
+    let mut x = one.clone();
+    for _ in 0..50 {
+        x = hive::ops::add::forward(&mut r, &x, &one);
+    }
+    r.copy(&x, &sum);
+    let program = r.finish();
+    let mut pace = 0;
+    for _ in 0..3 {
+        gpu.write(&sum, &[0.0; 64]);
+        block_on(program.run_paced(1e-4, &mut pace)).unwrap();
+        assert_eq!(block_on(gpu.read_f32(&sum)).unwrap(), [1.5 * 51.0; 64]);
+        assert!((4..=51).contains(&pace), "{pace} commands per piece");
+    }
+    done(&gpu);
+}
+
+#[test]
 fn a_tensor_read_and_written_in_one_dispatch_is_refused_by_name() {
     let Some(gpu) = gpu() else { return };
     let t = gpu.upload(&[1.0; 64], [64], "left");

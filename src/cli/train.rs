@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use super::{Fault, assets, open_gpu, read, say, warn, write};
-use crate::data::folder::Folder;
+use crate::data::folder::{Folder, FolderError};
 use crate::data::scene::Dataset;
 use crate::data::tokenizer::Tokenizer;
 use crate::gpu::Gpu;
@@ -265,8 +265,11 @@ pub fn folder_source(folder: &str, preset: &mut Preset) -> Result<Source, Fault>
         Fault::Failed(format!("{} has no conversation list (*.json or *.jsonl in the LLaVA format)", folder.display()))
     })?;
     let text = read(&folder.join(list))?;
-    let loaded = Folder::load(&String::from_utf8_lossy(&text), list);
-    let (data, problems) = loaded.map_err(|e| Fault::Failed(e.to_string()))?;
+    let failed = |e: FolderError| Fault::Failed(e.to_string());
+    let (data, mut problems) = Folder::load(&String::from_utf8_lossy(&text), list).map_err(failed)?;
+    let pictures = folder.clone();
+    let reader = move |name: &str| platform::read_file(&pictures.join(name)).map_err(|e| e.to_string());
+    let data = data.check_pictures(&mut problems, &reader).map_err(failed)?;
     for p in problems.iter().take(20) {
         warn(&format!("{p}\n"));
     }
@@ -276,9 +279,8 @@ pub fn folder_source(folder: &str, preset: &mut Preset) -> Result<Source, Fault>
     let tokenizer = Tokenizer::from_texts(data.texts(), FOLDER_WORDS);
     preset.data = "folder".into();
     preset.model.text_config.vocab_size = tokenizer.size();
-    let reader = Box::new(move |name: &str| platform::read_file(&folder.join(name)).map_err(|e| e.to_string()));
     let size = preset.model.vision_config.image_size;
-    Ok(Source::folder(data, size, reader, tokenizer, preset.mix.clone(), preset.seed))
+    Ok(Source::folder(data, size, Box::new(reader), tokenizer, preset.mix.clone(), preset.seed))
 }
 
 /// A line that is rewritten while steps go by: step, loss, rate, time left.

@@ -164,9 +164,43 @@ impl Folder {
     /// As [`Self::parse`].
     pub fn load(text: &str, file_name: &str) -> Result<(Self, Vec<Problem>), FolderError> {
         let (records, problems) = Self::parse(text, file_name)?;
+        Ok((Self::split(records, file_name), problems))
+    }
+
+    fn split(records: Vec<Record>, file_name: &str) -> Self {
         let of = |split| (0..records.len()).filter(|i| records[*i].split() == split).collect();
         let (train, held_out) = (of(Split::Train), of(Split::HeldOut));
-        Ok((Self { file: file_name.to_owned(), records, train, held_out }, problems))
+        Self { file: file_name.to_owned(), records, train, held_out }
+    }
+
+    /// Leaves out the entries whose picture cannot be read or decoded, adding to `problems`. Looking at all pictures before
+    /// training costs seconds; a bad one found in the middle of a run would cost the run.
+    ///
+    /// # Errors
+    /// When more than half of all entries, those left out before included, are unusable.
+    pub fn check_pictures(self, problems: &mut Vec<Problem>, read: Read<'_>) -> Result<Self, FolderError> {
+        let total = self.records.len() + problems.len();
+        let (file, mut records) = (self.file, Vec::new());
+        for record in self.records {
+            let picture = read(&record.image).and_then(|bytes| {
+                super::image::decode(&bytes, &record.image, None).map(|_| ()).map_err(|e| e.to_string())
+            });
+            match picture {
+                Ok(()) => records.push(record),
+                Err(reason) => {
+                    let sentence = format!(
+                        "the picture {} cannot be used ({reason}): replace it, or remove the entry",
+                        record.image
+                    );
+                    problems.push(Problem { file: file.clone(), line: record.line, sentence });
+                }
+            }
+        }
+        let bad = problems.len();
+        if bad * 2 > total {
+            return Err(FolderError::TooManyBad { file, bad, total, first: problems.swap_remove(0) });
+        }
+        Ok(Self::split(records, &file))
     }
 
     /// All usable entries in the order of the list.
