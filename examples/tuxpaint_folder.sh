@@ -27,7 +27,7 @@ if [ $# -eq 2 ]; then
     deb=$2
     [ -f "$deb" ] || fail "there is no file $deb: give the path of the downloaded package, or leave it out"
 else
-    command -v apt-get >/dev/null || fail "apt-get is missing: download tuxpaint-stamps-default from packages.debian.org and give the .deb as second argument"
+    command -v apt-get >/dev/null || fail "apt-get is missing: download Debian package tuxpaint-stamps-default and give the .deb as second argument"
     (cd "$work" && apt-get download tuxpaint-stamps-default >&2) || fail "the download failed: try 'apt-get update', or give a .deb as second argument"
     deb=$(find "$work" -name '*.deb')
 fi

@@ -61,7 +61,7 @@ table{border-collapse:collapse}td,th{padding:.25rem .7rem;text-align:right;borde
 td:first-child,th:first-child{text-align:left}tr.control td{color:#777}
 .examples{display:grid;grid-template-columns:repeat(auto-fill,minmax(29rem,1fr));gap:1.5rem}
 .example{border:1px solid #ddd;border-radius:.5rem;padding:1rem}.right{color:#00694d;font-weight:600}.wrong{color:#a33c00;font-weight:600}
-figure{display:inline-block;margin:.3rem .4rem .3rem 0;vertical-align:top}.example figure{width:104px}figcaption{font-size:.8rem;color:#555}
+figure{display:inline-block;margin:.3rem .3rem .3rem 0;vertical-align:top}.example figure{width:96px}figcaption{font-size:.8rem;color:#555}
 svg text{font:11px system-ui,sans-serif;fill:#444}.note{color:#555;font-size:.9rem}
 @media(prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}td,th,.example{border-color:#444}svg text{fill:#bbb}
 figcaption,.note{color:#aaa}tr.control td{color:#999}.right{color:#5fd0a8}.wrong{color:#ff9a62}}
@@ -137,7 +137,7 @@ fn example(e: &Example) -> String {
     let mut out = format!(
         "<div class=\"example\"><div>{}</div><div>before: <span class=\"{}\">{}</span></div>\
          <div>after: <span class=\"{}\">{}</span></div><div>right: {}</div>\
-         <figure><svg width=\"104\" height=\"104\" viewBox=\"0 0 1 1\">{}</svg><figcaption>picture</figcaption></figure>",
+         <figure><svg width=\"96\" height=\"96\" viewBox=\"0 0 1 1\">{}</svg><figcaption>picture</figcaption></figure>",
         escape(&e.question),
         verdict(&e.before),
         escape(&e.before),
@@ -152,7 +152,7 @@ fn example(e: &Example) -> String {
         let total: f32 = map.iter().sum();
         let _ = write!(
             out,
-            "<figure><svg width=\"104\" height=\"104\" viewBox=\"0 0 1 1\" shape-rendering=\"crispEdges\">{}",
+            "<figure><svg width=\"96\" height=\"96\" viewBox=\"0 0 1 1\" shape-rendering=\"crispEdges\">{}",
             image(&picture)
         );
         for (i, v) in map.iter().enumerate() {
