@@ -23,13 +23,14 @@ use crate::train::trainer::Report;
 
 const HELP: &str = "\
 hive train [--preset NAME|FILE] [--data FOLDER] [--out FOLDER] [--set KEY=VALUE]... [--stage N]... [--steps N]
-           [--save-every N] [--resume FILE] [--start FILE] [--f16]
+           [--save-every N] [--resume FILE] [--start FILE] [--f16] [--questions N] [--kill-after N]
 
 Trains the stages of a preset one after the other and writes OUT/checkpoint.safetensors (default OUT: out) every
 --save-every steps (default 200) and at the end of each stage. --resume goes on from such a file, bit for bit. --data takes
 a folder with a LLaVA conversation list (*.json or *.jsonl) and pictures. --set changes one key of the preset, as in
 --set stages.1.1.learning_rate=0.001. --stage runs only the stages named, --steps cuts each to N steps.
---f16 writes the final weights alone, in half precision.
+--f16 writes the final weights alone, in half precision. --questions is how many held-out questions are asked after each
+stage (default 500). --kill-after stops after N steps without saving, as a crash would, to try --resume.
 ";
 
 /// The command.
@@ -167,7 +168,9 @@ fn stage_loop(run: &mut Run, stage: Stage, job: &Job) -> Result<(), Fault> {
             save(run, &job.path)?;
         }
     }
-    progress.end("");
+    if !job.json {
+        progress.end("");
+    }
     Ok(())
 }
 
