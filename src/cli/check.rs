@@ -149,7 +149,7 @@ pub fn verify(list: &[String]) -> Result<(), Fault> {
         wrong.push(format!("no operation called \"{filter}\""));
     }
     if args.flag("sabotage") {
-        for (op, fault) in SABOTAGES.iter().filter(|(op, _)| op.contains(filter)) {
+        for (op, fault) in SABOTAGES.iter().filter(|(op, f)| op.contains(filter) && verify::runs_on(&gpu, f.kernel)) {
             let caught = block_on(verify::caught(&options, op, fault))?;
             if !quiet {
                 let verdict = if caught { "ok  " } else { "FAIL" };

@@ -103,6 +103,12 @@ pub async fn run(gpu: &Gpu, filter: &str, mut tell: impl FnMut(&Outcome)) -> Res
     Ok(outcomes)
 }
 
+/// Can this adapter run the kernel? All but one are portable; that one is an optimisation with a portable twin.
+#[must_use]
+pub fn runs_on(gpu: &Gpu, kernel: &str) -> bool {
+    kernel != crate::gpu::kernels::matmul::BROADCAST.name || gpu.subgroup == Some(8)
+}
+
 /// Is this fault noticed? Runs the op's cases on a device whose kernel is broken.
 ///
 /// # Errors
