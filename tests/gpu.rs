@@ -190,24 +190,30 @@ fn two_runs_give_the_same_bits() {
     done(&gpu);
 }
 
-/// Loss bits, gradients and weights after one step of stage 3 (everything runs backward) on the tiny model.
-fn whole_step(gpu: &Gpu) -> (u32, Vec<Vec<u32>>) {
-    let preset = preset("tiny");
+/// A trainer of a preset in a stage from the second on, from drawn weights.
+fn trainer(gpu: &Gpu, name: &str, seed: u64, stage: Stage) -> Trainer {
+    let preset = preset(name);
     let mut config = preset.model.clone();
-    let mut weights = drawn(&preset, 3);
+    let mut weights = drawn(&preset, seed);
     enter_stage_two(&mut config, &mut weights);
     let specs = Model::new(Wiring::Hive, &config).1;
-    let trained = trainable(&specs, &config.link_config, Stage::Vision, preset.scope);
-    let recipe = preset.stage(Stage::Vision).unwrap();
+    let trained = trainable(&specs, &config.link_config, stage, preset.scope);
     let setup = Setup {
         config: &config,
         wiring: Wiring::Hive,
         trained: &trained,
-        recipe,
+        recipe: preset.stage(stage).unwrap(),
         tokens: preset.tokens,
         with_image: true,
     };
-    let mut trainer = Trainer::new(gpu, &setup, &weights);
+    Trainer::new(gpu, &setup, &weights)
+}
+
+/// Loss bits, gradients and weights after one step of stage 3 (everything runs backward) on the tiny model.
+fn whole_step(gpu: &Gpu) -> (u32, Vec<Vec<u32>>) {
+    let preset = preset("tiny");
+    let recipe = preset.stage(Stage::Vision).unwrap();
+    let mut trainer = trainer(gpu, "tiny", 3, Stage::Vision);
     let batch = source(&preset).conversation(0, recipe.batch, preset.tokens, preset.turns).unwrap();
     let report = block_on(trainer.step(&[host(&batch)])).unwrap();
     assert!(report.loss.is_finite() && report.grad_norm > 0.0, "{report:?}");
@@ -270,22 +276,7 @@ fn a_step_of_the_pictures_preset_is_at_most_300_dispatches() {
     // As a graphics processor runs it; CPU drivers transpose besides.
     let options = GpuOptions { kind: Some(AdapterKind::Hardware), ..GpuOptions::default() };
     let Some(gpu) = open(&options) else { return };
-    let preset = preset("pictures");
-    let mut config = preset.model.clone();
-    let mut weights = drawn(&preset, 1);
-    enter_stage_two(&mut config, &mut weights);
-    let specs = Model::new(Wiring::Hive, &config).1;
-    let trained = trainable(&specs, &config.link_config, Stage::Adaptation, preset.scope);
-    let recipe = preset.stage(Stage::Adaptation).unwrap();
-    let setup = Setup {
-        config: &config,
-        wiring: Wiring::Hive,
-        trained: &trained,
-        recipe,
-        tokens: preset.tokens,
-        with_image: true,
-    };
-    let trainer = Trainer::new(&gpu, &setup, &weights);
+    let trainer = trainer(&gpu, "pictures", 1, Stage::Adaptation);
     let dispatches = trainer.program().dispatches();
     assert!((50..=300).contains(&dispatches), "{dispatches} dispatches");
     assert!(trainer.optimiser().dispatches() <= 8, "{} dispatches of the optimiser", trainer.optimiser().dispatches());

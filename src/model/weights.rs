@@ -122,38 +122,32 @@ pub enum Precision {
     F16,
 }
 
+impl Precision {
+    /// The values' bytes in a file, and their type there.
+    #[must_use]
+    pub fn encode(self, values: &[f32]) -> (Vec<u8>, Dtype) {
+        match self {
+            Self::F32 => (values.iter().flat_map(|v| v.to_le_bytes()).collect(), Dtype::F32),
+            Self::F16 => (values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(), Dtype::F16),
+        }
+    }
+}
+
 /// A safetensors file of `tensors` (name, shape, values).
 ///
 /// # Errors
 /// As the safetensors crate says.
 pub fn write(tensors: &[(String, Vec<usize>, &[f32])], precision: Precision) -> Result<Vec<u8>, WeightsError> {
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, _, values)| match precision {
-            Precision::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            Precision::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-        })
-        .collect();
-    let dtype = if precision == Precision::F16 { Dtype::F16 } else { Dtype::F32 };
+    let bytes: Vec<(Vec<u8>, Dtype)> = tensors.iter().map(|(_, _, values)| precision.encode(values)).collect();
     let torn = |e: safetensors::SafeTensorError| WeightsError::Torn(e.to_string());
     let views = tensors
         .iter()
         .zip(&bytes)
-        .map(|((name, shape, _), data)| Ok((name, TensorView::new(dtype, shape.clone(), data).map_err(torn)?)))
+        .map(|((name, shape, _), (data, dtype))| {
+            Ok((name, TensorView::new(*dtype, shape.clone(), data).map_err(torn)?))
+        })
         .collect::<Result<Vec<_>, WeightsError>>()?;
     safetensors::serialize(views, Some([("format".to_owned(), "pt".to_owned())].into())).map_err(torn)
-}
-
-/// A safetensors file of parameters.
-///
-/// # Errors
-/// As [`write()`].
-pub fn write_params(specs: &[ParamSpec], weights: &Weights, precision: Precision) -> Result<Vec<u8>, WeightsError> {
-    let tensors: Vec<_> = specs
-        .iter()
-        .filter_map(|s| Some((s.name.clone(), s.shape.clone(), weights.get(&s.name)?.as_slice())))
-        .collect();
-    write(&tensors, precision)
 }
 
 #[cfg(test)]

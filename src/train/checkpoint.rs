@@ -81,17 +81,13 @@ impl Checkpoint {
         let mut tensors: Vec<(String, Vec<usize>, Vec<u8>, Dtype)> = Vec::new();
         for spec in specs {
             if let Some(values) = self.weights.get(&spec.name) {
-                let (bytes, dtype) = match precision {
-                    Precision::F32 => (f32_bytes(values), Dtype::F32),
-                    Precision::F16 => {
-                        (values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(), Dtype::F16)
-                    }
-                };
+                let (bytes, dtype) = precision.encode(values);
                 tensors.push((spec.name.clone(), spec.shape.clone(), bytes, dtype));
             }
             for (prefix, moments) in PREFIXES.iter().zip([&self.moments.0, &self.moments.1]) {
                 if let Some(values) = moments.get(&spec.name) {
-                    tensors.push((format!("{prefix}{}", spec.name), spec.shape.clone(), f32_bytes(values), Dtype::F32));
+                    let (bytes, dtype) = Precision::F32.encode(values);
+                    tensors.push((format!("{prefix}{}", spec.name), spec.shape.clone(), bytes, dtype));
                 }
             }
         }
@@ -127,8 +123,4 @@ impl Checkpoint {
 fn take(tensors: &mut HostTensors, prefix: &str) -> Weights {
     let names: Vec<String> = tensors.keys().filter(|n| n.starts_with(prefix)).cloned().collect();
     names.into_iter().filter_map(|n| Some((n[prefix.len()..].to_owned(), tensors.remove(&n)?.values))).collect()
-}
-
-fn f32_bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
