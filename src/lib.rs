@@ -16,5 +16,10 @@ pub mod model;
 
 pub mod train;
 
+pub mod engine;
+
 #[cfg(feature = "cli")]
 pub mod cli;
+
+#[cfg(feature = "gui")]
+pub mod app;

@@ -23,7 +23,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("data", &["platform"]),
     ("model", &["nn", "ops", "gpu", "data"]),
     ("train", &["model", "data", "nn", "ops", "gpu", "platform"]),
-    ("cli", &["train", "model", "data", "nn", "ops", "gpu", "platform"]),
+    ("engine", &["train", "model", "data", "nn", "ops", "gpu", "platform"]),
+    ("app", &["engine", "data", "platform"]),
+    ("cli", &["app", "engine", "train", "model", "data", "nn", "ops", "gpu", "platform"]),
 ];
 
 /// Literals in kernels that are written with an exponent, and why each is no model's number.

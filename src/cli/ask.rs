@@ -5,19 +5,15 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::Args;
-use super::train::{folder_source, made_source, table};
-use super::{Fault, assets, open_gpu, read, say, warn};
+use super::train::{folder_source, table};
+use super::{Fault, open_gpu, read, say, warn};
 use crate::data::image::Preprocess;
 use crate::data::scene::{Dataset, Split, to_rgb8};
-use crate::data::tokenizer::{END, START, Tokenizer};
-use crate::gpu::Gpu;
-use crate::model::generate::Generator;
-use crate::model::hive::Hive;
-use crate::nn::Params;
+use crate::engine::answer::Answerer;
+use crate::engine::assets::{self, made_source};
 use crate::platform::block_on;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::Picture;
-use crate::train::model::Wiring;
 use crate::train::run::Run;
 
 const ASK_HELP: &str = "\
@@ -28,72 +24,6 @@ pictures. IMAGE can also be held-out:N, a held-out picture of the model's own da
 held-out-N.png. The shipped models know a small world; hive ask --model NAME --help lists its words.
 ";
 
-/// A model ready to answer.
-pub struct Answerer {
-    generator: Generator,
-    tokenizer: Tokenizer,
-}
-
-/// An answer with the probability of each word.
-pub struct Answer {
-    /// Words.
-    pub text: String,
-    /// Word and probability.
-    pub words: Vec<(String, f32)>,
-}
-
-impl Answerer {
-    /// Longest text, in tokens.
-    const ROOM: usize = 96;
-
-    /// From a checkpoint of a HIVE model.
-    ///
-    /// # Errors
-    /// A checkpoint of the flattened control, or one whose weights do not fit.
-    pub fn new(gpu: &Gpu, checkpoint: &Checkpoint, with_image: bool) -> Result<Self, Fault> {
-        if checkpoint.meta.preset.wiring != Wiring::Hive {
-            return Err(Fault::Failed(
-                "hive ask answers with linked models; this checkpoint is of the flattened control".into(),
-            ));
-        }
-        let (model, specs) = Hive::new(&checkpoint.meta.model);
-        for spec in &specs {
-            let have = checkpoint.weights.get(&spec.name).map_or(0, Vec::len);
-            if have != spec.len() {
-                return Err(Fault::Failed(format!(
-                    "the checkpoint has {have} values for {}, {} are expected",
-                    spec.name,
-                    spec.len()
-                )));
-            }
-        }
-        let params = Params::new(gpu, specs, &checkpoint.weights, &Default::default());
-        let generator = Generator::new(&model, &params, Self::ROOM, with_image);
-        Ok(Self { generator, tokenizer: checkpoint.meta.tokenizer.clone() })
-    }
-
-    /// The answer to a question about pixels (3, S, S).
-    ///
-    /// # Errors
-    /// A question longer than the room, or a GPU fault.
-    pub fn ask(&mut self, pixels: &[f32], question: &str) -> Result<Answer, Fault> {
-        let mut prompt = vec![START];
-        prompt.extend(self.tokenizer.encode(question));
-        if prompt.len() + 8 > Self::ROOM {
-            return Err(Fault::usage(format!(
-                "the question has {} words; there is room for {}",
-                prompt.len() - 1,
-                Self::ROOM - 9
-            )));
-        }
-        self.generator.start(pixels, 0);
-        let choices = block_on(self.generator.complete(&prompt, Self::ROOM - prompt.len(), Some(END)))?;
-        let ids: Vec<u32> = choices.iter().map(|c| c.token).collect();
-        let words = choices.iter().map(|c| (self.tokenizer.decode(&[c.token]), c.probability)).collect();
-        Ok(Answer { text: self.tokenizer.decode(&ids), words })
-    }
-}
-
 /// A shipped model by name, or a checkpoint file.
 ///
 /// # Errors
@@ -102,7 +32,7 @@ pub fn load(name: &str) -> Result<Checkpoint, Fault> {
     if Path::new(name).extension().is_some() {
         return Ok(Checkpoint::from_bytes(&read(Path::new(name))?)?);
     }
-    assets::model(name)
+    Ok(assets::model(name)?)
 }
 
 /// `hive ask`.
@@ -133,12 +63,16 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
         ));
     }
     let gpu = open_gpu(&args)?;
-    let answer = Answerer::new(&gpu, &checkpoint, true)?.ask(&pixels, &question)?;
+    let answer = block_on(Answerer::from_checkpoint(&gpu, &checkpoint, true)?.ask(&pixels, &question, |_| true))?;
     if args.flag("json") {
-        let words: Vec<_> = answer.words.iter().map(|(w, p)| json!({"word": w, "probability": p})).collect();
-        say(&format!("{}\n", json!({"question": question, "answer": answer.text, "words": words, "unknown": unknown})));
+        let words: Vec<_> =
+            answer.words.iter().map(|w| json!({"word": w.text, "probability": w.probability})).collect();
+        say(&format!(
+            "{}\n",
+            json!({"question": question, "answer": answer.text(), "words": words, "unknown": unknown})
+        ));
     } else {
-        say(&format!("{}\n", answer.text));
+        say(&format!("{}\n", answer.text()));
     }
     Ok(())
 }

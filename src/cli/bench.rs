@@ -1,8 +1,8 @@
 //! `hive bench`: speed of products, of a training step, of the parts of a step.
 
 use super::args::Args;
-use super::train::made_source;
-use super::{Fault, assets, open_gpu, say};
+use super::{Fault, open_gpu, say};
+use crate::engine::assets::{self, made_source};
 use crate::gpu::{Dest, Gpu, GpuError, Recorder};
 use crate::nn::params::Weights;
 use crate::ops::case::Array;

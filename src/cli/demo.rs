@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::args::Args;
-use super::ask::Answerer;
 use super::report::{self, Example, Maps, Page, StageCurves};
-use super::train::{Progress, find_preset, made_source, table};
-use super::{Fault, assets, open_gpu, say, write};
+use super::train::{Progress, find_preset, table};
+use super::{Fault, open_gpu, say, write};
 use crate::data::batch;
 use crate::data::scene::{Sample, Split};
+use crate::engine::answer::Answerer;
+use crate::engine::assets::{self, made_source};
 use crate::gpu::{Gpu, Recorder};
 use crate::model::hive::Hive;
 use crate::model::inputs::Inputs;
@@ -179,8 +180,9 @@ fn example_samples(run: &Run) -> Vec<Sample> {
 
 fn answers(gpu: &Gpu, run: &Run, samples: &[Sample]) -> Result<Vec<String>, Fault> {
     let checkpoint: Checkpoint = block_on(run.checkpoint())?;
-    let mut answerer = Answerer::new(gpu, &checkpoint, true)?;
-    samples.iter().map(|s| Ok(answerer.ask(&s.pixels, s.turns.first().map_or("", |t| &t.question))?.text)).collect()
+    let mut answerer = Answerer::from_checkpoint(gpu, &checkpoint, true)?;
+    let question = |s: &Sample| s.turns.first().map_or_else(String::new, |t| t.question.clone());
+    samples.iter().map(|s| Ok(block_on(answerer.ask(&s.pixels, &question(s), |_| true))?.text())).collect()
 }
 
 /// For each sample and linked layer, where the token that begins the answer looks (mean over heads, image keys only).

@@ -3,7 +3,6 @@
 
 pub mod args;
 pub mod ask;
-pub mod assets;
 pub mod bench;
 pub mod check;
 pub mod demo;
@@ -16,6 +15,8 @@ use std::path::Path;
 use args::Args;
 use thiserror::Error;
 
+use crate::engine::answer::AnswerError;
+use crate::engine::assets::AssetError;
 use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::model::weights::WeightsError;
 use crate::platform;
@@ -38,9 +39,15 @@ pub enum Fault {
     /// A preset.
     #[error(transparent)]
     Preset(#[from] PresetError),
+    /// A preset, weights or data of that name.
+    #[error("{0}. See hive --help")]
+    Asset(#[from] AssetError),
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A question.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
     /// Weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -69,7 +76,7 @@ impl Fault {
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Preset(_) => 2,
+            Self::Usage(_) | Self::Preset(_) | Self::Asset(_) => 2,
             Self::Gpu(
                 GpuError::NoAdapter
                 | GpuError::AdapterNotFound { .. }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::args::Args;
-use super::train::{Progress, find_preset, folder_source, made_source};
+use super::train::{Progress, find_preset, folder_source};
 use super::{Fault, open_gpu, say, write};
+use crate::engine::assets::made_source;
 use crate::model::weights::Precision;
 use crate::platform::{block_on, read_file};
 use crate::train::checkpoint::{Checkpoint, FORMAT, Meta};
@@ -87,7 +88,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
         scores: Vec::new(),
     };
     let specs = Model::new(meta.preset.wiring, &meta.model).1;
-    let checkpoint = Checkpoint { meta, weights: all, moments: Default::default() };
+    let checkpoint = Checkpoint { meta, weights: all, moments: Default::default(), attachments: Default::default() };
     write(&path, &checkpoint.to_bytes(&specs, Precision::F16)?)?;
     say(&format!("wrote {}\n", path.display()));
     Ok(())

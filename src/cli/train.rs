@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::args::Args;
-use super::{Fault, assets, open_gpu, read, say, warn, write};
+use super::{Fault, open_gpu, read, say, warn, write};
 use crate::data::folder::{Folder, FolderError};
-use crate::data::scene::Dataset;
 use crate::data::tokenizer::Tokenizer;
+use crate::engine::assets::{self, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
@@ -232,22 +232,6 @@ fn set(preset: &Preset, pair: &str) -> Result<Preset, Fault> {
     let place = json.pointer_mut(&pointer).ok_or_else(|| Fault::usage(format!("the preset has no key \"{key}\"")))?;
     *place = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     Ok(Preset::parse(&json.to_string())?)
-}
-
-/// The generated data of a preset.
-///
-/// # Errors
-/// A name of no data set, or a vocabulary that does not fit.
-pub fn made_source(preset: &Preset) -> Result<Source, Fault> {
-    let dataset = Dataset::by_name(&preset.data).ok_or_else(|| {
-        Fault::usage(format!("no data set called \"{}\": shapes, pictures, or a folder with --data", preset.data))
-    })?;
-    let tokenizer = Tokenizer::new(dataset.words()).map_err(|e| Fault::usage(e.to_string()))?;
-    if tokenizer.size() != preset.model.text_config.vocab_size {
-        let (have, need) = (preset.model.text_config.vocab_size, tokenizer.size());
-        return Err(Fault::usage(format!("the preset's vocab_size is {have}, {} has {need} words", preset.data)));
-    }
-    Ok(Source::made(dataset, tokenizer, preset.mix.clone(), preset.seed))
 }
 
 /// Most words of a folder's vocabulary.

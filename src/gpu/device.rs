@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_channel::oneshot;
 
 use super::kernel::{Pipeline, Sabotage};
-use super::pool::Storage;
+use super::pool::{Ledger, Storage};
 use super::{DType, GpuError, Shape, Tensor};
 use crate::platform;
 
@@ -36,6 +36,8 @@ pub struct GpuOptions {
     pub kind: Option<AdapterKind>,
     /// Faults to build into kernels (tests of the tests).
     pub sabotage: Vec<Sabotage>,
+    /// Share the GPU with a window: [`super::Program::run_shared`] submits pieces of about so many seconds. None: all at once.
+    pub piece_secs: Option<f64>,
 }
 
 /// What an adapter says of itself.
@@ -57,6 +59,9 @@ pub struct AdapterSummary {
     pub limits: Vec<(&'static str, u64)>,
 }
 
+/// Gets the name of each kernel that is about to be compiled, and the number of those before it.
+type Watcher = Box<dyn Fn(&'static str, usize) + Send + Sync>;
+
 /// Shared parts of a [`Gpu`].
 pub struct Inner {
     pub(super) device: wgpu::Device,
@@ -70,9 +75,11 @@ pub struct Inner {
     pub(super) timestamps: bool,
     pub(super) checked: bool,
     pub(super) sabotage: Vec<Sabotage>,
+    pub(super) piece_secs: Option<f64>,
     pub(super) pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
     faults: Arc<Mutex<Vec<GpuError>>>,
-    allocated: AtomicU64,
+    pub(super) allocated: Ledger,
+    watcher: OnceLock<Watcher>,
 }
 
 /// Cheap handle to a device and its queue.
@@ -167,9 +174,11 @@ impl Gpu {
             summary,
             checked: options.checked,
             sabotage: options.sabotage.clone(),
+            piece_secs: options.piece_secs,
             pipelines: Mutex::default(),
             faults,
-            allocated: AtomicU64::new(0),
+            allocated: Ledger::default(),
+            watcher: OnceLock::new(),
         })))
     }
 
@@ -179,7 +188,7 @@ impl Gpu {
         self.summary.kind == AdapterKind::Software
     }
 
-    /// Bytes of all buffers made so far on this device and not known to be freed.
+    /// Bytes of all buffers on this device.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         self.allocated.load(Ordering::Relaxed)
@@ -201,8 +210,19 @@ impl Gpu {
         self.device.destroy();
     }
 
+    /// Tells of every kernel that is compiled from now on: compiling is what makes people wait. Only the first watcher counts.
+    pub fn watch(&self, watcher: impl Fn(&'static str, usize) + Send + Sync + 'static) {
+        let _ = self.watcher.set(Box::new(watcher));
+    }
+
+    pub(super) fn compiling(&self, kernel: &'static str, before: usize) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher(kernel, before);
+        }
+    }
+
     pub(super) fn buffer(&self, bytes: u64, label: &str) -> wgpu::Buffer {
-        self.allocated.fetch_add(bytes, Ordering::Relaxed);
+        self.allocated.fetch_add(bytes.max(4), Ordering::Relaxed);
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: bytes.max(4),
@@ -218,7 +238,7 @@ impl Gpu {
         let shape = shape.into();
         let bytes = shape.len() as u64 * 4;
         assert!(bytes <= self.max_binding, "{label}{shape:?}: {bytes} bytes, a binding holds {}", self.max_binding);
-        let storage = Storage::own(self.buffer(bytes, label));
+        let storage = Storage::own(self.buffer(bytes, label), &self.allocated);
         Tensor::new(Arc::new(storage), 0, shape, dtype, label)
     }
 

@@ -66,7 +66,11 @@ impl Gpu {
         }
         let key = format!("{} {constants:?}", kernel.name);
         let mut cache = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(cache.entry(key).or_insert_with(|| Arc::new(self.compile(kernel, constants))))
+        let before = cache.len();
+        Arc::clone(cache.entry(key).or_insert_with(|| {
+            self.compiling(kernel.name, before);
+            Arc::new(self.compile(kernel, constants))
+        }))
     }
 
     fn compile(&self, kernel: &'static KernelDef, constants: &[(&str, f64)]) -> Pipeline {

@@ -2,42 +2,77 @@
 //! planned by Rust's scopes. Each recorder has a pool of its own: programs never share temporaries.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes of a device's buffers.
+pub(super) type Ledger = Arc<AtomicU64>;
 
 /// Owner of one buffer; returns it to its pool when dropped.
 pub(super) struct Storage {
     pub(super) buffer: wgpu::Buffer,
-    pool: Option<Arc<Pool>>,
+    owner: Owner,
+}
+
+enum Owner {
+    Pool(Arc<Pool>),
+    Itself(Ledger),
 }
 
 impl Storage {
     /// A buffer that belongs to nobody else and is freed when dropped.
-    pub(super) fn own(buffer: wgpu::Buffer) -> Self {
-        Self { buffer, pool: None }
+    pub(super) fn own(buffer: wgpu::Buffer, ledger: &Ledger) -> Self {
+        Self { buffer, owner: Owner::Itself(Arc::clone(ledger)) }
     }
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
-            free.entry(self.buffer.size()).or_default().push(self.buffer.clone());
+        match &self.owner {
+            Owner::Pool(pool) => {
+                let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
+                free.entry(self.buffer.size()).or_default().push(self.buffer.clone());
+            }
+            Owner::Itself(ledger) => {
+                ledger.fetch_sub(self.buffer.size(), Ordering::Relaxed);
+            }
         }
     }
 }
 
-/// Free lists of one recording.
-#[derive(Default)]
+/// Free lists of one recording; its program keeps it as long as it keeps the buffers.
 pub(super) struct Pool {
     free: Mutex<HashMap<u64, Vec<wgpu::Buffer>>>,
+    made: AtomicU64,
+    ledger: Ledger,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.ledger.fetch_sub(self.made.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
 }
 
 impl Pool {
+    pub(super) fn new(ledger: &Ledger) -> Self {
+        Self { free: Mutex::default(), made: AtomicU64::new(0), ledger: Arc::clone(ledger) }
+    }
+
+    /// Bytes of all its buffers.
+    pub(super) fn bytes(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
     /// A storage of at least `bytes`, reused or made by `create` with the rounded size.
     pub(super) fn take(self: &Arc<Self>, bytes: u64, create: impl FnOnce(u64) -> wgpu::Buffer) -> Storage {
         let size = size_class(bytes);
         let reused = self.free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&size).and_then(Vec::pop);
-        Storage { buffer: reused.unwrap_or_else(|| create(size)), pool: Some(Arc::clone(self)) }
+        let buffer = reused.unwrap_or_else(|| {
+            let buffer = create(size);
+            self.made.fetch_add(buffer.size(), Ordering::Relaxed);
+            buffer
+        });
+        Storage { buffer, owner: Owner::Pool(Arc::clone(self)) }
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_channel::oneshot;
 
 use super::kernel::Pipeline;
+use super::pool::Pool;
 use super::record::{GUARD, GUARD_WORD, Guarded, Slice};
 use super::{Gpu, GpuError};
 use crate::platform;
@@ -34,15 +36,18 @@ pub struct Program {
     gpu: Gpu,
     steps: Vec<Step>,
     guarded: Vec<Guarded>,
-    bytes: u64,
+    /// Owner of the temporaries.
+    pool: Arc<Pool>,
+    /// Commands per piece of [`Self::run_shared`], learned from replay to replay.
+    pace: AtomicUsize,
 }
 
 /// Most timestamp queries in one set.
 const QUERIES: u32 = 4096;
 
 impl Program {
-    pub(super) fn new(gpu: Gpu, steps: Vec<Step>, guarded: Vec<Guarded>, bytes: u64) -> Self {
-        Self { gpu, steps, guarded, bytes }
+    pub(super) fn new(gpu: Gpu, steps: Vec<Step>, guarded: Vec<Guarded>, pool: Arc<Pool>) -> Self {
+        Self { gpu, steps, guarded, pool, pace: AtomicUsize::new(0) }
     }
 
     /// Number of dispatches.
@@ -54,7 +59,7 @@ impl Program {
     /// Bytes of its temporaries.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.pool.bytes()
     }
 
     /// Floating-point operations of one replay, as stated by the ops.
@@ -79,24 +84,32 @@ impl Program {
         self.submit(&self.steps);
     }
 
-    /// Submits in pieces of about `budget_secs` of GPU time, waiting for each, so that a window sharing the GPU keeps its
-    /// rate. `pace` carries the measured commands per piece from replay to replay; start with 0.
+    /// Runs it so that a window sharing the GPU keeps its rate: in pieces of about the device's `piece_secs` of GPU time,
+    /// waiting for each. Without `piece_secs`: as [`Self::run`].
     ///
     /// # Errors
     /// A lost device, or one that ran out of memory.
-    pub async fn run_paced(&self, budget_secs: f64, pace: &mut usize) -> Result<(), GpuError> {
-        *pace = (*pace).clamp(4, self.steps.len().max(4));
+    pub async fn run_shared(&self) -> Result<(), GpuError> {
+        let Some(budget) = self.gpu.piece_secs else {
+            self.run();
+            return Ok(());
+        };
+        let most = self.steps.len().max(4);
+        let mut pace = self.pace.load(Ordering::Relaxed).clamp(4, most);
         let mut rest = self.steps.as_slice();
         while !rest.is_empty() {
-            let (now, later) = rest.split_at((*pace).min(rest.len()));
+            let (now, later) = rest.split_at(pace.min(rest.len()));
             let start = platform::now_secs();
             self.submit(now);
             self.gpu.finished().await?;
             let took = (platform::now_secs() - start).max(1e-6);
-            let ratio = (budget_secs / took).clamp(0.5, 2.0);
-            *pace = ((*pace as f64 * ratio) as usize).clamp(4, self.steps.len().max(4));
+            // A short last piece says nothing about longer ones.
+            if now.len() == pace {
+                pace = ((pace as f64 * (budget / took).clamp(0.5, 2.0)) as usize).clamp(4, most);
+            }
             rest = later;
         }
+        self.pace.store(pace, Ordering::Relaxed);
         Ok(())
     }
 

@@ -78,7 +78,6 @@ pub struct Recorder {
     interned: HashMap<Vec<u8>, u64>,
     audit: Option<Vec<Guarded>>,
     pending_flops: f64,
-    bytes: u64,
 }
 
 /// Bytes before and after every tensor of an audited recording.
@@ -94,13 +93,12 @@ impl Recorder {
     pub fn new(gpu: &Gpu) -> Self {
         Self {
             gpu: gpu.clone(),
-            pool: Arc::default(),
+            pool: Arc::new(Pool::new(&gpu.allocated)),
             commands: Vec::new(),
             uniforms: Vec::new(),
             interned: HashMap::new(),
             audit: None,
             pending_flops: 0.0,
-            bytes: 0,
         }
     }
 
@@ -136,13 +134,9 @@ impl Recorder {
             words[(GUARD / 4) as usize..][..shape.len()].fill(FRESH_WORD);
             self.gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
             audit.push(Guarded { slice: Slice { buffer: buffer.clone(), offset: GUARD, bytes }, label });
-            return Tensor::new(Arc::new(Storage::own(buffer)), GUARD, shape, dtype, label);
+            return Tensor::new(Arc::new(Storage::own(buffer, &self.gpu.allocated)), GUARD, shape, dtype, label);
         }
-        let (gpu, made) = (self.gpu.clone(), &mut self.bytes);
-        let storage = self.pool.take(bytes, |size| {
-            *made += size;
-            gpu.buffer(size, label)
-        });
+        let storage = self.pool.take(bytes, |size| self.gpu.buffer(size, label));
         Tensor::new(Arc::new(storage), 0, shape, dtype, label)
     }
 
@@ -219,7 +213,7 @@ impl Recorder {
     /// Bytes of temporaries that this recording made so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.pool.bytes()
     }
 
     /// Builds bind groups; the program can then be replayed any number of times.
@@ -261,7 +255,7 @@ impl Recorder {
                 }
             })
             .collect();
-        Program::new(self.gpu, steps, self.audit.unwrap_or_default(), self.bytes)
+        Program::new(self.gpu, steps, self.audit.unwrap_or_default(), self.pool)
     }
 }
 

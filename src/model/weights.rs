@@ -58,16 +58,27 @@ pub type HostTensors = BTreeMap<String, HostTensor>;
 /// All tensors of a safetensors file.
 ///
 /// # Errors
-/// A damaged file, or a type that is not read.
+/// A damaged file, or a type that is not read. Tensors of plain bytes are no weights; see [`attachments`].
 pub fn parse(bytes: &[u8]) -> Result<HostTensors, WeightsError> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| WeightsError::Torn(e.to_string()))?;
     file.tensors()
         .into_iter()
+        .filter(|(_, view)| view.dtype() != Dtype::U8)
         .map(|(name, view)| {
             let values = floats(&name, &view)?;
             Ok((name, HostTensor { shape: view.shape().to_vec(), values }))
         })
         .collect()
+}
+
+/// Plain bytes that a file carries beside its weights (tensors of type U8), by name.
+///
+/// # Errors
+/// A damaged file.
+pub fn attachments(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, WeightsError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| WeightsError::Torn(e.to_string()))?;
+    let plain = file.tensors().into_iter().filter(|(_, view)| view.dtype() == Dtype::U8);
+    Ok(plain.map(|(name, view)| (name, view.data().to_vec())).collect())
 }
 
 fn floats(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, WeightsError> {

@@ -80,6 +80,18 @@ impl Outcome {
     }
 }
 
+/// The first case of every op, which is a small one: a self-test of seconds.
+#[must_use]
+pub fn first_cases() -> Vec<(&'static str, super::case::Case)> {
+    ALL.iter().filter_map(|op| Some((op.name, (op.cases)().into_iter().next()?))).collect()
+}
+
+/// All cases of all ops.
+#[must_use]
+pub fn all_cases() -> Vec<(&'static str, super::case::Case)> {
+    ALL.iter().flat_map(|op| (op.cases)().into_iter().map(|case| (op.name, case))).collect()
+}
+
 /// Runs all cases of the ops whose name contains `filter`, telling each outcome as it comes.
 ///
 /// # Errors

@@ -64,3 +64,46 @@ pub fn list_folder(path: &Path) -> io::Result<Vec<String>> {
     names.sort();
     Ok(names)
 }
+
+/// Runs a future on a thread of its own. It is made there, so it need not be able to move between threads.
+#[expect(clippy::disallowed_methods, reason = "the platform layer is the one place that starts threads")]
+pub fn spawn<F: Future<Output = ()>>(name: &str, make: impl FnOnce() -> F + Send + 'static) {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    if let Err(e) = thread.spawn(move || block_on(make())) {
+        log::error!("cannot start the thread {name}: {e}");
+    }
+}
+
+/// Lets others run. Threads need no help.
+pub async fn yield_now() {}
+
+/// Shows a line to screen readers. A native window has an accessibility tree for that.
+pub fn announce(_line: &str) {}
+
+/// Text of the last panic of any thread, empty where there was none; recorded once [`watch_panics`] was called.
+#[must_use]
+pub fn last_panic() -> String {
+    PANIC.lock().map(|text| text.clone()).unwrap_or_default()
+}
+
+static PANIC: std::sync::Mutex<String> = std::sync::Mutex::new(String::new());
+
+/// Keeps the text of panics for [`last_panic`], beside what the default hook prints.
+pub fn watch_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if let Ok(mut text) = PANIC.lock() {
+            *text = info.to_string();
+        }
+        default(info);
+    }));
+}
+
+/// Contents of a file that was dropped on the window.
+///
+/// # Errors
+/// As the operating system says.
+#[cfg(feature = "gui")]
+pub async fn dropped_bytes(file: eframe::egui::DroppedFileHandle) -> Result<Vec<u8>, String> {
+    file.bytes()
+}

@@ -2,7 +2,7 @@
 //! and everything else as JSON in the file's metadata. One file, replaced by renaming: a kill during a save leaves the old
 //! checkpoint or the new one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,8 @@ pub struct Checkpoint {
     pub weights: Weights,
     /// First and second moments, empty where there are none.
     pub moments: (Weights, Weights),
+    /// Whatever else the file carries, as plain bytes by name.
+    pub attachments: BTreeMap<String, Vec<u8>>,
 }
 
 /// Version written by this program.
@@ -91,6 +93,9 @@ impl Checkpoint {
                 }
             }
         }
+        for (name, bytes) in &self.attachments {
+            tensors.push((name.clone(), vec![bytes.len()], bytes.clone(), Dtype::U8));
+        }
         let torn = |e: safetensors::SafeTensorError| WeightsError::Torn(e.to_string());
         let views = tensors
             .iter()
@@ -116,7 +121,7 @@ impl Checkpoint {
         let mut tensors: HostTensors = weights::parse(bytes)?;
         let [m, v] = PREFIXES.map(|prefix| take(&mut tensors, prefix));
         let weights = tensors.into_iter().map(|(name, t)| (name, t.values)).collect();
-        Ok(Self { meta, weights, moments: (m, v) })
+        Ok(Self { meta, weights, moments: (m, v), attachments: weights::attachments(bytes)? })
     }
 }
 

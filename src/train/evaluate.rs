@@ -102,7 +102,7 @@ impl Evaluator {
         let host = host(batch);
         self.gpu.write(&self.loss, &[0.0]);
         self.inputs.write(host, host.target_count());
-        self.program.run();
+        self.program.run_shared().await?;
         let read = self.gpu.read_all(&[self.state.clone(), self.loss.clone()]).await?;
         let targets = host.targets();
         let exact = targets

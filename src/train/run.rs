@@ -1,7 +1,7 @@
 //! A run: a preset, its data, and the model in one of its stages. It can be stopped after any step, saved, loaded, and goes
 //! on bit for bit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::checkpoint::{Checkpoint, FORMAT, Meta};
 use super::evaluate::{self, EvaluateError, Picture, Scores, host};
@@ -58,7 +58,7 @@ impl Run {
     /// # Errors
     /// A checkpoint whose tensors do not fit its own configuration.
     pub fn resume(gpu: &Gpu, checkpoint: Checkpoint, source: Source) -> Result<Self, WeightsError> {
-        let Checkpoint { meta, weights, moments } = checkpoint;
+        let Checkpoint { meta, weights, moments, .. } = checkpoint;
         let specs = Model::new(meta.preset.wiring, &meta.model).1;
         let shaped = specs
             .iter()
@@ -111,6 +111,15 @@ impl Run {
     #[must_use]
     pub fn config(&self) -> &HiveConfig {
         &self.config
+    }
+
+    /// Model and parameters on the GPU as they are now: those of the stage in progress, else a copy.
+    pub fn with_params<R>(&self, look: impl FnOnce(&Model, &crate::nn::Params) -> R) -> R {
+        if let Some(t) = &self.trainer {
+            return look(t.model(), &t.params);
+        }
+        let (model, specs) = Model::new(self.preset.wiring, &self.config);
+        look(&model, &crate::nn::Params::new(&self.gpu, specs, &self.weights, &BTreeSet::new()))
     }
 
     /// Begins a stage from the weights as they are. Stage 2 gives the image its own key and value projections.
@@ -202,7 +211,7 @@ impl Run {
             update,
             scores: self.scores.clone(),
         };
-        Ok(Checkpoint { meta, weights, moments })
+        Ok(Checkpoint { meta, weights, moments, attachments: BTreeMap::new() })
     }
 
     /// Specs of the model, for writing checkpoints.

@@ -202,6 +202,11 @@ impl Trainer {
         &self.optimiser
     }
 
+    /// Another recipe from the next step on. Batch, clipping and decay are recorded in the programs and keep their values.
+    pub fn set_recipe(&mut self, recipe: StageRecipe) {
+        self.recipe = recipe;
+    }
+
     /// The recipe.
     #[must_use]
     pub fn recipe(&self) -> &StageRecipe {
@@ -213,22 +218,17 @@ impl Trainer {
     /// # Errors
     /// A GPU fault.
     pub async fn step(&mut self, window: &[HostBatch<'_>]) -> Result<Report, GpuError> {
-        self.submit(window);
-        self.report().await
-    }
-
-    /// Submits a step without waiting for it.
-    pub fn submit(&mut self, window: &[HostBatch<'_>]) {
         let targets = window.iter().map(HostBatch::target_count).sum();
         self.optimiser.clear();
         self.gpu.write(&self.loss, &[0.0]);
         for batch in window {
             self.inputs.write(*batch, targets);
-            self.step.run();
+            self.step.run_shared().await?;
         }
         self.updates += 1;
         let lr = self.recipe.schedule().rate(self.updates, self.recipe.steps);
         self.optimiser.step(&self.gpu, lr, self.recipe.beta2, self.updates);
+        self.report().await
     }
 
     /// Loss and gradient norm of the last submitted step; waits for it.

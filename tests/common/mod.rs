@@ -97,7 +97,7 @@ pub(crate) fn start_file(preset: &Preset, seed: u64) -> Vec<u8> {
     };
     let mut weights = drawn(preset, seed);
     weights.retain(|name, _| !name.starts_with("links."));
-    let checkpoint = Checkpoint { meta, weights, moments: Default::default() };
+    let checkpoint = Checkpoint { meta, weights, moments: Default::default(), attachments: Default::default() };
     checkpoint.to_bytes(&Model::new(preset.wiring, &preset.model).1, Precision::F32).unwrap()
 }
 

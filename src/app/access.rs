@@ -1,0 +1,1 @@
+//! Accessibility in the page: the widget tree, mirrored into the DOM.

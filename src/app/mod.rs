@@ -1,0 +1,13 @@
+//! L7: the window and the page. Panels are functions of [`AppState`] that return commands; events of the session are applied
+//! to the state once per frame. No lock, no future and no GPU in here.
+
+pub mod access;
+pub mod files;
+pub mod link;
+pub mod panels;
+pub mod shell;
+pub mod state;
+pub mod theme;
+
+pub use shell::App;
+pub use state::AppState;

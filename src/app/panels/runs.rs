@@ -1,0 +1,13 @@
+//! Panel runs.
+
+use eframe::egui::Ui;
+
+use crate::app::AppState;
+use crate::engine::Command;
+
+/// What people type and choose here.
+#[derive(Default)]
+pub struct Form {}
+
+/// Draws the panel.
+pub fn runs_ui(_ui: &mut Ui, _state: &mut AppState, _out: &mut Vec<Command>) {}

@@ -1,0 +1,245 @@
+//! What the app knows: filled by the session's events, edited by the panels' forms. Pure data.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::link::Link;
+use super::panels;
+use crate::engine::{
+    AdapterSummary, Answer, Command, Cost, Event, Fault, FaultKind, Lane, Open, Opened, Preset, RunLog, SelfTest,
+    Stage, Steps, Word, assets,
+};
+
+/// A picture that questions are about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// Name for people: `held-out 12`, a file name, `drawing`.
+    pub name: String,
+    /// (3, S, S), -1 to 1, S of the preset's data.
+    pub pixels: Arc<Vec<f32>>,
+    /// Right answer to the question it came with, if known.
+    pub right: Option<(String, String)>,
+}
+
+/// An answer being written or done.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The question's number.
+    pub id: u64,
+    /// Its words.
+    pub question: String,
+    /// Words so far.
+    pub words: Vec<Word>,
+    /// The whole, once it is there.
+    pub answer: Option<Answer>,
+    /// Was it asked and is not done yet?
+    pub busy: bool,
+}
+
+/// Something that takes time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Busy {
+    /// What.
+    pub what: String,
+    /// Done.
+    pub done: usize,
+    /// Of so many; 0: unknown.
+    pub of: usize,
+}
+
+/// Forms of the panels: what people type and choose.
+#[derive(Default)]
+pub struct Forms {
+    /// Data column.
+    pub data: panels::data::Form,
+    /// Drawing canvas.
+    pub draw: panels::draw::Form,
+    /// Recipe editor and stage bar.
+    pub stages: panels::stages::Form,
+    /// Diagram.
+    pub model: panels::model::Form,
+    /// Curves.
+    pub curves: panels::curves::Form,
+    /// Questions.
+    pub ask: panels::ask::Form,
+    /// Heat maps.
+    pub attention: panels::attention::Form,
+    /// Files.
+    pub runs: panels::runs::Form,
+    /// Status bar.
+    pub status: panels::status::Form,
+    /// Lessons.
+    pub lessons: panels::lessons::Form,
+    /// The first-run tour.
+    pub tour: panels::tour::Form,
+}
+
+/// Everything the panels draw.
+#[derive(Default)]
+pub struct AppState {
+    /// Adapter in use.
+    pub adapter: Option<AdapterSummary>,
+    /// Adapters that could be chosen.
+    pub adapters: Vec<AdapterSummary>,
+    /// Self-test so far.
+    pub self_test: SelfTest,
+    /// What takes time now.
+    pub busy: Option<Busy>,
+    /// The preset as it is edited; the session's, once opened.
+    pub preset: Option<Box<Preset>>,
+    /// Words of the model.
+    pub words: Vec<String>,
+    /// Is the control there?
+    pub control: bool,
+    /// Stage in progress or done.
+    pub stage: Option<Stage>,
+    /// Updates done in it.
+    pub update: u64,
+    /// Stages that made all their updates.
+    pub done: Vec<Stage>,
+    /// Does training run?
+    pub running: bool,
+    /// Go on with the next stage when one is done?
+    pub run_all: bool,
+    /// Cost of a step per lane.
+    pub costs: Vec<Cost>,
+    /// Mean wall seconds of a step per lane, smoothed.
+    pub step_secs: BTreeMap<Lane, f64>,
+    /// Curves, scores, maps.
+    pub log: RunLog,
+    /// Gradient norms now, per lane, by block id.
+    pub norms: BTreeMap<Lane, Vec<(String, f32)>>,
+    /// The picture that is asked about.
+    pub picture: Option<Picture>,
+    /// Another picture, for the swap.
+    pub other: Option<Picture>,
+    /// The last question.
+    pub asked: Asked,
+    /// Is a question pinned, and which?
+    pub pinned: Option<String>,
+    /// Failures to show, newest last. Dismissed ones are removed.
+    pub faults: Vec<Fault>,
+    /// Bytes on the GPU.
+    pub memory: u64,
+    /// Recent frame times, seconds, newest last.
+    pub frames: Vec<f32>,
+    /// What the link says: hidden controls, open panels, lesson.
+    pub link: Link,
+    /// Forms.
+    pub forms: Forms,
+    /// Files the session wrote, to be saved by the shell.
+    pub files: Vec<(String, Arc<Vec<u8>>)>,
+    /// One line for screen readers and the page's live region; the shell announces changes.
+    pub announcement: String,
+}
+
+impl AppState {
+    /// Is this control to be shown? Teachers hide controls by link; names are those of [`super::link::CONTROLS`].
+    #[must_use]
+    pub fn shows(&self, control: &str) -> bool {
+        !self.link.hide.iter().any(|h| h == control)
+    }
+
+    /// Takes in an event; commands that follow from it go to `out`.
+    pub fn apply(&mut self, event: Event, out: &mut Vec<Command>) {
+        self.log.apply(&event);
+        match event {
+            Event::Adapter { used, all } => {
+                self.adapter = Some(*used);
+                self.adapters = all;
+                self.faults.retain(|f| !matches!(f.kind, FaultKind::NoAdapter));
+            }
+            Event::Busy { what, done, of } => {
+                self.busy = if what.is_empty() { None } else { Some(Busy { what, done, of }) };
+            }
+            Event::SelfTest(result) => self.self_test = result,
+            Event::Opened(opened) => self.opened(*opened),
+            Event::Entered { stage, update, costs } => {
+                (self.stage, self.update, self.costs) = (Some(stage), update, costs);
+                self.done.retain(|s| *s < stage);
+                self.step_secs.clear();
+            }
+            Event::Running(running) => self.running = running,
+            Event::Step(e) => {
+                if e.lane == Lane::Hive {
+                    (self.stage, self.update) = (Some(e.stage), e.update);
+                }
+                let secs = self.step_secs.entry(e.lane).or_insert(e.secs);
+                *secs += 0.1 * (e.secs - *secs);
+            }
+            Event::Norms { lane, norms, .. } => {
+                self.norms.insert(lane, norms);
+            }
+            Event::StageDone(stage) => self.stage_done(stage, out),
+            Event::Token { id, word } if id == self.asked.id => self.asked.words.push(word),
+            Event::Answered(answer) if answer.id == self.asked.id => self.answered(*answer),
+            Event::Memory(bytes) => self.memory = bytes,
+            Event::File { name, bytes } => self.files.push((name, bytes)),
+            Event::Fault(fault) => self.fault(fault),
+            Event::Recovered { update, .. } => {
+                self.update = update;
+                self.announcement = format!("The GPU was lost and replaced; training goes on from step {update}.");
+            }
+            Event::Scores { lane: Lane::Hive, own, .. } => {
+                self.announcement = format!("Held-out accuracy {:.0} percent.", own.all.value() * 100.0);
+            }
+            Event::Token { .. } | Event::Answered(_) | Event::Scores { .. } | Event::Snapshot { .. } => {}
+        }
+    }
+
+    fn opened(&mut self, opened: Opened) {
+        let Opened { preset, words, control, stage, update, log: _ } = opened;
+        self.done = Stage::ALL.into_iter().filter(|s| stage.is_some_and(|now| *s < now)).collect();
+        if let Some(s) = stage.filter(|s| preset.stage(*s).is_none_or(|r| update >= r.steps)) {
+            self.done.push(s);
+        }
+        let same_data = self.preset.as_ref().is_some_and(|p| p.data == preset.data);
+        self.preset = Some(preset);
+        (self.words, self.control, self.stage, self.update) = (words, control, stage, update);
+        self.running = false;
+        self.norms.clear();
+        self.costs.clear();
+        self.asked = Asked::default();
+        self.pinned = None;
+        if !same_data {
+            (self.picture, self.other) = (None, None);
+        }
+        self.announcement = "Model loaded.".into();
+    }
+
+    fn stage_done(&mut self, stage: Stage, out: &mut Vec<Command>) {
+        if !self.done.contains(&stage) {
+            self.done.push(stage);
+        }
+        self.announcement = format!("Stage {} is done.", stage.number());
+        if self.run_all && stage < Stage::Vision {
+            out.push(Command::Train(Steps::Stage));
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        self.asked.words.clone_from(&answer.words);
+        let text = answer.words.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().join(" ");
+        self.announcement = format!("Answer: {text}.");
+        self.asked.answer = Some(answer);
+        self.asked.busy = false;
+    }
+
+    /// Adds a failure card; a card of the same kind is replaced.
+    pub fn fault(&mut self, fault: Fault) {
+        self.asked.busy = false;
+        self.announcement = format!("{} {}", fault.what, fault.remedy);
+        self.faults.retain(|f| f.kind != fault.kind || f.what != fault.what);
+        self.faults.push(fault);
+    }
+
+    /// The command that opens a preset by name, with the link's seed.
+    #[must_use]
+    pub fn open(&self, name: &str, control: bool, trained: bool) -> Option<Command> {
+        let mut preset = assets::preset(name).ok()?;
+        if let Some(seed) = self.link.seed {
+            preset.seed = seed;
+        }
+        Some(Command::Open(Open { preset: Box::new(preset), control, trained }))
+    }
+}

@@ -1,0 +1,106 @@
+//! What the binary and the page carry with them: presets and weights.
+
+use thiserror::Error;
+
+use crate::data::scene::Dataset;
+use crate::data::tokenizer::{Tokenizer, TokenizerError};
+use crate::train::checkpoint::{Checkpoint, CheckpointError};
+use crate::train::recipe::{Preset, PresetError};
+use crate::train::source::Source;
+
+/// Presets by name.
+pub const PRESETS: [(&str, &str); 6] = [
+    ("pictures", include_str!("../../assets/presets/pictures.json")),
+    ("pictures-long", include_str!("../../assets/presets/pictures-long.json")),
+    ("shapes", include_str!("../../assets/presets/shapes.json")),
+    ("shapes-long", include_str!("../../assets/presets/shapes-long.json")),
+    ("tiny", include_str!("../../assets/presets/tiny.json")),
+    ("hive-siglip-large", include_str!("../../assets/presets/hive-siglip-large.json")),
+];
+
+/// Weights by name: `-start` pre-trained tower and language model, without it the trained model.
+const MODELS: [(&str, &[u8]); 4] = [
+    ("pictures-start", include_bytes!("../../assets/models/pictures-start.safetensors")),
+    ("shapes-start", include_bytes!("../../assets/models/shapes-start.safetensors")),
+    ("pictures", include_bytes!("../../assets/models/pictures.safetensors")),
+    ("shapes", include_bytes!("../../assets/models/shapes.safetensors")),
+];
+
+/// What is not on board, or does not fit.
+#[derive(Debug, Error)]
+pub enum AssetError {
+    /// No such preset.
+    #[error("no preset called \"{name}\". Presets: {names}, or a path to a JSON file")]
+    NoPreset {
+        /// What was asked for.
+        name: String,
+        /// Those there are.
+        names: String,
+    },
+    /// No such weights.
+    #[error("no shipped model called \"{name}\". Shipped: {names}")]
+    NoModel {
+        /// What was asked for.
+        name: String,
+        /// Those there are.
+        names: String,
+    },
+    /// No such data set.
+    #[error("no data set called \"{0}\": shapes, pictures, or a folder with --data")]
+    NoData(String),
+    /// A vocabulary of another size than the model's.
+    #[error("the preset's vocab_size is {have}, {data} has {need} words")]
+    Vocabulary {
+        /// In the preset.
+        have: usize,
+        /// In the data.
+        need: usize,
+        /// Data set.
+        data: String,
+    },
+    /// Words that make no vocabulary.
+    #[error(transparent)]
+    Words(#[from] TokenizerError),
+    /// A preset.
+    #[error(transparent)]
+    Preset(#[from] PresetError),
+    /// Weights.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// The preset of that name.
+///
+/// # Errors
+/// No such preset; the message lists those there are.
+pub fn preset(name: &str) -> Result<Preset, AssetError> {
+    let names = || PRESETS.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ");
+    let found = PRESETS.iter().find(|(n, _)| *n == name);
+    let (_, text) = found.ok_or_else(|| AssetError::NoPreset { name: name.to_owned(), names: names() })?;
+    Ok(Preset::parse(text)?)
+}
+
+/// The shipped weights of that name.
+///
+/// # Errors
+/// No such weights.
+pub fn model(name: &str) -> Result<Checkpoint, AssetError> {
+    let names = || MODELS.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ");
+    let found = MODELS.iter().find(|(n, _)| *n == name);
+    let (_, bytes) = found.ok_or_else(|| AssetError::NoModel { name: name.to_owned(), names: names() })?;
+    Ok(Checkpoint::from_bytes(bytes)?)
+}
+
+/// The generated data of a preset.
+///
+/// # Errors
+/// No such data set, or a model with another vocabulary.
+pub fn made_source(preset: &Preset) -> Result<Source, AssetError> {
+    let dataset = Dataset::by_name(&preset.data).ok_or_else(|| AssetError::NoData(preset.data.clone()))?;
+    let tokenizer = Tokenizer::new(dataset.words())?;
+    let (have, need) = (preset.model.text_config.vocab_size, tokenizer.size());
+    if have != need {
+        return Err(AssetError::Vocabulary { have, need, data: preset.data.clone() });
+    }
+    Ok(Source::made(dataset, tokenizer, preset.mix.clone(), preset.seed))
+}

@@ -1,0 +1,110 @@
+//! What the session can be told.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::gpu::GpuOptions;
+use crate::train::recipe::{Preset, StageRecipe};
+use crate::train::stage::Stage;
+
+/// The two models that can train side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// The linked model.
+    Hive,
+    /// The flattened control: image tokens spliced into the text, same seed, same data.
+    Control,
+}
+
+impl Lane {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Hive, Self::Control];
+
+    /// Its name in words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hive => "HIVE",
+            Self::Control => "flattened control",
+        }
+    }
+}
+
+/// What is to be opened.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// Recipe; also says which data.
+    pub preset: Box<Preset>,
+    /// Train the flattened control beside it?
+    pub control: bool,
+    /// Start from the model that was trained before and ships with Hive, instead of from pre-trained parts.
+    pub trained: bool,
+}
+
+/// How far to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// To the end of the stage.
+    Stage,
+    /// So many optimiser steps, at most to the end of the stage.
+    Count(u64),
+}
+
+/// A question about a picture.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Chosen by the asker; comes back in every event about it.
+    pub id: u64,
+    /// (3, S, S), -1 to 1, S the model's image size. See [`crate::data::image::Preprocess`].
+    pub pixels: Arc<Vec<f32>>,
+    /// Words.
+    pub text: String,
+    /// Pixels of another picture, for the probe that swaps pictures.
+    pub other: Option<Arc<Vec<f32>>>,
+}
+
+/// A command. Commands are taken between optimiser steps and between tokens.
+#[derive(Debug)]
+pub enum Command {
+    /// Open a preset from its start weights. Ends whatever was open.
+    Open(Open),
+    /// Begin a stage from the weights as they are; skipping stages is allowed. Does not run yet.
+    Enter(Stage),
+    /// Run the stage in progress (or the next one where none is in progress).
+    Train(Steps),
+    /// Stop after the step in progress.
+    Pause,
+    /// Back to the start weights of the preset's seed.
+    Reset,
+    /// Another recipe for a stage; of the stage in progress it is used from the next step on, weights and moments kept.
+    Recipe(Stage, Box<StageRecipe>),
+    /// Answer a question (HIVE lane). Comes between steps while training.
+    Ask(Question),
+    /// End the answer in progress.
+    Cancel,
+    /// Keep the attention of this question over the coming steps; none: stop keeping it.
+    Pin(Option<Question>),
+    /// Score held-out questions now.
+    Evaluate,
+    /// Write a run file with this log in it; comes back as [`super::Event::File`].
+    Save(Box<super::RunLog>),
+    /// Write weights as plain safetensors and the configuration as JSON; two [`super::Event::File`].
+    Export,
+    /// Read a run file or a checkpoint.
+    Load {
+        /// For messages.
+        name: String,
+        /// Contents.
+        bytes: Vec<u8>,
+    },
+    /// Run the self-test.
+    Verify,
+    /// Use another adapter; what is open goes on there.
+    Adapter(GpuOptions),
+    /// Destroy the device, as a driver crash would: shows that recovery works.
+    LoseDevice,
+    /// End the session.
+    Quit,
+}

@@ -1,0 +1,31 @@
+//! L6: the engine behind command line, window and page: one session that takes commands and tells events. It knows no screen.
+//!
+//! [`worker::start`] runs a [`session`] and hands out the two ends of its channels. What the session tells is gathered in a
+//! [`log::RunLog`], which is also what a run file carries beside its weights.
+
+pub mod answer;
+pub mod assets;
+pub mod command;
+pub mod event;
+mod lane;
+pub mod log;
+pub mod outline;
+pub mod runfile;
+pub mod session;
+mod snapshots;
+pub mod worker;
+
+pub use command::{Command, Lane, Open, Question, Steps};
+pub use event::{
+    Answer, AttentionMaps, Cost, Event, Example, Fault, FaultKind, Opened, Probe, ProbeKind, SelfTest, StepEvent, Word,
+};
+pub use log::{Point, RunLog, ScorePoint};
+pub use outline::{Block, BlockKind, Outline};
+pub use snapshots::Snapshots;
+pub use worker::Handle;
+
+// What the layers above need to know of those below.
+pub use crate::gpu::{AdapterKind, AdapterSummary, GpuOptions};
+pub use crate::train::evaluate::{Scores, Share};
+pub use crate::train::recipe::{Preset, PresetError, StageRecipe};
+pub use crate::train::stage::{Scope, Stage};

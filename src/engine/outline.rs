@@ -1,0 +1,287 @@
+//! The model as a list of blocks: what a diagram draws, what a stage trains, and which shaders compute it. Pure: no GPU.
+
+use super::command::Lane;
+use crate::model::config::HiveConfig;
+use crate::train::model::{Model, Wiring};
+use crate::train::recipe::Preset;
+use crate::train::stage::{Stage, enter_stage_two, trainable};
+
+/// What a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BlockKind {
+    /// Picture to patch embeddings.
+    Patches,
+    /// A transformer block of the tower.
+    TowerBlock,
+    /// The tower's last norm.
+    TowerNorm,
+    /// A link: projector, image keys and values of one decoder layer.
+    Link,
+    /// The control's projector: image tokens into the text.
+    Projector,
+    /// Token embeddings.
+    Embedding,
+    /// A decoder layer that attends to text alone.
+    DecoderLayer,
+    /// A decoder layer whose attention is linked to the tower.
+    LinkedLayer,
+    /// Last norm, output head and loss.
+    Head,
+}
+
+impl BlockKind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Patches,
+        Self::TowerBlock,
+        Self::TowerNorm,
+        Self::Link,
+        Self::Projector,
+        Self::Embedding,
+        Self::DecoderLayer,
+        Self::LinkedLayer,
+        Self::Head,
+    ];
+
+    /// Its computation in a line or three.
+    #[must_use]
+    pub fn formula(self) -> &'static str {
+        match self {
+            Self::Patches => "h₀ = W · patch(picture) + b + position",
+            Self::TowerBlock => "h ← h + Attention(LayerNorm(h))\nh ← h + W₂ · gelu(W₁ · LayerNorm(h))",
+            Self::TowerNorm => "LayerNorm(h): not read by the links",
+            Self::Link => "f = W₂ · gelu(W₁ · h at the linked depth)\nKᵢ = norm(Wk · f), Vᵢ = Wv · f",
+            Self::Projector => "image tokens = W₂ · gelu(W₁ · h), put before the text",
+            Self::Embedding => "x = E[token]",
+            Self::DecoderLayer => "x ← x + Attention(RmsNorm(x))\nx ← x + Wd · (silu(Wg · z) ⊙ Wu · z), z = RmsNorm(x)",
+            Self::LinkedLayer => {
+                "x ← x + softmax(Q · [Kt ; Ki]ᵀ / √d) · [Vt ; Vi]\none softmax over text and image keys; then the gated MLP"
+            }
+            Self::Head => "logits = E · RmsNorm(x)\nloss = −log softmax(logits)[next token]",
+        }
+    }
+
+    /// Folders of `shaders/` that compute it, forward and backward.
+    #[must_use]
+    pub fn shaders(self) -> &'static [&'static str] {
+        match self {
+            Self::Patches => &["patchify", "matmul", "bias"],
+            Self::TowerBlock => &["layer_norm", "matmul", "bias", "attention", "gelu", "add"],
+            Self::TowerNorm => &["layer_norm"],
+            Self::Link => &["matmul", "bias", "gelu", "rms_norm", "rope"],
+            Self::Projector => &["matmul", "bias", "gelu", "splice"],
+            Self::Embedding => &["embed"],
+            Self::DecoderLayer | Self::LinkedLayer => {
+                &["rms_norm", "matmul", "bias", "rope", "attention", "swiglu", "add"]
+            }
+            Self::Head => &["rms_norm", "matmul", "cross_entropy"],
+        }
+    }
+}
+
+/// Folders of `shaders/` that serve training as a whole, or measurements, and no block alone.
+pub const COMMON_SHADERS: [&str; 3] = ["sum_squares", "adamw", "mean"];
+
+/// A box of the diagram.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// Name in events: `tower 0`, `link 1`, `decoder 2`, `patches`, `embedding`, `head`, ...
+    pub id: String,
+    /// What it is.
+    pub kind: BlockKind,
+    /// Title for people.
+    pub title: String,
+    /// Shape of its output, with letters: `36 × 64 (patches × width)`.
+    pub shape: String,
+    /// Parameters.
+    pub parameters: usize,
+    /// Parameters that the stage trains.
+    pub trained: usize,
+    /// Its tensors: name without prefix, and shape.
+    pub tensors: Vec<(String, Vec<usize>)>,
+}
+
+/// The whole model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outline {
+    /// Tower from the picture up.
+    pub tower: Vec<Block>,
+    /// Links, or the control's projector.
+    pub links: Vec<Block>,
+    /// Decoder from the tokens up.
+    pub decoder: Vec<Block>,
+    /// For each link the depth of the tower it reads (0: patch embeddings) and the decoder layer it feeds.
+    pub wires: Vec<(usize, usize)>,
+    /// Patches per side.
+    pub side: usize,
+}
+
+impl Outline {
+    /// All blocks.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.tower.iter().chain(&self.links).chain(&self.decoder)
+    }
+
+    /// Parameters in all, and those that train.
+    #[must_use]
+    pub fn totals(&self) -> (usize, usize) {
+        self.blocks().fold((0, 0), |(all, trained), b| (all + b.parameters, trained + b.trained))
+    }
+
+    /// The model of a preset as it is in a stage (none: before any).
+    #[must_use]
+    pub fn new(preset: &Preset, lane: Lane, stage: Option<Stage>) -> Self {
+        let wiring = match lane {
+            Lane::Hive => Wiring::Hive,
+            Lane::Control => Wiring::Cascade,
+        };
+        let mut config = preset.model.clone();
+        config.link_config.separate_image_kv = false;
+        if stage.is_some_and(|s| s >= Stage::Adaptation) {
+            enter_stage_two(&mut config, &mut Default::default());
+        }
+        let specs = Model::new(wiring, &config).1;
+        let trained = stage.map_or_else(Default::default, |s| trainable(&specs, &config.link_config, s, preset.scope));
+        let mut outline = Self::empty(&config, lane);
+        for spec in &specs {
+            let id = block_of(&spec.name, &config);
+            let blocks = outline.tower.iter_mut().chain(&mut outline.links).chain(&mut outline.decoder);
+            for block in blocks.filter(|b| b.id == id) {
+                block.parameters += spec.len();
+                block.trained += if trained.contains(&spec.name) { spec.len() } else { 0 };
+                block.tensors.push((short(&spec.name).to_owned(), spec.shape.clone()));
+            }
+        }
+        outline
+    }
+
+    fn empty(config: &HiveConfig, lane: Lane) -> Self {
+        let (v, t, l) = (&config.vision_config, &config.text_config, &config.link_config);
+        let block = |id: String, kind, title: String, shape: String| Block {
+            id,
+            kind,
+            title,
+            shape,
+            parameters: 0,
+            trained: 0,
+            tensors: Vec::new(),
+        };
+        let patches = format!("{} × {} (patches × width)", v.tokens(), v.hidden_size);
+        let text = format!("T × {} (tokens × width)", t.hidden_size);
+        let mut tower =
+            vec![block("patches".into(), BlockKind::Patches, "patches and positions".into(), patches.clone())];
+        tower.extend((0..v.num_hidden_layers).map(|i| {
+            block(format!("tower {i}"), BlockKind::TowerBlock, format!("tower block {}", i + 1), patches.clone())
+        }));
+        tower.push(block("tower norm".into(), BlockKind::TowerNorm, "tower norm".into(), patches));
+        let linked = lane == Lane::Hive;
+        let width = t.num_key_value_heads * t.head();
+        let links = if linked {
+            let keys = format!("{} × {width} keys and values", v.tokens());
+            (0..l.language_layers.len())
+                .map(|i| block(format!("link {i}"), BlockKind::Link, format!("link {}", i + 1), keys.clone()))
+                .collect()
+        } else {
+            let shape = format!("{} × {} image tokens", v.tokens(), t.hidden_size);
+            vec![block("projector".into(), BlockKind::Projector, "projector".into(), shape)]
+        };
+        let mut decoder =
+            vec![block("embedding".into(), BlockKind::Embedding, "token embeddings".into(), text.clone())];
+        decoder.extend((0..t.num_hidden_layers).map(|i| {
+            let kind =
+                if linked && l.language_layers.contains(&i) { BlockKind::LinkedLayer } else { BlockKind::DecoderLayer };
+            block(format!("decoder {i}"), kind, format!("decoder layer {}", i + 1), text.clone())
+        }));
+        let head = format!("T × {} (tokens × words)", t.vocab_size);
+        decoder.push(block("head".into(), BlockKind::Head, "norm and head".into(), head));
+        let wires = if linked {
+            l.vision_layers.iter().copied().zip(l.language_layers.iter().copied()).collect()
+        } else {
+            Vec::new()
+        };
+        Self { tower, links, decoder, wires, side: v.image_size / v.patch_size }
+    }
+}
+
+/// The block a parameter belongs to.
+#[must_use]
+pub fn block_of(name: &str, config: &HiveConfig) -> String {
+    let words: Vec<&str> = name.split('.').collect();
+    match words.as_slice() {
+        ["links", i, ..] => format!("link {i}"),
+        ["mm_projector", ..] => "projector".to_owned(),
+        ["model", "layers", i, ..] => format!("decoder {i}"),
+        ["model", "embed_tokens", ..] => "embedding".to_owned(),
+        ["vision_model", "encoder", "layers", i, ..] => format!("tower {i}"),
+        ["vision_model", "post_layernorm", ..] => "tower norm".to_owned(),
+        ["vision_model", ..] => "patches".to_owned(),
+        _ => {
+            debug_assert!(name == "model.norm.weight" || name == "lm_head.weight", "{name} of {config:?}");
+            "head".to_owned()
+        }
+    }
+}
+
+/// The part of a parameter's name that differs within its block.
+fn short(name: &str) -> &str {
+    for prefix in ["vision_model.encoder.layers.", "model.layers.", "links."] {
+        if let Some(rest) = name.strip_prefix(prefix) {
+            return rest.split_once('.').map_or(rest, |(_, r)| r);
+        }
+    }
+    name.strip_prefix("vision_model.").or_else(|| name.strip_prefix("model.")).unwrap_or(name)
+}
+
+/// Gradient norm per block, from the norms of its parameters.
+#[must_use]
+pub fn norms_by_block(norms: &[(String, f32)], config: &HiveConfig) -> Vec<(String, f32)> {
+    let mut out: Vec<(String, f32)> = Vec::new();
+    for (name, norm) in norms {
+        let id = block_of(name, config);
+        match out.iter_mut().find(|(b, _)| *b == id) {
+            Some((_, sum)) => *sum += norm * norm,
+            None => out.push((id, norm * norm)),
+        }
+    }
+    out.iter_mut().for_each(|(_, n)| *n = n.sqrt());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_parameter_stands_in_a_block_and_stages_train_more_and_more() {
+        let preset = crate::engine::assets::preset("pictures").unwrap();
+        for lane in Lane::ALL {
+            let mut before = 0;
+            for stage in Stage::ALL {
+                let outline = Outline::new(&preset, lane, Some(stage));
+                let mut config = preset.model.clone();
+                config.link_config.separate_image_kv = stage >= Stage::Adaptation;
+                let wiring = if lane == Lane::Hive { Wiring::Hive } else { Wiring::Cascade };
+                let all: usize = Model::new(wiring, &config).1.iter().map(crate::nn::ParamSpec::len).sum();
+                let (parameters, trained) = outline.totals();
+                assert_eq!(parameters, all, "{lane:?} {stage:?}");
+                assert!(trained > before, "{lane:?} {stage:?}: {trained} after {before}");
+                before = trained;
+            }
+        }
+    }
+
+    #[test]
+    fn every_shader_folder_belongs_to_a_block() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+        let named: BTreeSet<&str> =
+            BlockKind::ALL.iter().flat_map(|k| k.shaders()).chain(&COMMON_SHADERS).copied().collect();
+        let there: BTreeSet<String> = crate::platform::list_folder(&root)
+            .unwrap()
+            .into_iter()
+            .filter(|name| root.join(name).is_dir() && name != "shared")
+            .collect();
+        assert_eq!(named.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), there);
+    }
+}

@@ -1,0 +1,125 @@
+//! The session's device: opened, tested, changed for another, replaced when it is lost.
+
+use super::{Session, Testing};
+use crate::engine::event::{Event, Fault, FaultKind, SelfTest};
+use crate::engine::lane::{Track, Trouble};
+use crate::gpu::{Gpu, GpuError, GpuOptions};
+use crate::ops::case::{Case, Failure};
+use crate::ops::verify;
+use crate::platform;
+
+/// Devices that are tried in a row after a loss.
+const ATTEMPTS: usize = 3;
+
+impl Session {
+    pub(super) async fn open_gpu(&mut self) -> Result<(), GpuError> {
+        self.busy("looking for a graphics adapter");
+        let gpu = Gpu::new(&self.options).await;
+        self.busy("");
+        let gpu = gpu?;
+        let events = self.events.clone();
+        gpu.watch(move |kernel, before| {
+            events.tell(Event::Busy { what: format!("compiling {kernel}"), done: before, of: 0 });
+        });
+        let all = Gpu::adapters().await;
+        self.events.tell(Event::Adapter { used: Box::new(gpu.summary.clone()), all });
+        self.gpu = Some(gpu);
+        self.begin_test(verify::first_cases());
+        Ok(())
+    }
+
+    pub(super) async fn change_adapter(&mut self, options: GpuOptions) -> Result<(), Trouble> {
+        self.options = GpuOptions { piece_secs: self.options.piece_secs, ..options };
+        // What is open is brought to the host before the old device goes.
+        let old: Vec<Track> = std::mem::take(&mut self.tracks);
+        self.open_gpu().await?;
+        let gpu = self.gpu()?;
+        for track in old {
+            self.tracks.push(track.moved(&gpu, None).await?);
+        }
+        self.tell_entered();
+        Ok(())
+    }
+
+    pub(super) fn begin_test(&mut self, cases: Vec<(&'static str, Case)>) {
+        let result = SelfTest { of: cases.len(), ..SelfTest::default() };
+        self.events.tell(Event::SelfTest(result.clone()));
+        self.testing = Some(Testing { cases: cases.into(), result });
+    }
+
+    pub(super) async fn test_one(&mut self) -> Result<(), Trouble> {
+        let gpu = self.gpu()?;
+        let Some(mut testing) = self.testing.take() else { return Ok(()) };
+        let Some((op, case)) = testing.cases.pop_front() else { return Ok(()) };
+        let start = platform::now_secs();
+        let outcome = case.parity(&gpu).await;
+        let result = &mut testing.result;
+        result.secs += platform::now_secs() - start;
+        result.done += 1;
+        match outcome {
+            Ok(_) => {}
+            Err(Failure::Wrong(text)) => result.wrong.push((format!("{op} {}", case.name), text)),
+            Err(Failure::Gpu(e)) => return Err(e.into()),
+        }
+        self.events.tell(Event::SelfTest(result.clone()));
+        if testing.cases.is_empty() {
+            self.busy("");
+            self.tell_wrong(&testing.result);
+        } else {
+            self.testing = Some(testing);
+        }
+        Ok(())
+    }
+
+    fn tell_wrong(&self, result: &SelfTest) {
+        if let Some((case, error)) = result.wrong.first() {
+            self.events.tell(Event::Fault(Fault {
+                kind: FaultKind::SelfTest,
+                what: format!("This adapter computes {} of {} cases wrong.", result.wrong.len(), result.of),
+                remedy: "Choose another adapter or update its driver; answers from this one cannot be trusted.".into(),
+                detail: format!("{case}: {error}"),
+            }));
+        }
+    }
+
+    /// A lost device is replaced; everything else is told, and training stops.
+    pub(super) async fn handle(&mut self, trouble: Trouble) {
+        // Whatever failed, the device may have been lost before.
+        let lost = matches!(&trouble, Trouble::Gpu(GpuError::Lost(_)))
+            || self.gpu.as_ref().is_some_and(|g| matches!(g.check(), Err(GpuError::Lost(_))));
+        if !lost {
+            self.tell_fault(&trouble);
+            self.stop();
+            self.busy("");
+            return;
+        }
+        let lost = match self.gpu.as_ref().map(Gpu::check) {
+            Some(Err(e)) => Trouble::Gpu(e),
+            _ => trouble,
+        };
+        self.tell_fault(&lost);
+        for attempt in 1..=ATTEMPTS {
+            match self.recover().await {
+                Ok(()) => return,
+                Err(e) => {
+                    log::warn!("attempt {attempt} to replace the lost device: {e}");
+                    if attempt == ATTEMPTS {
+                        self.tell_fault(&e);
+                        self.stop();
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) async fn recover(&mut self) -> Result<(), Trouble> {
+        self.testing = None;
+        self.open_gpu().await?;
+        let gpu = self.gpu()?;
+        self.tracks = self.tracks.iter().map(|t| t.restored(&gpu)).collect::<Result<_, _>>()?;
+        let (stage, update) = self.tracks.first().map_or((None, 0), Track::safe_point);
+        self.events.tell(Event::Recovered { stage, update });
+        self.tell_entered();
+        Ok(())
+    }
+}

@@ -1,0 +1,384 @@
+//! The session: the one loop that trains, answers and saves. Commands are taken between optimiser steps and between words
+//! of an answer; everything it finds out is told as events. It never panics on purpose and outlives its GPU device.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use async_channel::Receiver;
+
+mod device;
+mod files;
+
+use super::assets;
+use super::command::{Command, Lane, Open, Question, Steps};
+use super::event::{Event, Fault, FaultKind, Opened, SelfTest};
+use super::lane::{Track, Trouble};
+use super::log::RunLog;
+use super::worker::Events;
+use crate::gpu::{Gpu, GpuError, GpuOptions};
+use crate::model::weights::Precision;
+use crate::ops::case::Case;
+use crate::ops::verify;
+use crate::platform;
+use crate::train::recipe::StageRecipe;
+use crate::train::stage::Stage;
+
+/// GPU time of one submission while a window shares the machine, seconds.
+const PIECE_SECS: f64 = 0.008;
+/// Seconds between two points that a lost device goes back to.
+const SAFE_SECS: f64 = 15.0;
+/// Seconds between two readings of the gradient norms.
+const NORM_SECS: f64 = 0.5;
+/// Held-out questions per score.
+const QUESTIONS: usize = 100;
+/// Scores per stage, its ends not counted.
+const SCORES_PER_STAGE: u64 = 6;
+
+/// The self-test in progress.
+struct Testing {
+    cases: VecDeque<(&'static str, Case)>,
+    result: SelfTest,
+}
+
+/// See the module.
+pub(in crate::engine) struct Session {
+    options: GpuOptions,
+    inbox: Receiver<Command>,
+    events: Events,
+    /// Taken from the inbox while an answer was being written.
+    pending: VecDeque<Command>,
+    gpu: Option<Gpu>,
+    tracks: Vec<Track>,
+    /// What is reset to.
+    open: Option<Open>,
+    /// Steps still to make; none: not running.
+    target: Option<u64>,
+    pinned: Option<Question>,
+    /// Checkpoints at the ends of stages, for the run file.
+    stage_ends: BTreeMap<String, Vec<u8>>,
+    testing: Option<Testing>,
+    last_safe: f64,
+    last_norms: f64,
+    last_memory: f64,
+}
+
+impl Session {
+    pub(in crate::engine) fn new(options: GpuOptions, inbox: Receiver<Command>, events: Events) -> Self {
+        Self {
+            options: GpuOptions { piece_secs: Some(options.piece_secs.unwrap_or(PIECE_SECS)), ..options },
+            inbox,
+            events,
+            pending: VecDeque::new(),
+            gpu: None,
+            tracks: Vec::new(),
+            open: None,
+            target: None,
+            pinned: None,
+            stage_ends: BTreeMap::new(),
+            testing: None,
+            last_safe: 0.0,
+            last_norms: 0.0,
+            last_memory: 0.0,
+        }
+    }
+
+    /// Runs until it is told to quit or nobody is left to tell.
+    pub(in crate::engine) async fn run(mut self) {
+        if let Err(e) = self.open_gpu().await {
+            self.tell_fault(&Trouble::Gpu(e));
+        }
+        loop {
+            let command = match self.pending.pop_front() {
+                Some(c) => Some(c),
+                None if self.is_idle() => match self.inbox.recv().await {
+                    Ok(c) => Some(c),
+                    Err(_closed) => return,
+                },
+                None if self.inbox.is_closed() => return,
+                None => self.inbox.try_recv().ok(),
+            };
+            let result = match command {
+                Some(Command::Quit) => return,
+                Some(command) => self.obey(command).await,
+                None => self.work().await,
+            };
+            if let Err(trouble) = result {
+                self.handle(trouble).await;
+            }
+            self.tell_memory();
+            platform::yield_now().await;
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.target.is_none() && self.testing.is_none()
+    }
+
+    fn tell_memory(&mut self) {
+        let now = platform::now_secs();
+        if now - self.last_memory > 2.0 {
+            self.last_memory = now;
+            let bytes = self.gpu.as_ref().map_or(0, Gpu::allocated_bytes);
+            self.events.tell(Event::Memory(bytes));
+        }
+    }
+
+    fn tell_fault(&self, trouble: &Trouble) {
+        let fault = match trouble {
+            Trouble::Gpu(e) => Fault::from(e),
+            other => {
+                let kind = match other {
+                    Trouble::Checkpoint(_) | Trouble::Weights(_) => FaultKind::File,
+                    _ => FaultKind::Other,
+                };
+                Fault { kind, what: other.to_string(), remedy: String::new(), detail: String::new() }
+            }
+        };
+        self.events.tell(Event::Fault(fault));
+    }
+
+    fn busy(&self, what: &str) {
+        self.events.tell(Event::Busy { what: what.into(), done: 0, of: 0 });
+    }
+
+    fn gpu(&self) -> Result<Gpu, Trouble> {
+        self.gpu.clone().ok_or(Trouble::Gpu(GpuError::NoAdapter))
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<(), Trouble> {
+        match command {
+            Command::Open(open) => self.open_preset(open).await?,
+            Command::Enter(stage) => self.enter(stage).await?,
+            Command::Train(steps) => self.train(steps).await?,
+            Command::Pause => self.stop(),
+            Command::Reset => {
+                if let Some(open) = self.open.clone() {
+                    self.open_preset(open).await?;
+                }
+            }
+            Command::Recipe(stage, recipe) => self.change_recipe(stage, &recipe).await?,
+            Command::Ask(question) => self.ask(&question).await?,
+            // An answer in progress has seen it already.
+            Command::Cancel | Command::Quit => {}
+            Command::Pin(question) => {
+                self.pinned = question;
+                self.snapshot().await?;
+            }
+            Command::Evaluate => self.evaluate().await?,
+            Command::Save(log) => self.save(&log).await?,
+            Command::Export => self.export().await?,
+            Command::Load { name, bytes } => self.load(&name, &bytes).await?,
+            Command::Verify => self.begin_test(verify::all_cases()),
+            Command::Adapter(options) => self.change_adapter(options).await?,
+            Command::LoseDevice => {
+                if let Some(gpu) = &self.gpu {
+                    gpu.destroy();
+                    // Nothing may be in progress that would notice.
+                    gpu.finished().await?;
+                    gpu.check()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_preset(&mut self, open: Open) -> Result<(), Trouble> {
+        self.stop();
+        let gpu = self.gpu()?;
+        self.tracks.clear();
+        self.stage_ends.clear();
+        self.pinned = None;
+        if open.trained {
+            let checkpoint = assets::model(&open.preset.data)?;
+            self.tracks.push(Track::resume(&gpu, Lane::Hive, checkpoint)?);
+        } else {
+            let lanes: &[Lane] = if open.control { &Lane::ALL } else { &[Lane::Hive] };
+            for lane in lanes {
+                self.tracks.push(Track::open(&gpu, *lane, (*open.preset).clone()).await?);
+            }
+        }
+        self.open = Some(open);
+        self.tell_opened(None);
+        Ok(())
+    }
+
+    fn tell_opened(&self, log: Option<Box<RunLog>>) {
+        let Some(track) = self.tracks.first() else { return };
+        let opened = Opened {
+            preset: Box::new(track.run.preset.clone()),
+            words: track.words().words().to_vec(),
+            control: self.tracks.len() > 1,
+            stage: track.run.stage(),
+            update: track.updates(),
+            log,
+        };
+        self.events.tell(Event::Opened(Box::new(opened)));
+    }
+
+    async fn enter(&mut self, stage: Stage) -> Result<(), Trouble> {
+        self.stop();
+        self.busy(&format!("preparing stage {}", stage.number()));
+        for track in &mut self.tracks {
+            track.enter(stage).await?;
+        }
+        self.busy("");
+        self.last_safe = platform::now_secs();
+        self.tell_entered();
+        Ok(())
+    }
+
+    fn tell_entered(&self) {
+        let Some(track) = self.tracks.first() else { return };
+        if let Some(stage) = track.run.in_progress() {
+            let costs = self.tracks.iter().filter_map(Track::cost).collect();
+            self.events.tell(Event::Entered { stage, update: track.updates(), costs });
+        }
+    }
+
+    async fn train(&mut self, steps: Steps) -> Result<(), Trouble> {
+        let Some(track) = self.tracks.first() else { return Ok(()) };
+        if !track.has_work() {
+            let next = track.run.stage().map_or(Some(Stage::Connector), |s| Stage::of(s.number() + 1));
+            match next {
+                Some(stage) => self.enter(stage).await?,
+                None => return Ok(()),
+            }
+        }
+        if self.tracks.first().is_some_and(|t| t.updates() == 0) {
+            self.evaluate().await?;
+        }
+        self.target = Some(match steps {
+            Steps::Stage => u64::MAX,
+            Steps::Count(n) => n,
+        });
+        self.events.tell(Event::Running(true));
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        if self.target.take().is_some() {
+            self.events.tell(Event::Running(false));
+        }
+    }
+
+    /// One step of every track, and what is due after it; or a case of the self-test.
+    async fn work(&mut self) -> Result<(), Trouble> {
+        if self.testing.is_some() {
+            self.test_one().await?;
+        }
+        let Some(left) = self.target else { return Ok(()) };
+        if left == 0 {
+            self.stop();
+            return Ok(());
+        }
+        for track in &mut self.tracks {
+            if let Some(step) = track.step().await? {
+                self.events.tell(Event::Step(step));
+            }
+        }
+        self.target = Some(left - 1);
+        self.after_step().await
+    }
+
+    async fn after_step(&mut self) -> Result<(), Trouble> {
+        let Some(track) = self.tracks.first() else { return Ok(()) };
+        let (updates, now) = (track.updates(), platform::now_secs());
+        let Some(stage) = track.run.in_progress() else { return Ok(()) };
+        let of = track.run.preset.stage(stage).map_or(1, |r| r.steps.max(1));
+        let done = !track.has_work();
+        if now - self.last_norms > NORM_SECS || done {
+            self.last_norms = now;
+            for track in &self.tracks {
+                let (lane, update, norms) = (track.lane, track.updates(), track.norms().await?);
+                self.events.tell(Event::Norms { lane, stage, update, norms });
+            }
+        }
+        if done || updates.is_multiple_of((of / 100).max(1)) {
+            self.snapshot().await?;
+        }
+        // A stage of a few steps is scored at its ends only.
+        if done || of >= 30 && updates.is_multiple_of(of / SCORES_PER_STAGE) {
+            self.evaluate().await?;
+        }
+        if done {
+            self.finish_stage(stage).await?;
+        } else if now - self.last_safe > SAFE_SECS {
+            self.last_safe = now;
+            for track in &mut self.tracks {
+                track.keep_safe().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish_stage(&mut self, stage: Stage) -> Result<(), Trouble> {
+        for track in &mut self.tracks {
+            track.keep_safe().await?;
+            if track.lane == Lane::Hive {
+                let bytes = track.run.checkpoint().await?.to_bytes(&track.run.specs(), Precision::F16)?;
+                self.stage_ends.insert(format!("stage {}", stage.number()), bytes);
+            }
+        }
+        self.stop();
+        self.events.tell(Event::StageDone(stage));
+        Ok(())
+    }
+
+    async fn evaluate(&mut self) -> Result<(), Trouble> {
+        for track in &self.tracks {
+            let (own, swapped) = track.scores(QUESTIONS).await?;
+            self.events.tell(Event::Scores {
+                lane: track.lane,
+                stage: track.run.stage(),
+                update: track.updates(),
+                own: Box::new(own),
+                swapped: Box::new(swapped),
+            });
+        }
+        Ok(())
+    }
+
+    async fn snapshot(&mut self) -> Result<(), Trouble> {
+        let (Some(question), Some(track)) = (&self.pinned, self.tracks.first_mut()) else { return Ok(()) };
+        let maps = Arc::new(track.look(question).await?);
+        let (stage, update) = (track.run.stage(), track.updates());
+        self.events.tell(Event::Snapshot { stage, update, maps });
+        Ok(())
+    }
+
+    async fn ask(&mut self, question: &Question) -> Result<(), Trouble> {
+        let Self { tracks, events, pending, inbox, .. } = self;
+        let track = tracks.first_mut().ok_or_else(|| Trouble::Other("nothing is open yet".into()))?;
+        let id = question.id;
+        let answer = track
+            .ask(question, |word| {
+                events.tell(Event::Token { id, word: word.clone() });
+                while let Ok(command) = inbox.try_recv() {
+                    pending.push_back(command);
+                }
+                !pending.iter().any(|c| matches!(c, Command::Cancel | Command::Quit))
+            })
+            .await?;
+        events.tell(Event::Answered(Box::new(answer)));
+        Ok(())
+    }
+
+    async fn change_recipe(&mut self, stage: Stage, recipe: &StageRecipe) -> Result<(), Trouble> {
+        if let Some(open) = &mut self.open {
+            let mut preset = (*open.preset).clone();
+            match preset.stages.iter_mut().find(|(s, _)| *s == stage) {
+                Some((_, old)) => *old = recipe.clone(),
+                None => preset.stages.push((stage, recipe.clone())),
+            }
+            preset.stages.sort_by_key(|(s, _)| *s);
+            preset.check().map_err(|e| Trouble::Other(e.to_string()))?;
+            *open.preset = preset;
+        }
+        let gpu = self.gpu()?;
+        for track in &mut self.tracks {
+            *track = track.moved(&gpu, Some((stage, recipe.clone()))).await?;
+        }
+        self.tell_entered();
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! The session behind window and page, driven by commands as they drive it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+
+use hive::engine::{
+    Command, Event, FaultKind, GpuOptions, Handle, Lane, Open, Point, Preset, Question, RunLog, Stage, Steps, assets,
+    worker,
+};
+use hive::platform::block_on;
+
+/// A session with the log that a window would keep.
+struct Driver {
+    handle: Handle,
+    log: RunLog,
+}
+
+impl Driver {
+    /// None where there is no GPU and none is required.
+    fn start(options: GpuOptions) -> Option<Self> {
+        drop(common::gpu()?);
+        Some(Self { handle: worker::start(options, Arc::new(|| ())), log: RunLog::default() })
+    }
+
+    fn send(&self, command: Command) {
+        self.handle.send(command);
+    }
+
+    /// Events up to the one that `found` accepts; that one's value. Faults end the test.
+    fn until<T>(&mut self, found: impl Fn(&Event) -> Option<T>) -> T {
+        loop {
+            let event = block_on(self.handle.wait()).expect("the session is gone");
+            self.log.apply(&event);
+            if let Some(value) = found(&event) {
+                return value;
+            }
+            if let Event::Fault(fault) = event {
+                panic!("{fault:?}");
+            }
+        }
+    }
+
+    fn open(&mut self, preset: Preset, control: bool) {
+        self.send(Command::Open(Open { preset: Box::new(preset), control, trained: false }));
+        self.until(|e| matches!(e, Event::Opened(_)).then_some(()));
+    }
+
+    fn stage(&mut self) -> Stage {
+        self.send(Command::Train(Steps::Stage));
+        self.until(|e| if let Event::StageDone(s) = e { Some(*s) } else { None })
+    }
+
+    fn question(&self) -> Question {
+        let dataset = hive::data::scene::Dataset::Shapes;
+        let sample = |i| dataset.sample(hive::data::scene::Split::HeldOut, 0, i, 1);
+        let (own, other) = (sample(0), sample(1));
+        Question {
+            id: 7,
+            text: own.turns[0].question.clone(),
+            pixels: own.pixels.into(),
+            other: Some(other.pixels.into()),
+        }
+    }
+}
+
+fn tiny() -> Preset {
+    assets::preset("tiny").unwrap()
+}
+
+/// Curves without wall-clock figures.
+fn losses(points: &[Point]) -> Vec<(u64, Stage, u32, u32)> {
+    points.iter().map(|p| (p.step, p.stage, p.loss.to_bits(), p.grad_norm.to_bits())).collect()
+}
+
+#[test]
+fn three_stages_of_both_lanes_and_a_run_file() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.open(tiny(), true);
+    for stage in Stage::ALL {
+        assert_eq!(d.stage(), stage);
+    }
+    for lane in Lane::ALL {
+        let points = d.log.points(lane);
+        assert_eq!(points.len(), 18, "{lane:?}");
+        assert!(points.iter().all(|p| p.loss > 0.0 && p.grad_norm > 0.0 && p.throughput > 0.0));
+    }
+    assert!(d.log.norms.iter().any(|n| n.norms.iter().any(|(b, v)| b == "link 0" && *v > 0.0)));
+    assert!(d.log.norms.iter().any(|n| n.lane == Lane::Control && n.norms.iter().any(|(b, _)| b == "projector")));
+    // Before any step the links pass nothing on that helps: own and swapped pictures score alike; after it both are there.
+    assert!(d.log.scores.len() >= 8);
+
+    d.send(Command::Save(Box::new(d.log.clone())));
+    let (name, bytes) = d.until(|e| match e {
+        Event::File { name, bytes } => Some((name.clone(), Arc::clone(bytes))),
+        _ => None,
+    });
+    assert!(name.ends_with(".hiverun"), "{name}");
+    let saved = d.log.clone();
+
+    // Another session, as on another machine.
+    let mut other = Driver::start(GpuOptions::default()).unwrap();
+    other.send(Command::Load { name, bytes: bytes.to_vec() });
+    let opened = other.until(|e| if let Event::Opened(o) = e { Some(o.clone()) } else { None });
+    assert_eq!((opened.stage, opened.update, opened.control), (Some(Stage::Vision), 6, true));
+    assert_eq!(losses(&other.log.hive), losses(&saved.hive));
+    assert_eq!(other.log.scores, saved.scores);
+    assert_eq!(other.log.norms, saved.norms);
+}
+
+#[test]
+fn a_loaded_run_goes_on_bit_for_bit() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.open(tiny(), false);
+    d.send(Command::Train(Steps::Count(2)));
+    d.until(|e| matches!(e, Event::Running(false)).then_some(()));
+    assert_eq!(d.log.steps(), 2);
+    d.send(Command::Save(Box::new(d.log.clone())));
+    let bytes = d.until(|e| if let Event::File { bytes, .. } = e { Some(Arc::clone(bytes)) } else { None });
+    d.stage();
+    let mut other = Driver::start(GpuOptions::default()).unwrap();
+    other.send(Command::Load { name: "run".into(), bytes: bytes.to_vec() });
+    other.until(|e| matches!(e, Event::Opened(_)).then_some(()));
+    assert_eq!(other.stage(), Stage::Connector);
+    assert_eq!(losses(&other.log.hive), losses(&d.log.hive));
+}
+
+#[test]
+fn a_lost_device_is_replaced_and_the_curve_is_the_same() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    let mut undisturbed = Driver::start(GpuOptions::default()).unwrap();
+    undisturbed.open(tiny(), false);
+    undisturbed.stage();
+    d.open(tiny(), false);
+    d.send(Command::Train(Steps::Count(3)));
+    d.until(|e| matches!(e, Event::Running(false)).then_some(()));
+    d.send(Command::Train(Steps::Stage));
+    d.send(Command::LoseDevice);
+    d.until(|e| matches!(e, Event::Fault(f) if f.kind == FaultKind::DeviceLost).then_some(()));
+    d.until(|e| matches!(e, Event::Recovered { .. }).then_some(()));
+    d.until(|e| matches!(e, Event::StageDone(_)).then_some(()));
+    assert_eq!(losses(&d.log.hive), losses(&undisturbed.log.hive));
+}
+
+#[test]
+fn stages_can_be_skipped_and_reset_goes_back_to_the_seed() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.open(tiny(), false);
+    d.send(Command::Enter(Stage::Vision));
+    let trained = d.until(|e| if let Event::Entered { costs, .. } = e { Some(costs[0].trained) } else { None });
+    assert!(trained > 100_000, "{trained}");
+    assert_eq!(d.stage(), Stage::Vision);
+    let first = losses(&d.log.hive);
+    d.send(Command::Reset);
+    d.until(|e| matches!(e, Event::Opened(_)).then_some(()));
+    assert_eq!(d.log.steps(), 0);
+    d.send(Command::Enter(Stage::Vision));
+    d.stage();
+    assert_eq!(losses(&d.log.hive), first);
+}
+
+#[test]
+fn another_recipe_takes_effect_at_once_and_a_bad_one_is_refused() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.open(tiny(), false);
+    d.send(Command::Train(Steps::Count(1)));
+    d.until(|e| matches!(e, Event::Running(false)).then_some(()));
+    let mut recipe = tiny().stage(Stage::Connector).unwrap().clone();
+    (recipe.steps, recipe.learning_rate) = (4, 0.5);
+    d.send(Command::Recipe(Stage::Connector, Box::new(recipe.clone())));
+    d.until(|e| matches!(e, Event::Entered { update: 1, .. }).then_some(()));
+    d.stage();
+    assert_eq!(d.log.steps(), 4);
+    assert!(d.log.hive[2].learning_rate > 0.1);
+    recipe.batch = 0;
+    d.send(Command::Recipe(Stage::Connector, Box::new(recipe)));
+    let what = d.until(|e| if let Event::Fault(f) = e { Some(f.what.clone()) } else { None });
+    assert!(what.contains("stage 1 batch"), "{what}");
+}
+
+#[test]
+fn answers_stream_with_probabilities_probes_and_maps() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.send(Command::Open(Open { preset: Box::new(assets::preset("shapes").unwrap()), control: false, trained: true }));
+    let opened = d.until(|e| if let Event::Opened(o) = e { Some(o.clone()) } else { None });
+    assert_eq!(opened.stage, Some(Stage::Vision));
+    let question = d.question();
+    d.send(Command::Ask(question.clone()));
+    let word = d.until(|e| if let Event::Token { id: 7, word } = e { Some(word.clone()) } else { None });
+    let answer = d.until(|e| if let Event::Answered(a) = e { Some(a.clone()) } else { None });
+    assert_eq!(answer.words[0], word);
+    assert!((0.0..=1.0).contains(&word.probability));
+    // The greedy path and the teacher-forced pass must agree on how likely the answer is.
+    let product: f32 = answer.words.iter().map(|w| w.probability).product();
+    assert!(answer.probability > 0.0 && answer.probability <= product * 1.001, "{} {product}", answer.probability);
+    assert_eq!(answer.probes.len(), 3);
+    assert!(answer.probes.iter().any(|p| p.original < answer.probability * 0.9), "{answer:?}");
+    let maps = answer.maps.unwrap();
+    let words = maps.tokens.len();
+    assert_eq!(maps.values.len(), maps.layers.len() * maps.heads * words * maps.side * maps.side);
+    assert_ne!(maps.map(1, None, 1), maps.map(1, None, maps.first_answer));
+    for layer in 0..maps.layers.len() {
+        let mass: f32 = maps.map(layer, None, maps.first_answer).iter().sum();
+        assert!((0.0..=1.001).contains(&mass), "layer {layer}: {mass}");
+    }
+
+    d.send(Command::Ask(Question { text: "  ? ".into(), ..question.clone() }));
+    let what = d.until(|e| if let Event::Fault(f) = e { Some(f.what.clone()) } else { None });
+    assert!(what.contains("empty"), "{what}");
+    d.send(Command::Ask(Question { pixels: Arc::new(vec![0.0; 5]), ..question }));
+    let what = d.until(|e| if let Event::Fault(f) = e { Some(f.what.clone()) } else { None });
+    assert!(what.contains("3 x 32 x 32"), "{what}");
+}
+
+#[test]
+fn a_pinned_question_leaves_a_map_per_step() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.open(tiny(), false);
+    d.send(Command::Pin(Some(d.question())));
+    d.stage();
+    assert_eq!(d.log.snapshots.len(), 7, "one at once, one per step of six");
+    let (first, last) = (d.log.snapshots.get(0).unwrap(), d.log.snapshots.get(6).unwrap());
+    assert_eq!((first.0, last.0), (0, 6));
+    assert_ne!(first.1.map(0, None, 1), last.1.map(0, None, 1), "training moved the map");
+}
+
+#[test]
+fn a_file_that_is_no_run_is_told_by_name_and_nothing_is_lost() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.open(tiny(), false);
+    d.send(Command::Load { name: "holiday.png".into(), bytes: vec![1, 2, 3] });
+    let what = d.until(|e| if let Event::Fault(f) = e { Some(f.what.clone()) } else { None });
+    assert!(what.starts_with("holiday.png cannot be opened"), "{what}");
+    assert_eq!(d.stage(), Stage::Connector);
+}
+
+#[test]
+fn a_wrong_kernel_turns_the_self_test_red() {
+    let (op, fault) = hive::ops::verify::SABOTAGES.iter().find(|(op, _)| *op == "gelu").unwrap();
+    let options = GpuOptions { sabotage: vec![fault.clone()], ..GpuOptions::default() };
+    let Some(mut d) = Driver::start(options) else { return };
+    d.send(Command::Verify);
+    let wrong = d.until(|e| match e {
+        Event::SelfTest(t) if t.done == t.of && !t.wrong.is_empty() => Some(t.wrong.clone()),
+        Event::Fault(f) => panic!("told before the test was done: {f:?}"),
+        _ => None,
+    });
+    assert!(wrong[0].0.starts_with(op), "{wrong:?}");
+    d.until(|e| matches!(e, Event::Fault(f) if f.kind == FaultKind::SelfTest && f.detail.contains(op)).then_some(()));
+}

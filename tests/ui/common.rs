@@ -1,0 +1,110 @@
+//! A state as a session would have made it, and a harness around one panel.
+
+use std::sync::Arc;
+
+use eframe::egui::{Ui, Vec2};
+use egui_kittest::Harness;
+use hive::app::AppState;
+use hive::engine::{AttentionMaps, Command, Cost, Event, Lane, Opened, Scores, Share, Stage, StepEvent, assets};
+
+/// A panel's state beside the commands it gave.
+pub struct Bench {
+    pub state: AppState,
+    pub out: Vec<Command>,
+}
+
+impl Bench {
+    pub fn tell(&mut self, event: Event) {
+        self.state.apply(event, &mut self.out);
+    }
+}
+
+/// The preset `pictures`, opened.
+pub fn opened() -> Bench {
+    let mut bench = Bench { state: AppState::default(), out: Vec::new() };
+    let preset = assets::preset("pictures").unwrap();
+    bench.tell(Event::Opened(Box::new(Opened {
+        preset: Box::new(preset),
+        words: vec!["what".into(), "is".into(), "it".into(), "?".into(), "dog".into()],
+        control: false,
+        stage: None,
+        update: 0,
+        log: None,
+    })));
+    bench
+}
+
+/// The same in stage 1, after `updates` steps of the linked model, with norms and scores.
+pub fn training(updates: u64) -> Bench {
+    let mut bench = opened();
+    let cost = Cost {
+        lane: Lane::Hive,
+        stage: Stage::Connector,
+        dispatches: 321,
+        parameter_bytes: 3 << 20,
+        temporary_bytes: 5 << 20,
+        flops: 1.5e9,
+        trained: 30_000,
+        parameters: 500_000,
+    };
+    bench.tell(Event::Entered { stage: Stage::Connector, update: 0, costs: vec![cost] });
+    bench.tell(Event::Running(true));
+    for update in 1..=updates {
+        bench.tell(step(Lane::Hive, Stage::Connector, update));
+    }
+    let norms = vec![("link 0".to_owned(), 0.5), ("link 1".to_owned(), 0.25), ("link 2".to_owned(), 0.125)];
+    bench.tell(Event::Norms { lane: Lane::Hive, stage: Stage::Connector, update: updates, norms });
+    bench.tell(scores(Lane::Hive, Some(Stage::Connector), updates, 34, 25));
+    bench
+}
+
+pub fn step(lane: Lane, stage: Stage, update: u64) -> Event {
+    Event::Step(StepEvent {
+        lane,
+        stage,
+        update,
+        of: 100,
+        loss: 3.0 / update as f32 + 0.5,
+        grad_norm: 1.0,
+        learning_rate: 1e-3,
+        secs: 0.1,
+        samples: 8,
+    })
+}
+
+/// `own` and `swapped` of 100 right, half of the questions of each of two kinds.
+pub fn scores(lane: Lane, stage: Option<Stage>, update: u64, own: usize, swapped: usize) -> Event {
+    let made = |hits: usize| Scores {
+        all: Share { hits, of: 100 },
+        several: Share { hits: hits / 2, of: 50 },
+        kinds: [("what", hits / 2), ("count", hits - hits / 2)]
+            .map(|(k, hits)| (k.to_owned(), Share { hits, of: 50 }))
+            .into(),
+        loss: 1.0,
+    };
+    Event::Scores { lane, stage, update, own: Box::new(made(own)), swapped: Box::new(made(swapped)) }
+}
+
+/// Maps of three tokens in two layers with two heads over 2 x 2 patches; every map is another.
+pub fn maps() -> AttentionMaps {
+    AttentionMaps {
+        tokens: vec!["what".into(), "?".into(), "dog".into()],
+        first_answer: 1,
+        layers: vec![0, 2],
+        heads: 2,
+        side: 2,
+        values: (0..2 * 2 * 3 * 4).map(|i| (i as f32 * 0.37).fract() * 0.25).collect(),
+    }
+}
+
+/// A grey picture of the preset's size.
+pub fn pixels() -> Arc<Vec<f32>> {
+    Arc::new(vec![0.1; 3 * 48 * 48])
+}
+
+/// A harness of 1280 x 800 that draws one panel.
+pub fn harness(bench: Bench, panel: fn(&mut Ui, &mut AppState, &mut Vec<Command>)) -> Harness<'static, Bench> {
+    Harness::builder()
+        .with_size(Vec2::new(1280.0, 800.0))
+        .build_ui_state(move |ui, b: &mut Bench| panel(ui, &mut b.state, &mut b.out), bench)
+}

@@ -1,0 +1,1 @@
+//! See the panel of that name.

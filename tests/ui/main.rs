@@ -1,0 +1,17 @@
+//! The panels, driven by their accessible names, without a GPU: events of a session are made up here.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+mod ask;
+mod attention;
+mod curves;
+mod data;
+mod failure;
+mod lessons;
+mod link;
+mod model;
+mod runs;
+mod stages;
+mod status;
+mod tour;
