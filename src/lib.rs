@@ -18,8 +18,11 @@ pub mod train;
 
 pub mod engine;
 
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
 pub mod cli;
 
 #[cfg(feature = "gui")]
 pub mod app;
+
+#[cfg(all(feature = "gui", target_arch = "wasm32"))]
+pub mod web;

@@ -1,8 +1,16 @@
-//! The `hive` command.
+//! The `hive` command; in a browser, the page.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+#[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+fn main() -> std::process::ExitCode {
     let list: Vec<String> = std::env::args().skip(1).collect();
-    ExitCode::from(hive::cli::run(&list))
+    std::process::ExitCode::from(hive::cli::run(&list))
 }
+
+#[cfg(all(feature = "gui", target_arch = "wasm32"))]
+fn main() {
+    hive::web::start();
+}
+
+/// Built as a library for others, which needs no program.
+#[cfg(not(any(all(feature = "cli", not(target_arch = "wasm32")), all(feature = "gui", target_arch = "wasm32"))))]
+fn main() {}

@@ -57,7 +57,7 @@ fn load_b(row: u32, col: u32) -> vec4<f32> {
     let last = p.n - 1u;
     let c = vec4(col) + vec4(0u, 1u, 2u, 3u);
     let v = vec4(b[at + min(c.x, last)], b[at + min(c.y, last)], b[at + min(c.z, last)], b[at + min(c.w, last)]);
-    return select(vec4<f32>(), v, c <= vec4(last) & vec4(row < p.k));
+    return select(vec4<f32>(), v, (c <= vec4(last)) & vec4(row < p.k));
 }
 #endif
 

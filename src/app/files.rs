@@ -11,6 +11,8 @@ pub enum Purpose {
     Picture,
     /// A run file or checkpoint.
     Run,
+    /// Not picked but saved, which failed.
+    Saved,
 }
 
 /// A file that came in.
@@ -42,7 +44,7 @@ impl Files {
     pub fn pick(&self, purpose: Purpose, ctx: &eframe::egui::Context) {
         let (kind, extensions): (_, &[&str]) = match purpose {
             Purpose::Picture => ("pictures", &["png", "jpg", "jpeg", "webp"]),
-            Purpose::Run => ("runs", &["hiverun", "safetensors"]),
+            Purpose::Run | Purpose::Saved => ("runs", &["hiverun", "safetensors"]),
         };
         // The dialog is made on the window's own thread, as macOS wants it.
         let dialog = rfd::AsyncFileDialog::new().add_filter(kind, extensions).pick_file();
@@ -81,14 +83,14 @@ impl Files {
         self.receiver.try_recv().ok()
     }
 
-    /// Asks where to save, then saves; in a browser: downloads. What fails is told to `failed`.
-    pub fn save(name: &str, bytes: std::sync::Arc<Vec<u8>>, failed: impl FnOnce(String) + Send + 'static) {
-        let dialog = rfd::AsyncFileDialog::new().set_file_name(name).save_file();
+    /// Asks where to save, then saves; in a browser: downloads. A failure comes in as [`Purpose::Saved`].
+    pub fn save(&self, name: &str, bytes: &std::sync::Arc<Vec<u8>>, ctx: &eframe::egui::Context) {
+        let saved = platform::save_as(name, bytes);
+        let (name, sender, ctx) = (name.to_owned(), self.sender.clone(), ctx.clone());
         platform::spawn("dialog", move || async move {
-            if let Some(file) = dialog.await
-                && let Err(e) = file.write(&bytes).await
-            {
-                failed(e.to_string());
+            if let Err(reason) = saved.await {
+                let _ = sender.try_send(Picked { purpose: Purpose::Saved, name, bytes: Err(reason) });
+                ctx.request_repaint();
             }
         });
     }

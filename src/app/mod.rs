@@ -4,7 +4,9 @@
 pub mod access;
 pub mod files;
 pub mod link;
+pub mod measure;
 pub mod panels;
+pub mod prefs;
 pub mod shell;
 pub mod state;
 pub mod theme;

@@ -1,12 +1,15 @@
 //! The frame of the app: columns, bars, and the traffic between session and panels.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use eframe::egui;
 
+use super::access::Access;
 use super::files::{Files, Picked, Purpose};
-use super::link::Link;
+use super::link::{self, Link, Panel};
+use super::measure::{self, Measurement};
 use super::panels;
+use super::prefs::{self, Prefs};
 use super::state::AppState;
 use crate::engine::worker::{self, Next};
 use crate::engine::{Command, Fault, FaultKind, GpuOptions, Handle};
@@ -22,15 +25,16 @@ pub struct App {
     pub state: AppState,
     /// Picked files.
     pub files: Files,
-    last_frame: f64,
+    ctx: egui::Context,
     announced: String,
     gone: bool,
+    measurement: Option<Arc<Mutex<Measurement>>>,
 }
 
 impl App {
-    /// With a session on the adapter of these options.
+    /// With a session on the adapter of these options, and what a link says.
     #[must_use]
-    pub fn new(cc: &eframe::CreationContext<'_>, options: GpuOptions, link: Link) -> Self {
+    pub fn new(cc: &eframe::CreationContext<'_>, options: GpuOptions, link: &str) -> Self {
         let ctx = cc.egui_ctx.clone();
         let handle = worker::start(options, Arc::new(move || ctx.request_repaint()));
         Self::with_handle(cc, handle, link)
@@ -38,14 +42,69 @@ impl App {
 
     /// With another session: tests play one.
     #[must_use]
-    pub fn with_handle(_cc: &eframe::CreationContext<'_>, handle: Handle, link: Link) -> Self {
-        let mut state = AppState { link, ..AppState::default() };
-        let preset = state.link.preset.clone().unwrap_or_else(|| "pictures".into());
-        if let Some(open) = state.open(&preset, false, false) {
-            handle.send(open);
+    pub fn with_handle(cc: &eframe::CreationContext<'_>, handle: Handle, text: &str) -> Self {
+        Access::install(&cc.egui_ctx);
+        let mut state = AppState { announcement: "Hive is starting.".into(), ..AppState::default() };
+        let remembered: Option<Prefs> = cc.storage.and_then(|s| eframe::get_value(s, prefs::KEY));
+        let (mut link, complaints) = Link::parse(text);
+        if let Some(prefs) = &remembered {
+            prefs.apply(&cc.egui_ctx, &mut state);
+            if text.trim_start_matches('#').is_empty() {
+                link = prefs.last_link();
+            }
         }
-        state.announcement = "Hive is starting.".into();
-        Self { handle, state, files: Files::default(), last_frame: 0.0, announced: String::new(), gone: false }
+        let mut out = Vec::new();
+        link::complain(&mut state, &complaints);
+        link::apply_link(&mut state, &link, &mut out);
+        let app = Self {
+            handle,
+            state,
+            files: Files::default(),
+            ctx: cc.egui_ctx.clone(),
+            announced: String::new(),
+            gone: false,
+            measurement: None,
+        };
+        app.send(out);
+        app
+    }
+
+    fn send(&self, commands: Vec<Command>) {
+        commands.into_iter().for_each(|c| self.handle.send(c));
+    }
+
+    /// Keeps what the frame before cost: drawing, not the pause until something happened.
+    fn clock(&mut self, frame: &eframe::Frame) {
+        if let Some(secs) = frame.info().cpu_usage {
+            self.state.frames.push(secs);
+            if self.state.frames.len() > FRAMES {
+                self.state.frames.remove(0);
+            }
+        }
+    }
+
+    /// What panels asked of the shell: dialogs, files, the clipboard.
+    fn wishes(&mut self, ctx: &egui::Context) {
+        let forms = &mut self.state.forms;
+        if std::mem::take(&mut forms.data.wants_picture) {
+            self.files.pick(Purpose::Picture, ctx);
+        }
+        if std::mem::take(&mut forms.runs.wants_run) {
+            self.files.pick(Purpose::Run, ctx);
+        }
+        if std::mem::take(&mut forms.runs.wants_link) {
+            ctx.copy_text(platform::page_address() + &Link::of(&self.state).to_hash());
+            self.state.announcement = "The link is in the clipboard.".into();
+        }
+        for (name, bytes) in std::mem::take(&mut self.state.files) {
+            self.files.save(&name, &bytes, ctx);
+        }
+    }
+
+    /// Measures frames and memory, then closes.
+    #[must_use]
+    pub fn measured(self, measurement: Option<Arc<Mutex<Measurement>>>) -> Self {
+        Self { measurement, ..self }
     }
 
     fn receive(&mut self, out: &mut Vec<Command>) {
@@ -77,31 +136,37 @@ impl App {
             match (purpose, bytes) {
                 (Purpose::Run, Ok(bytes)) => out.push(Command::Load { name, bytes }),
                 (Purpose::Picture, Ok(bytes)) => panels::data::take_picture(&mut self.state, &name, &bytes),
+                (Purpose::Saved, Err(reason)) => self.state.fault(Fault {
+                    kind: FaultKind::File,
+                    what: format!("{name} cannot be saved: {reason}."),
+                    remedy: "Save it again, in another place.".into(),
+                    detail: String::new(),
+                }),
                 (_, Err(reason)) => self.state.fault(Fault {
                     kind: FaultKind::File,
                     what: format!("{name} cannot be read: {reason}."),
                     remedy: "Choose another file.".into(),
                     detail: String::new(),
                 }),
+                (Purpose::Saved, Ok(_)) => {}
             }
+        }
+        for (name, bytes) in std::mem::take(&mut self.state.files) {
+            self.files.save(&name, &bytes, ctx);
         }
     }
 }
 
 impl eframe::App for App {
-    fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
-        let now = platform::now_secs();
-        if self.last_frame > 0.0 {
-            self.state.frames.push((now - self.last_frame) as f32);
-            if self.state.frames.len() > FRAMES {
-                self.state.frames.remove(0);
-            }
-        }
-        self.last_frame = now;
+    fn logic(&mut self, ctx: &egui::Context, frame: &mut eframe::Frame) {
+        self.clock(frame);
         let mut out = Vec::new();
         self.receive(&mut out);
         self.take_files(ctx, &mut out);
-        out.into_iter().for_each(|c| self.handle.send(c));
+        if let Some(measurement) = &self.measurement {
+            measure::drive(measurement, ctx, &mut self.state, &mut out);
+        }
+        self.send(out);
         if self.state.announcement != self.announced {
             self.announced.clone_from(&self.state.announcement);
             platform::announce(&self.announced);
@@ -110,19 +175,109 @@ impl eframe::App for App {
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
         let mut out = Vec::new();
-        let state = &mut self.state;
-        egui::Panel::top("stages").show(ui, |ui| panels::stages::stages_ui(ui, state, &mut out));
-        egui::Panel::bottom("status").show(ui, |ui| panels::status::status_ui(ui, state, &mut out));
-        egui::Panel::left("data").show(ui, |ui| panels::data::data_ui(ui, state, &mut out));
-        egui::Panel::right("learned").show(ui, |ui| {
-            panels::ask::ask_ui(ui, state, &mut out);
-            panels::attention::attention_ui(ui, state, &mut out);
-        });
-        egui::CentralPanel::default().show(ui, |ui| {
-            panels::failure::failure_ui(ui, state, &mut out);
-            panels::model::model_ui(ui, state, &mut out);
-            panels::curves::curves_ui(ui, state, &mut out);
-        });
-        out.into_iter().for_each(|c| self.handle.send(c));
+        layout_ui(ui, &mut self.state, &mut out);
+        self.send(out);
+        self.wishes(ui.ctx());
     }
+
+    fn save(&mut self, storage: &mut dyn eframe::Storage) {
+        if self.measurement.is_none() {
+            eframe::set_value(storage, prefs::KEY, &Prefs::of(&self.ctx, &self.state));
+        }
+    }
+}
+
+/// Everything on the screen.
+pub fn layout_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    let anchor = |state: &mut AppState, name, rect| {
+        state.forms.tour.anchors.insert(name, rect);
+    };
+    let top = egui::Panel::top("stages").show(ui, |ui| {
+        ui.add_space(4.0);
+        let about = state.preset.as_ref().map_or(SLOGAN, |p| p.about.as_str()).to_owned();
+        egui::Sides::new().shrink_left().show(ui, |ui| title_ui(ui, &about), |ui| menu_ui(ui, state, out));
+        panels::stages::stages_ui(ui, state, out);
+        ui.add_space(2.0);
+    });
+    anchor(state, "stages", top.response.rect);
+    egui::Panel::bottom("status").show(ui, |ui| panels::status::status_ui(ui, state, out));
+    // Lessons take the place of the data column where the window is not wide enough for both.
+    let lessons = panels::lessons::is_open(state);
+    if lessons {
+        let side =
+            egui::Panel::left("lessons").default_size(330.0).show(ui, |ui| panels::lessons::lessons_ui(ui, state, out));
+        anchor(state, "lessons", side.response.rect);
+    }
+    if state.link.is_open(Panel::Data) && (!lessons || ui.available_width() > WIDE) {
+        let side = egui::Panel::left("data").default_size(268.0).show(ui, |ui| panels::data::data_ui(ui, state, out));
+        anchor(state, "data", side.response.rect);
+    }
+    if state.link.is_open(Panel::Ask) {
+        let side = egui::Panel::right("learned").default_size(336.0).show(ui, |ui| {
+            egui::ScrollArea::vertical().id_salt("learned").auto_shrink(false).show(ui, |ui| {
+                panels::ask::ask_ui(ui, state, out);
+                ui.add_space(6.0);
+                panels::attention::attention_ui(ui, state, out);
+            });
+        });
+        anchor(state, "ask", side.response.rect);
+    }
+    egui::CentralPanel::default().show(ui, |ui| centre_ui(ui, state, out));
+    panels::tour::tour_ui(ui, state, out);
+}
+
+/// Width from which lessons and data both have a column.
+const WIDE: f32 = 1300.0;
+
+fn centre_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    panels::failure::failure_ui(ui, state, out);
+    let (model, curves) = (state.link.is_open(Panel::Model), state.link.is_open(Panel::Curves));
+    if model && curves {
+        // The curves have the lower part; what the diagram does not need is theirs.
+        let height = (ui.available_height() * 0.45).max(160.0);
+        let part = egui::Panel::bottom("curves").resizable(true).default_size(height).show(ui, |ui| {
+            panels::curves::curves_ui(ui, state, out);
+        });
+        state.forms.tour.anchors.insert("curves", part.response.rect);
+    } else if curves {
+        panels::curves::curves_ui(ui, state, out);
+    }
+    if model {
+        let part = egui::ScrollArea::both().id_salt("model").auto_shrink(false).show(ui, |ui| {
+            panels::model::model_ui(ui, state, out);
+        });
+        state.forms.tour.anchors.insert("model", part.inner_rect);
+    }
+}
+
+/// What stands beside the name before anything is open.
+const SLOGAN: &str = "watch a vision encoder and a language model become aligned";
+
+fn title_ui(ui: &mut egui::Ui, about: &str) {
+    ui.heading("Hive");
+    ui.add(egui::Label::new(egui::RichText::new(about).weak()).truncate());
+}
+
+fn menu_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    egui::widgets::global_theme_preference_buttons(ui);
+    if state.shows("tour") && ui.button("Tour").on_hover_text("The first-run tour once more").clicked() {
+        state.forms.tour.restart();
+    }
+    if state.shows("lessons") {
+        let mut open = state.link.is_open(Panel::Lessons);
+        if ui.toggle_value(&mut open, "Lessons").on_hover_text("Experiments for a class, step by step").changed() {
+            state.link.set_open(Panel::Lessons, open);
+        }
+    }
+    if state.shows("runs") {
+        ui.menu_button("Files", |ui| panels::runs::runs_ui(ui, state, out));
+    }
+    ui.menu_button("Panels", |ui| {
+        for panel in [Panel::Data, Panel::Model, Panel::Curves, Panel::Ask] {
+            let mut open = state.link.is_open(panel);
+            if ui.checkbox(&mut open, panel.title()).changed() {
+                state.link.set_open(panel, open);
+            }
+        }
+    });
 }

@@ -113,6 +113,8 @@ pub struct AppState {
     pub picture: Option<Picture>,
     /// Another picture, for the swap.
     pub other: Option<Picture>,
+    /// Held-out example that a link asks for; the data panel takes it and shows it.
+    pub wanted_example: Option<u64>,
     /// The last question.
     pub asked: Asked,
     /// Is a question pinned, and which?
@@ -174,8 +176,15 @@ impl AppState {
             Event::Token { id, word } if id == self.asked.id => self.asked.words.push(word),
             Event::Answered(answer) if answer.id == self.asked.id => self.answered(*answer),
             Event::Memory(bytes) => self.memory = bytes,
-            Event::File { name, bytes } => self.files.push((name, bytes)),
-            Event::Fault(fault) => self.fault(fault),
+            Event::File { name, bytes } => {
+                self.forms.runs.saved = Some(name.clone());
+                self.files.push((name, bytes));
+            }
+            Event::Fault(fault) => {
+                // A lost device is replaced and goes on; after the others the session has stopped, or never began.
+                self.running &= matches!(fault.kind, FaultKind::DeviceLost | FaultKind::SelfTest);
+                self.fault(fault);
+            }
             Event::Recovered { update, .. } => {
                 self.update = update;
                 self.announcement = format!("The GPU was lost and replaced; training goes on from step {update}.");

@@ -3,6 +3,7 @@
 use super::args::Args;
 use super::{Fault, open_gpu, say};
 use crate::engine::assets::{self, made_source};
+use crate::engine::losses::losses;
 use crate::gpu::{Dest, Gpu, GpuError, Recorder};
 use crate::nn::params::Weights;
 use crate::ops::case::Array;
@@ -78,6 +79,7 @@ const HELP: &str = "\
 hive bench gemm [MxNxK]   products by every kernel variant, GFLOP/s (default 512x512x512)
 hive bench step           a training step of shapes, pictures and the flattened control, in stages 1 to 3: time, share per
                           kernel, dispatches, GFLOP/s, bytes of GPU memory against the plan
+hive bench losses         losses of --steps updates (100) of --stage (2) of --preset (tiny): the same numbers everywhere
 ";
 
 /// The command.
@@ -85,7 +87,7 @@ hive bench step           a training step of shapes, pictures and the flattened 
 /// # Errors
 /// See [`Fault`].
 pub fn run(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["runs", "preset", "stage"], &[])?;
+    let args = Args::parse(list, &["runs", "preset", "stage", "steps"], &[])?;
     if args.flag("help") {
         say(HELP);
         return Ok(());
@@ -94,8 +96,24 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     match args.word(0) {
         Some("gemm") => gemm(&args, runs),
         Some("step") => step(&args, runs),
-        _ => Err(Fault::usage("hive bench needs gemm or step")),
+        Some("losses") => print_losses(&args),
+        _ => Err(Fault::usage("hive bench needs gemm, step or losses")),
     }
+}
+
+fn print_losses(args: &Args) -> Result<(), Fault> {
+    let preset = args.option("preset").unwrap_or("tiny");
+    let (stage, steps) = (args.number("stage")?.unwrap_or(2), args.number("steps")?.unwrap_or(100));
+    let gpu = open_gpu(args)?;
+    let start = platform::now_secs();
+    let losses = block_on(losses(&gpu, preset, stage, steps, args.number("seed")?))?;
+    let secs = platform::now_secs() - start;
+    if args.flag("json") {
+        say(&format!("{}\n", serde_json::json!({"adapter": gpu.summary.name, "losses": losses, "secs": secs})));
+    } else {
+        losses.iter().for_each(|loss| say(&format!("{loss}\n")));
+    }
+    Ok(())
 }
 
 fn gemm(args: &Args, runs: usize) -> Result<(), Fault> {

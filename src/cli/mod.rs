@@ -9,6 +9,8 @@ pub mod demo;
 pub mod pretrain;
 pub mod report;
 pub mod train;
+#[cfg(feature = "gui")]
+pub mod window;
 
 use std::path::Path;
 
@@ -17,6 +19,7 @@ use thiserror::Error;
 
 use crate::engine::answer::AnswerError;
 use crate::engine::assets::AssetError;
+use crate::engine::losses::LossesError;
 use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::model::weights::WeightsError;
 use crate::platform;
@@ -51,6 +54,9 @@ pub enum Fault {
     /// Weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A first stretch of training.
+    #[error(transparent)]
+    Losses(#[from] LossesError),
     /// Held-out questions.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
@@ -76,7 +82,10 @@ impl Fault {
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Preset(_) | Self::Asset(_) => 2,
+            Self::Usage(_)
+            | Self::Preset(_)
+            | Self::Asset(_)
+            | Self::Losses(LossesError::Asset(_) | LossesError::Stage { .. }) => 2,
             Self::Gpu(
                 GpuError::NoAdapter
                 | GpuError::AdapterNotFound { .. }
@@ -91,6 +100,7 @@ impl Fault {
 const HELP: &str = "\
 hive: linked attention between a vision encoder and a small language model, in WebGPU compute shaders
 
+  hive app [LINK]               open the window (in a browser: ./hive web)
   hive demo                     align tower and language model in three stages on pictures, with a report (minutes)
   hive train                    the same with your choice of preset, data, seed; can be stopped and resumed
   hive pretrain vision|language make start weights
@@ -98,7 +108,7 @@ hive: linked attention between a vision encoder and a small language model, in W
   hive eval                     held-out accuracy by kind of question, with own, swapped and no pictures
   hive parity DIR               check this GPU against published fixtures
   hive verify [OP]              check every operation on this GPU against its reference
-  hive bench gemm|step          measure
+  hive bench gemm|step|frames   measure
   hive doctor                   adapters, limits, self-test
 
 Every command: --adapter NAME, --seed N, --json, --help. Exit codes: 0 fine, 1 failed, 2 usage, 3 no usable GPU.
@@ -116,6 +126,12 @@ pub fn run(list: &[String]) -> u8 {
         Ok(())
     };
     let result = match command.as_str() {
+        #[cfg(feature = "gui")]
+        "app" => window::app(rest),
+        #[cfg(feature = "gui")]
+        "bench" if rest.first().is_some_and(|w| w == "frames") => window::frames(&rest[1..]),
+        #[cfg(not(feature = "gui"))]
+        "app" => Err(Fault::Failed("this build has no window; ./hive app builds one that has".into())),
         "demo" => demo::run(rest),
         "train" => train::run(rest),
         "pretrain" => pretrain::run(rest),

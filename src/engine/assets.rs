@@ -9,11 +9,12 @@ use crate::train::recipe::{Preset, PresetError};
 use crate::train::source::Source;
 
 /// Presets by name.
-pub const PRESETS: [(&str, &str); 6] = [
+pub const PRESETS: [(&str, &str); 7] = [
     ("pictures", include_str!("../../assets/presets/pictures.json")),
     ("pictures-long", include_str!("../../assets/presets/pictures-long.json")),
     ("shapes", include_str!("../../assets/presets/shapes.json")),
     ("shapes-long", include_str!("../../assets/presets/shapes-long.json")),
+    ("quick", include_str!("../../assets/presets/quick.json")),
     ("tiny", include_str!("../../assets/presets/tiny.json")),
     ("hive-siglip-large", include_str!("../../assets/presets/hive-siglip-large.json")),
 ];

@@ -9,6 +9,7 @@ pub mod command;
 pub mod event;
 mod lane;
 pub mod log;
+pub mod losses;
 pub mod outline;
 pub mod runfile;
 pub mod session;

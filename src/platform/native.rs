@@ -65,17 +65,44 @@ pub fn list_folder(path: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs a future on a thread of its own. It is made there, so it need not be able to move between threads.
+/// Priority of background threads, 0 to 99. The threads of a driver that computes on the processor are started by them and
+/// have it too, so that a window stays smooth beside training.
+const BACKGROUND: u8 = 20;
+
+/// Runs a future on a thread of its own, of low priority. It is made there, so it need not be able to move between threads.
 #[expect(clippy::disallowed_methods, reason = "the platform layer is the one place that starts threads")]
 pub fn spawn<F: Future<Output = ()>>(name: &str, make: impl FnOnce() -> F + Send + 'static) {
     let thread = std::thread::Builder::new().name(name.to_owned());
-    if let Err(e) = thread.spawn(move || block_on(make())) {
+    let run = move || {
+        let low = thread_priority::ThreadPriorityValue::try_from(BACKGROUND)
+            .map(thread_priority::ThreadPriority::Crossplatform);
+        // A system that does not allow it runs the thread all the same.
+        if let Ok(low) = low {
+            let _ = low.set_for_current();
+        }
+        block_on(make());
+    };
+    if let Err(e) = thread.spawn(run) {
         log::error!("cannot start the thread {name}: {e}");
     }
 }
 
 /// Lets others run. Threads need no help.
 pub async fn yield_now() {}
+
+/// Bytes of memory that the process has, where the system tells.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let text = String::from_utf8(read_file(Path::new("/proc/self/status")).ok()?).ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+}
+
+/// What stands before the hash of a link. A window has no address: the hash alone is what `hive app` takes.
+#[must_use]
+pub fn page_address() -> String {
+    String::new()
+}
 
 /// Shows a line to screen readers. A native window has an accessibility tree for that.
 pub fn announce(_line: &str) {}
@@ -106,4 +133,45 @@ pub fn watch_panics() {
 #[cfg(feature = "gui")]
 pub async fn dropped_bytes(file: eframe::egui::DroppedFileHandle) -> Result<Vec<u8>, String> {
     file.bytes()
+}
+
+/// What stands behind the # of a page's address; there is none here.
+#[must_use]
+pub fn location_hash() -> String {
+    String::new()
+}
+
+/// Changes what stands behind the # of a page's address.
+pub fn set_location_hash(_hash: &str) {}
+
+/// Must the widget tree be mirrored for screen readers? A native window hands it to the system.
+pub const MIRRORS_ACCESS: bool = false;
+
+/// Brings the mirror of the widget tree up to date.
+pub fn mirror(_change: &super::MirrorChange) {}
+
+/// Listens for clicks on mirrored widgets.
+pub fn watch_mirror_clicks(_wake: impl Fn() + 'static) {}
+
+/// Widgets that were clicked in the mirror since the last call.
+#[must_use]
+pub fn take_mirror_clicks() -> Vec<u64> {
+    Vec::new()
+}
+
+/// Asks where to save a file, and saves it. Nobody is told when the dialog is cancelled.
+///
+/// # Errors
+/// As the operating system says.
+#[cfg(feature = "gui")]
+pub fn save_as(name: &str, bytes: &std::sync::Arc<Vec<u8>>) -> impl Future<Output = Result<(), String>> + use<> {
+    // The dialog is made on the window's own thread, as macOS wants it.
+    let dialog = rfd::AsyncFileDialog::new().set_file_name(name).save_file();
+    let bytes = std::sync::Arc::clone(bytes);
+    async move {
+        match dialog.await {
+            Some(file) => file.write(&bytes).await.map_err(|e| e.to_string()),
+            None => Ok(()),
+        }
+    }
 }

@@ -1,6 +1,14 @@
 //! Browser side of the platform layer.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen::{JsCast as _, JsValue};
+use web_sys::{Document, Element, HtmlAnchorElement, MessageChannel, MessagePort};
 
 /// The browser's event loop must not be blocked.
 pub const BLOCKING: bool = false;
@@ -11,29 +19,166 @@ pub fn now_secs() -> f64 {
     web_sys::window().and_then(|w| w.performance()).map_or(0.0, |p| p.now() * 1e-3)
 }
 
+/// Bytes of memory of the program; the GPU's are not among them.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().dyn_into().ok()?;
+    let buffer: js_sys::ArrayBuffer = memory.buffer().dyn_into().ok()?;
+    Some(buffer.byte_length().into())
+}
+
 /// Runs a future as a task of the page's event loop.
 pub fn spawn<F: Future<Output = ()> + 'static>(_name: &str, make: impl FnOnce() -> F + 'static) {
     wasm_bindgen_futures::spawn_local(make());
 }
 
+/// Turns of the event loop by messages to ourselves: unlike timers, messages are not slowed down in a hidden tab.
+struct Turns {
+    port: MessagePort,
+    waiting: Rc<RefCell<VecDeque<oneshot::Sender<()>>>>,
+    _listener: Closure<dyn FnMut()>,
+}
+
+impl Turns {
+    fn new() -> Option<Self> {
+        let channel = MessageChannel::new().ok()?;
+        let waiting: Rc<RefCell<VecDeque<oneshot::Sender<()>>>> = Rc::default();
+        let queue = Rc::clone(&waiting);
+        let listener = Closure::<dyn FnMut()>::new(move || {
+            let next = queue.borrow_mut().pop_front();
+            // The task that waited may be gone.
+            let _ = next.map(|turn| turn.send(()));
+        });
+        channel.port1().set_onmessage(Some(listener.as_ref().unchecked_ref()));
+        Some(Self { port: channel.port2(), waiting, _listener: listener })
+    }
+
+    fn next(&self) -> Option<oneshot::Receiver<()>> {
+        let (send, receive) = oneshot::channel();
+        self.waiting.borrow_mut().push_back(send);
+        self.port.post_message(&JsValue::NULL).ok()?;
+        Some(receive)
+    }
+}
+
+thread_local! {
+    static TURNS: Option<Turns> = Turns::new();
+    /// The last file that was handed out for downloading.
+    static LAST_URL: RefCell<Option<String>> = const { RefCell::new(None) };
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
 /// Lets the page draw and react: a turn of the event loop, not only of the promise queue.
 pub async fn yield_now() {
-    let promise = js_sys::Promise::new(&mut |resolve, _| {
-        if let Some(window) = web_sys::window() {
-            // The page goes on without the pause if timers do not work.
-            let _ = window.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, 0);
-        }
-    });
-    let _ = wasm_bindgen_futures::JsFuture::from(promise).await;
+    let turn = TURNS.with(|t| t.as_ref().and_then(Turns::next));
+    if let Some(turn) = turn {
+        // The page goes on without the pause if messages do not work.
+        let _ = turn.await;
+    }
+}
+
+fn document() -> Option<Document> {
+    web_sys::window()?.document()
+}
+
+pub(super) fn element(id: &str) -> Option<Element> {
+    document()?.get_element_by_id(id)
 }
 
 /// Shows a line to screen readers.
-pub fn announce(_line: &str) {}
+pub fn announce(line: &str) {
+    if let Some(e) = element("hive-live") {
+        e.set_text_content(Some(line));
+    }
+}
 
-/// Text of the last panic. A page does not survive one: `index.html` shows it.
+/// Calls a function of `window.hive`, which `index.html` defines.
+fn page_call(name: &str, texts: &[&str]) {
+    let call = || -> Result<(), JsValue> {
+        let window: JsValue = web_sys::window().ok_or(JsValue::NULL)?.into();
+        let hive = js_sys::Reflect::get(&window, &"hive".into())?;
+        let function: js_sys::Function = js_sys::Reflect::get(&hive, &name.into())?.dyn_into()?;
+        let list: js_sys::Array = texts.iter().map(|t| JsValue::from_str(t)).collect();
+        function.apply(&hive, &list).map(drop)
+    };
+    // Another page than ours: it shows nothing then.
+    let _ = call();
+}
+
+/// Takes away the page's loading screen.
+pub fn page_started() {
+    page_call("started", &[]);
+}
+
+/// Shows a failure in place of the canvas: what happened, what to do about it, and the details.
+pub fn page_failed(what: &str, remedy: &str, detail: &str) {
+    page_call("fail", &[what, remedy, detail]);
+}
+
+/// Text of the last panic, empty where there was none; recorded once [`watch_panics`] was called.
 #[must_use]
 pub fn last_panic() -> String {
-    String::new()
+    PANIC.with_borrow(Clone::clone)
+}
+
+/// Shows panics in the page, in place of the canvas: nothing draws any more after one.
+pub fn watch_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.to_string();
+        page_failed(
+            "Hive has stopped because of a fault in the program.",
+            "Reload the page; a run that you saved can be loaded again. If this repeats, please report it with the text below.",
+            &text,
+        );
+        PANIC.with_borrow_mut(|last| *last = text);
+        default(info);
+    }));
+}
+
+/// What stands behind the # of the page's address, decoded.
+#[must_use]
+pub fn location_hash() -> String {
+    let hash = web_sys::window().and_then(|w| w.location().hash().ok()).unwrap_or_default();
+    let hash = hash.trim_start_matches('#');
+    js_sys::decode_uri_component(hash).map_or_else(|_malformed| hash.to_owned(), String::from)
+}
+
+/// Changes what stands behind the # of the page's address, without a step in the tab's history.
+pub fn set_location_hash(hash: &str) {
+    let change = || {
+        let address = format!("#{}", String::from(js_sys::encode_uri(hash)));
+        web_sys::window()?.history().ok()?.replace_state_with_url(&JsValue::NULL, "", Some(&address)).ok()
+    };
+    // A page without an address of its own (in a frame) stays as it is.
+    let _ = change();
+}
+
+/// Saves a file: the browser downloads it, and asks where to if it is set to ask.
+///
+/// # Errors
+/// As the browser says.
+#[cfg(feature = "gui")]
+pub fn save_as(name: &str, bytes: &std::sync::Arc<Vec<u8>>) -> impl Future<Output = Result<(), String>> + use<> {
+    let result = download(name, bytes).map_err(|e| format!("the browser refuses the download: {e:?}"));
+    async move { result }
+}
+
+#[cfg(feature = "gui")]
+fn download(name: &str, bytes: &[u8]) -> Result<(), JsValue> {
+    let document = document().ok_or(JsValue::NULL)?;
+    let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(bytes));
+    let blob = web_sys::Blob::new_with_u8_array_sequence(&parts)?;
+    let url = web_sys::Url::create_object_url_with_blob(&blob)?;
+    let link: HtmlAnchorElement = document.create_element("a")?.unchecked_into();
+    link.set_href(&url);
+    link.set_download(name);
+    link.click();
+    // The browser reads the file after this turn of the event loop, so it is let go with the next one.
+    if let Some(old) = LAST_URL.replace(Some(url)) {
+        web_sys::Url::revoke_object_url(&old)?;
+    }
+    Ok(())
 }
 
 /// Contents of a file that was dropped on the page.
@@ -43,4 +188,11 @@ pub fn last_panic() -> String {
 #[cfg(feature = "gui")]
 pub async fn dropped_bytes(file: eframe::egui::DroppedFileHandle) -> Result<Vec<u8>, String> {
     file.bytes_async().await
+}
+
+/// The page's address without its hash.
+#[must_use]
+pub fn page_address() -> String {
+    let href = web_sys::window().and_then(|w| w.location().href().ok()).unwrap_or_default();
+    href.split('#').next().unwrap_or_default().to_owned()
 }

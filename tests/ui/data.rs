@@ -1,1 +1,315 @@
-//! See the panel of that name.
+//! Left column: presets, examples, own pictures, the canvas.
+
+use std::sync::Arc;
+
+use eframe::egui::{ColorImage, Event as Input, Key, Ui};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+use hive::app::AppState;
+use hive::app::panels::data::{data_ui, take_picture};
+use hive::app::panels::draw::draw_ui;
+use hive::data::{Dataset, Split};
+use hive::engine::{Command, Event, FaultKind, Opened};
+
+use crate::common::{Bench, harness, opened, training};
+
+/// As wide as in the window.
+fn column(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    ui.set_max_width(270.0);
+    data_ui(ui, state, out);
+}
+
+/// Name, whether trained, and whether with control, of the presets that are to be opened.
+fn opens(h: &Harness<'_, Bench>) -> Vec<(String, bool, bool)> {
+    let open = |c: &Command| match c {
+        Command::Open(open) => Some((open.preset.name.clone(), open.trained, open.control)),
+        _ => None,
+    };
+    h.state().out.iter().filter_map(open).collect()
+}
+
+#[test]
+fn a_card_opens_its_preset() {
+    let mut h = harness(opened(), column);
+    h.get_by_label("Shapes").click();
+    h.run();
+    assert_eq!(opens(&h), [("shapes".to_owned(), false, false)]);
+}
+
+#[test]
+fn a_card_opens_the_trained_model_too() {
+    let mut bench = opened();
+    bench.state.control = true;
+    let mut h = harness(bench, column);
+    h.get_by_label("Open pictures trained").click();
+    h.run();
+    assert_eq!(opens(&h), [("pictures".to_owned(), true, false)]);
+}
+
+#[test]
+fn the_card_of_a_run_in_progress_throws_nothing_away() {
+    let mut h = harness(training(3), column);
+    h.get_by_label("Pictures").click();
+    h.run();
+    assert_eq!(opens(&h), []);
+    h.get_by_label("Shapes").click();
+    h.run();
+    assert_eq!(opens(&h).len(), 1);
+}
+
+#[test]
+fn the_first_example_is_selected_by_itself() {
+    let mut h = harness(opened(), column);
+    h.run();
+    let sample = Dataset::Pictures.sample(Split::HeldOut, 0, 0, 1);
+    let state = &h.state().state;
+    assert_eq!(state.picture.as_ref().unwrap().name, "held-out 0");
+    assert_eq!(state.forms.ask.question, sample.turns[0].question);
+}
+
+#[test]
+fn a_typed_question_outlives_the_first_example() {
+    let mut bench = opened();
+    bench.state.forms.ask.question = "where is the dog ?".into();
+    let mut h = harness(bench, column);
+    h.run();
+    assert!(h.state().state.picture.is_some());
+    assert_eq!(h.state().state.forms.ask.question, "where is the dog ?");
+}
+
+#[test]
+fn another_data_set_brings_its_own_question() {
+    let mut h = harness(opened(), column);
+    h.run();
+    assert_eq!(h.state().state.picture.as_ref().unwrap().pixels.len(), 3 * 48 * 48);
+    let Bench { state, out } = h.state_mut();
+    let Some(Command::Open(open)) = state.open("shapes", false, false) else { panic!() };
+    let words = vec!["what".to_owned()];
+    let opened = Opened { preset: open.preset, words, control: false, stage: None, update: 0, log: None };
+    state.apply(Event::Opened(Box::new(opened)), out);
+    h.run();
+    let sample = Dataset::Shapes.sample(Split::HeldOut, 0, 0, 1);
+    let state = &h.state().state;
+    assert_eq!(*state.picture.as_ref().unwrap().pixels, sample.pixels);
+    assert_eq!(state.forms.ask.question, sample.turns[0].question);
+}
+
+#[test]
+fn a_link_chooses_the_example() {
+    let mut bench = opened();
+    bench.state.wanted_example = Some(8);
+    let mut h = harness(bench, column);
+    h.run();
+    assert_eq!(h.state().state.picture.as_ref().unwrap().name, "held-out 8");
+    assert_eq!(h.state().state.wanted_example, None);
+    h.get_by_label("✔ 8 selected");
+}
+
+#[test]
+fn an_example_becomes_the_picture_with_question_and_answer() {
+    let mut h = harness(opened(), column);
+    h.get_by_label("Example 2").click();
+    h.run();
+    let sample = |index| Dataset::Pictures.sample(Split::HeldOut, 0, index, 1);
+    let (wanted, next) = (sample(2), sample(3));
+    let state = &h.state().state;
+    let picture = state.picture.as_ref().unwrap();
+    assert_eq!(*picture.pixels, wanted.pixels);
+    let turn = &wanted.turns[0];
+    assert_eq!(picture.right, Some((turn.question.clone(), turn.answer.clone())));
+    assert_eq!(*state.other.as_ref().unwrap().pixels, next.pixels);
+    assert_eq!(state.forms.ask.question, turn.question);
+    h.get_by_label(&format!("{} Right answer “{}”", turn.question, turn.answer));
+    h.get_by_label("✔ 2 selected");
+}
+
+#[test]
+fn there_are_more_examples() {
+    let mut h = harness(opened(), column);
+    assert!(h.query_by_label("Example 6").is_none());
+    h.get_by_label("Previous").click();
+    h.get_by_label("Next").click();
+    h.run();
+    h.get_by_label("Example 6").click();
+    h.run();
+    assert_eq!(h.state().state.picture.as_ref().unwrap().name, "held-out 6");
+    h.get_by_label("Previous").click();
+    h.run();
+    h.get_by_label("Example 0");
+}
+
+#[test]
+fn teachers_can_hide_the_column() {
+    for (control, label) in [
+        ("presets", "Pictures"),
+        ("examples", "Example 1"),
+        ("own-picture", "Choose a picture…"),
+        ("draw", "Draw a picture"),
+    ] {
+        let h = harness(opened(), column);
+        assert!(h.query_by_label(label).is_some(), "{label}");
+        let mut bench = opened();
+        bench.state.link.hide = vec![control.to_owned()];
+        let h = harness(bench, column);
+        assert!(h.query_by_label(label).is_none(), "{label} with {control} hidden");
+    }
+}
+
+#[test]
+fn the_button_asks_the_shell_for_a_file() {
+    let mut h = harness(opened(), column);
+    h.get_by_label("Choose a picture…").click();
+    h.run();
+    assert!(h.state().state.forms.data.wants_picture);
+}
+
+/// A white square with a transparent, black corner.
+fn png() -> Vec<u8> {
+    let mut image = image::RgbaImage::from_pixel(8, 8, image::Rgba([255; 4]));
+    image.put_pixel(0, 0, image::Rgba([0; 4]));
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn a_picture_file_is_taken_on_white_paper() {
+    let mut bench = opened();
+    take_picture(&mut bench.state, "cat.png", &png());
+    let picture = bench.state.picture.clone().unwrap();
+    assert_eq!((picture.name.as_str(), picture.pixels.len(), picture.right), ("cat.png", 3 * 48 * 48, None));
+    assert!(picture.pixels.iter().all(|v| *v > 0.99));
+    let h = harness(bench, column);
+    h.get_by_label_contains("cat.png is selected");
+}
+
+#[test]
+fn a_bad_picture_file_gives_a_card() {
+    let mut bench = opened();
+    take_picture(&mut bench.state, "cat.png", b"no picture");
+    assert_eq!(bench.state.picture, None);
+    let fault = &bench.state.faults[0];
+    assert_eq!(fault.kind, FaultKind::File);
+    assert_eq!(fault.what, "cat.png cannot be read as a picture.");
+    assert!(fault.remedy.contains("PNG, JPEG or WebP"), "{}", fault.remedy);
+}
+
+#[test]
+fn a_picture_before_the_model_gives_a_card() {
+    let mut bench = Bench { state: Default::default(), out: Vec::new() };
+    take_picture(&mut bench.state, "cat.png", &png());
+    assert_eq!(bench.state.faults[0].kind, FaultKind::File);
+}
+
+#[test]
+fn a_picture_can_be_pasted() {
+    let mut h = harness(opened(), column);
+    let image = ColorImage::filled([4, 4], eframe::egui::Color32::WHITE);
+    h.event(Input::PasteImage(Arc::new(image)));
+    h.run();
+    let picture = h.state().state.picture.clone().unwrap();
+    assert_eq!(picture.name, "pasted picture");
+    assert!(picture.pixels.iter().all(|v| *v > 0.99));
+}
+
+#[test]
+fn a_drawing_becomes_the_picture() {
+    let mut h = harness(opened(), draw_ui);
+    h.get_by_label("Use this drawing").click();
+    h.run();
+    let blank = h.state().state.picture.clone().unwrap();
+    assert_eq!(blank.name, "drawing");
+    assert!(blank.pixels.iter().all(|v| *v < -0.8), "black all over");
+    h.get_by_label("Paint in blue").click();
+    h.run();
+    h.get_by_label("Canvas").click();
+    h.run();
+    h.get_by_label("Use this drawing").click();
+    h.run();
+    let pixels = h.state().state.picture.clone().unwrap().pixels;
+    let centre = |channel: usize| pixels[channel * 48 * 48 + 24 * 48 + 24];
+    // Blue is (50, 80, 220).
+    assert!((centre(0) + 0.608).abs() < 0.01 && (centre(2) - 0.725).abs() < 0.01, "{} {}", centre(0), centre(2));
+    h.get_by_label("Clear").click();
+    h.run();
+    h.get_by_label("Use this drawing").click();
+    h.run();
+    assert_eq!(h.state().state.picture.clone().unwrap().pixels, blank.pixels);
+}
+
+#[test]
+fn the_keyboard_can_draw() {
+    let mut h = harness(opened(), draw_ui);
+    h.get_by_label("Paint in white").click();
+    h.run();
+    h.get_by_label("Canvas").focus();
+    h.run();
+    for _ in 0..10 {
+        h.key_press(Key::ArrowRight);
+        h.run();
+    }
+    h.key_press(Key::Space);
+    h.run();
+    h.get_by_label("Use this drawing").click();
+    h.run();
+    let pixels = h.state().state.picture.clone().unwrap().pixels;
+    let at = |column: usize| pixels[24 * 48 + column];
+    assert!(at(34) > 0.8 && at(24) < -0.8, "{} {}", at(34), at(24));
+}
+
+#[test]
+#[ignore]
+fn zz_shots() {
+    use hive::app::panels::{failure::failure_ui, runs::runs_ui, stages::stages_ui, status::status_ui};
+    use hive::engine::*;
+    fn all(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+        eframe::egui::Panel::top("stages").show(ui, |ui| stages_ui(ui, state, out));
+        eframe::egui::Panel::bottom("status").show(ui, |ui| status_ui(ui, state, out));
+        eframe::egui::Panel::left("data").exact_size(270.0).show(ui, |ui| data_ui(ui, state, out));
+        eframe::egui::CentralPanel::default().show(ui, |ui| {
+            ui.horizontal(|ui| runs_ui(ui, state, out));
+            failure_ui(ui, state, out);
+            ui.set_max_width(270.0);
+            draw_ui(ui, state, out);
+        });
+    }
+    for (theme, name) in [(eframe::egui::Theme::Dark, "dark"), (eframe::egui::Theme::Light, "light")] {
+        let mut bench = training(40);
+        bench.tell(Event::StageDone(Stage::Connector));
+        bench.tell(Event::Entered { stage: Stage::Vision, update: 0, costs: Vec::new() });
+        bench.tell(crate::common::step(Lane::Hive, Stage::Vision, 30));
+        let used = AdapterSummary {
+            name: "llvmpipe (LLVM 15.0.6, 256 bits)".into(),
+            driver: "Mesa".into(),
+            backend: "Vulkan".into(),
+            kind: AdapterKind::Software,
+            subgroup: (8, 8),
+            features: vec![],
+            limits: vec![],
+        };
+        bench.tell(Event::Adapter { used: Box::new(used.clone()), all: vec![used.clone(), used] });
+        let wrong = vec![("matmul 17x3".to_owned(), "0.2 off".to_owned())];
+        bench.tell(Event::SelfTest(SelfTest { done: 16, of: 16, wrong, secs: 0.5 }));
+        bench.tell(Event::Busy { what: "compiling gelu/forward".into(), done: 3, of: 0 });
+        bench.tell(Event::Fault(Fault {
+            kind: FaultKind::DeviceLost,
+            what: "The GPU device was lost.".into(),
+            remedy: "Training goes on from its last snapshot on a new device; if this repeats, update the driver."
+                .into(),
+            detail: "x".into(),
+        }));
+        bench.state.frames = vec![0.016; 100];
+        bench.state.forms.stages.recipe.open = true;
+        let mut h = Harness::builder()
+            .with_size(eframe::egui::Vec2::new(1280.0, 800.0))
+            .with_theme(theme)
+            .wgpu()
+            .build_ui_state(|ui, b: &mut Bench| all(ui, &mut b.state, &mut b.out), bench);
+        h.run();
+        h.get_by_label("Batch").set_text_value_accesskit("0");
+        h.run();
+        h.get_by_label("Canvas").focus();
+        h.run();
+        h.render().unwrap().save(format!("/tmp/shot_{name}.png")).unwrap();
+    }
+}

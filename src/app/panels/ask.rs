@@ -1,16 +1,274 @@
-//! Panel ask.
+//! Questions about a picture: the answer as it is written, how sure the model is, and what it says of changed pictures.
 
-use eframe::egui::Ui;
+use eframe::egui::{
+    Color32, CornerRadius, FontId, Grid, Image, Key, Response, RichText, Role, Sense, TextEdit, Ui, Vec2, WidgetInfo,
+    vec2,
+};
 
-use crate::app::AppState;
-use crate::engine::Command;
+use super::picture::Thumb;
+use crate::app::state::Picture;
+use crate::app::{AppState, theme};
+use crate::data::scene::{Dataset, Split};
+use crate::engine::{Answer, Command, ProbeKind, Question, Word};
+
+/// Example questions at most.
+const EXAMPLES: usize = 6;
 
 /// What people type and choose here.
 #[derive(Default)]
 pub struct Form {
     /// The question as typed.
     pub question: String,
+    /// Number of the next question; the first is 1.
+    pub next_id: u64,
+    /// The picture that the last question was about.
+    pub asked_picture: Option<Picture>,
+    /// The picture of the pinned question.
+    pub pinned_picture: Option<Picture>,
+    thumb: Thumb,
+    examples: Option<(String, Vec<String>)>,
+}
+
+impl Form {
+    /// Questions of the data set, one of each kind; made once per data set.
+    fn examples(&mut self, data: &str) -> &[String] {
+        if self.examples.as_ref().is_none_or(|(name, _)| name != data) {
+            self.examples = Some((data.to_owned(), example_questions(data)));
+        }
+        self.examples.as_ref().map_or(&[], |(_, list)| list)
+    }
+}
+
+/// Held-out questions of a data set by name, one of each kind.
+#[must_use]
+pub fn example_questions(data: &str) -> Vec<String> {
+    let Some(set) = Dataset::by_name(data) else { return Vec::new() };
+    let mut out = Vec::new();
+    for index in 0..set.kinds().len() as u64 {
+        for turn in set.sample_with(Split::HeldOut, 0, index, 1, &[], false).turns {
+            if !out.contains(&turn.question) {
+                out.push(turn.question);
+            }
+        }
+    }
+    out
+}
+
+/// A question without what makes no difference to the model.
+fn bare(question: &str) -> String {
+    question.trim().trim_end_matches('?').trim().to_lowercase()
+}
+
+/// Words in one line.
+#[must_use]
+pub fn sentence(words: &[Word]) -> String {
+    words.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// Was the answer right? None where nobody knows the right answer to this question.
+#[must_use]
+pub fn verdict(question: &str, words: &[Word], right: Option<&(String, String)>) -> Option<bool> {
+    let (asked, answer) = right?;
+    (bare(asked) == bare(question)).then(|| sentence(words) == *answer)
 }
 
 /// Draws the panel.
-pub fn ask_ui(_ui: &mut Ui, _state: &mut AppState, _out: &mut Vec<Command>) {}
+pub fn ask_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    if !state.shows("ask") {
+        return;
+    }
+    ui.strong("Ask about the picture");
+    let (Some(preset), Some(picture)) = (&state.preset, state.picture.clone()) else {
+        ui.label(match state.preset {
+            None => "Once the model is loaded you can ask it about a picture, even before any training.",
+            Some(_) => "Choose a picture at the left, draw one, or drop a file here; then ask about it.",
+        });
+        return;
+    };
+    let data = preset.data.clone();
+    let mut form = std::mem::take(&mut state.forms.ask);
+    ui.horizontal_top(|ui| {
+        if let Some(texture) = form.thumb.texture(ui.ctx(), &picture.pixels, false) {
+            let image = Image::new(&texture).fit_to_exact_size(Vec2::splat(104.0));
+            ui.add(image.alt_text(format!("picture {}", picture.name)));
+        }
+        ui.vertical(|ui| {
+            ui.label(&picture.name);
+            entry(ui, state, &mut form, &picture, out);
+        });
+    });
+    chips(ui, &mut form, &data, &picture);
+    if !state.asked.question.is_empty() {
+        ui.separator();
+        answer(ui, state, &form);
+        if state.shows("replay") {
+            pin(ui, state, &mut form, out);
+        }
+    }
+    state.forms.ask = form;
+}
+
+/// The field and the button.
+fn entry(ui: &mut Ui, state: &mut AppState, form: &mut Form, picture: &Picture, out: &mut Vec<Command>) {
+    let field = TextEdit::singleline(&mut form.question).hint_text("what is it ?").desired_width(f32::INFINITY);
+    let field = ui.add(field).accessible_name("Question");
+    let enter = field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
+    let can = !bare(&form.question).is_empty() && !state.asked.busy;
+    ui.horizontal(|ui| {
+        let clicked = ui.add_enabled(can, eframe::egui::Button::new("Ask")).clicked();
+        if can && (clicked || enter) {
+            ask(state, form, picture, out);
+        }
+        if state.asked.busy {
+            if ui.button("Cancel").clicked() {
+                out.push(Command::Cancel);
+            }
+            ui.spinner();
+        }
+    });
+    if enter {
+        field.request_focus();
+    }
+}
+
+fn ask(state: &mut AppState, form: &mut Form, picture: &Picture, out: &mut Vec<Command>) {
+    form.next_id += 1;
+    let text = form.question.trim().to_owned();
+    let question = question(state, form.next_id, &text, picture);
+    state.asked = crate::app::state::Asked { id: form.next_id, question: text, busy: true, ..Default::default() };
+    form.asked_picture = Some(picture.clone());
+    out.push(Command::Ask(question));
+}
+
+fn question(state: &AppState, id: u64, text: &str, picture: &Picture) -> Question {
+    let other = state.other.as_ref().map(|o| o.pixels.clone());
+    Question { id, pixels: picture.pixels.clone(), text: text.to_owned(), other }
+}
+
+/// Questions to click: the picture's own first.
+fn chips(ui: &mut Ui, form: &mut Form, data: &str, picture: &Picture) {
+    let mut list: Vec<String> = picture.right.iter().map(|(q, _)| q.clone()).collect();
+    for q in form.examples(data) {
+        if !list.contains(q) {
+            list.push(q.clone());
+        }
+    }
+    list.truncate(EXAMPLES);
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = vec2(4.0, 4.0);
+        for q in list {
+            if ui.small_button(&q).on_hover_text("Use this question").clicked() {
+                form.question = q;
+            }
+        }
+    });
+}
+
+/// What was answered.
+fn answer(ui: &mut Ui, state: &AppState, form: &Form) {
+    let asked = &state.asked;
+    ui.label(RichText::new(&asked.question).italics());
+    ui.horizontal_wrapped(|ui| {
+        for word in &asked.words {
+            word_chip(ui, word);
+        }
+        if asked.words.is_empty() {
+            ui.weak(match (asked.busy, &asked.answer) {
+                (true, _) => "thinking",
+                (false, Some(_)) => "The model ended its answer before the first word.",
+                (false, None) => "No answer came.",
+            });
+        }
+        let right = form.asked_picture.as_ref().and_then(|p| p.right.as_ref());
+        if let Some(is_right) = asked.answer.as_ref().and_then(|a| verdict(&asked.question, &a.words, right)) {
+            let (word, colour) = if is_right { ("right", theme::good(ui)) } else { ("wrong", theme::bad(ui)) };
+            ui.label(RichText::new(word).color(colour).strong());
+            if let (false, Some((_, answer))) = (is_right, right) {
+                ui.label(format!("the right answer is {answer}"));
+            }
+        }
+    });
+    let Some(answer) = &asked.answer else { return };
+    ui.label(format!("probability of the whole answer {:.2}", answer.probability));
+    if !answer.unknown.is_empty() {
+        ui.label(format!("the model does not know: {}", answer.unknown.join(", ")));
+    }
+    if state.shows("probes") {
+        probes(ui, answer);
+    }
+}
+
+/// A word, its probability, and the same as a bar.
+fn word_chip(ui: &mut Ui, word: &Word) -> Response {
+    let text = format!("{} {:.2}", word.text, word.probability);
+    let galley = ui.painter().layout_no_wrap(text.clone(), FontId::proportional(14.0), ui.visuals().text_color());
+    let (rect, response) = ui.allocate_exact_size(galley.size() + vec2(12.0, 10.0), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &text));
+    let painter = ui.painter();
+    painter.rect_filled(
+        rect,
+        CornerRadius::same(4),
+        ui.visuals().faint_bg_color.blend(Color32::from_gray(128).gamma_multiply(0.2)),
+    );
+    let mut bar = rect.shrink2(vec2(4.0, 2.0));
+    bar.set_top(bar.bottom() - 4.0);
+    painter.rect_filled(bar, 2.0, ui.visuals().extreme_bg_color);
+    bar.set_width(bar.width() * word.probability.clamp(0.0, 1.0));
+    painter.rect_filled(bar, 2.0, theme::heat(word.probability));
+    painter.galley(rect.min + vec2(6.0, 1.0), galley, ui.visuals().text_color());
+    response.on_hover_text("The word and the probability the model gave it")
+}
+
+/// The same question with changed pictures.
+fn probes(ui: &mut Ui, answer: &Answer) {
+    if answer.probes.is_empty() {
+        return;
+    }
+    ui.add_space(4.0);
+    ui.strong("Does it look at all?");
+    Grid::new("probes").striped(true).num_columns(3).show(ui, |ui| {
+        ui.weak("picture");
+        ui.weak("answer then");
+        ui.weak("this answer");
+        ui.end_row();
+        for probe in &answer.probes {
+            ui.label(probe.kind.name()).on_hover_text(match probe.kind {
+                ProbeKind::Blindfold => "The model sees uniform grey",
+                ProbeKind::Shuffle => "The model sees the same patches in another order",
+                ProbeKind::Swap => "The model sees the other picture",
+            });
+            let text = sentence(&probe.words);
+            ui.label(if text.is_empty() { "no word".to_owned() } else { text });
+            // Only the monospaced font has an arrow.
+            let change = format!("{:.2} → {:.2}", answer.probability, probe.original);
+            ui.label(RichText::new(change).monospace())
+                .on_hover_text("Probability of the original answer, with the picture as it was and as it is changed");
+            ui.end_row();
+        }
+    });
+    ui.small("Where the probability hardly falls, the answer did not come from the picture.");
+}
+
+/// The switch that keeps the question's attention while training goes on.
+fn pin(ui: &mut Ui, state: &mut AppState, form: &mut Form, out: &mut Vec<Command>) {
+    let mut pinned = state.pinned.is_some();
+    let hint = "Keep where the model looks for this question over the coming steps, to replay it";
+    if ui.checkbox(&mut pinned, "Pin for replay").on_hover_text(hint).changed() {
+        let picture = form.asked_picture.clone().or_else(|| state.picture.clone());
+        match (pinned, picture) {
+            (true, Some(picture)) => {
+                let text = state.asked.question.clone();
+                out.push(Command::Pin(Some(question(state, state.asked.id, &text, &picture))));
+                state.pinned = Some(text);
+                form.pinned_picture = Some(picture);
+            }
+            _ => {
+                out.push(Command::Pin(None));
+                state.pinned = None;
+            }
+        }
+    }
+    if let Some(text) = state.pinned.as_ref().filter(|p| **p != state.asked.question) {
+        ui.small(format!("pinned question {text}"));
+    }
+}

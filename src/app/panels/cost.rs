@@ -1,9 +1,47 @@
-//! Panel cost.
+//! What a training step costs, per model: time, dispatches, arithmetic, memory.
 
-use eframe::egui::Ui;
+use eframe::egui::{Grid, Ui};
 
+use super::numbers::{bytes, compact, short};
 use crate::app::AppState;
-use crate::engine::Command;
+use crate::engine::{Command, Cost};
+
+/// A row of the table: its name, and its text for a model that takes so many seconds per step, if measured.
+type Row = (&'static str, fn(&Cost, Option<f64>) -> String);
+
+const UNKNOWN: &str = "not measured yet";
+
+const ROWS: [Row; 7] = [
+    ("time per step", |_, secs| secs.map_or_else(|| UNKNOWN.into(), |s| format!("{} ms", short(s * 1e3)))),
+    ("dispatches per step", |c, _| c.dispatches.to_string()),
+    ("arithmetic per step", |c, _| format!("{} MFLOP", short(c.flops / 1e6))),
+    ("achieved", |c, secs| secs.map_or_else(|| UNKNOWN.into(), |s| format!("{} GFLOP/s", short(c.flops / s / 1e9)))),
+    ("parameters trained", |c, _| format!("{} of {}", compact(c.trained), compact(c.parameters))),
+    ("parameters, gradients and moments", |c, _| bytes(c.parameter_bytes)),
+    ("activations and other temporaries", |c, _| bytes(c.temporary_bytes)),
+];
 
 /// Draws the panel.
-pub fn cost_ui(_ui: &mut Ui, _state: &mut AppState, _out: &mut Vec<Command>) {}
+pub fn cost_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
+    let Some(first) = state.costs.first() else {
+        ui.weak("The cost of a step is known once a stage is entered.");
+        return;
+    };
+    ui.label(format!("A training step of stage {}", first.stage.number()));
+    Grid::new("cost").striped(true).num_columns(1 + state.costs.len()).show(ui, |ui| {
+        ui.label("");
+        for cost in &state.costs {
+            ui.strong(cost.lane.name());
+        }
+        ui.end_row();
+        for (name, text) in ROWS {
+            ui.label(name);
+            for cost in &state.costs {
+                let secs = state.step_secs.get(&cost.lane).copied().filter(|s| *s > 0.0);
+                ui.label(text(cost, secs));
+            }
+            ui.end_row();
+        }
+    });
+    ui.weak("Time and achieved arithmetic are measured here and now; other windows on the same GPU slow them down.");
+}

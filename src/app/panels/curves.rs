@@ -1,13 +1,233 @@
-//! Panel curves.
+//! What training told so far, as curves: loss, accuracy, gradient norms, learning rate, throughput, and a table of costs.
 
-use eframe::egui::Ui;
+use std::sync::Arc;
 
-use crate::app::AppState;
-use crate::engine::Command;
+use eframe::egui::{Align2, Id, Role, Ui, Vec2b, WidgetInfo};
+use egui_plot::{HoverPosition, Legend, Line, LineStyle, Plot, PlotPoint, PlotPoints, Text, VLine};
+
+use super::cost::cost_ui;
+use super::numbers::short;
+use super::raster;
+use super::series::{self, Choice, Series, Tab};
+use crate::app::{AppState, theme};
+use crate::engine::{Command, Lane, Stage};
+
+/// Points of a line at most.
+const MOST: usize = 1000;
+const HEIGHT: f32 = 230.0;
+
+/// What the drawn lines were made from; other lines are made only when it changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Key {
+    choice: Choice,
+    lengths: [usize; 4],
+    steps: [u64; 2],
+    control: bool,
+}
 
 /// What people type and choose here.
 #[derive(Default)]
-pub struct Form {}
+pub struct Form {
+    /// What is plotted.
+    pub choice: Choice,
+    key: Option<Key>,
+    lines: Vec<(Series, Vec<PlotPoint>)>,
+    stages: Vec<(Stage, f64)>,
+}
+
+/// The numbers of now in one line, e.g. `loss 1.234 · step 120 of 1200 · held-out accuracy 0.42 (swapped 0.26)`.
+#[must_use]
+pub fn summary(state: &AppState) -> String {
+    let mut parts = Vec::new();
+    if let Some(p) = state.log.hive.last() {
+        parts.push(format!("loss {:.3}", p.loss));
+    }
+    if let Some(stage) = state.stage {
+        let of = state.preset.as_ref().and_then(|p| p.stage(stage)).map_or(0, |r| r.steps);
+        parts.push(format!("step {} of {of}", state.update));
+    }
+    if let Some(s) = state.log.scores.iter().rev().find(|s| s.lane == Lane::Hive) {
+        let (own, swapped) = (s.own.all.value(), s.swapped.all.value());
+        parts.push(format!("held-out accuracy {own:.2} (swapped {swapped:.2})"));
+    }
+    if parts.is_empty() { "no training steps yet".into() } else { parts.join(" · ") }
+}
+
+/// The same of the control.
+fn control_summary(state: &AppState) -> Option<String> {
+    let loss = state.log.control.last()?.loss;
+    let score = state.log.scores.iter().rev().find(|s| s.lane == Lane::Control);
+    let score = score.map_or_else(String::new, |s| {
+        format!(" · held-out accuracy {:.2} (swapped {:.2})", s.own.all.value(), s.swapped.all.value())
+    });
+    Some(format!("{}, loss {loss:.3}{score}", Lane::Control.name()))
+}
 
 /// Draws the panel.
-pub fn curves_ui(_ui: &mut Ui, _state: &mut AppState, _out: &mut Vec<Command>) {}
+pub fn curves_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    if !state.shows("curves") {
+        return;
+    }
+    let mut form = std::mem::take(&mut state.forms.curves);
+    tabs(ui, state, &mut form.choice.tab);
+    ui.label(summary(state));
+    if let Some(text) = control_summary(state) {
+        ui.label(text);
+    }
+    if form.choice.tab == Tab::Cost {
+        cost_ui(ui, state, out);
+    } else {
+        refresh(state, &mut form);
+        options(ui, state, &mut form, out);
+        if form.lines.is_empty() {
+            ui.weak("Curves appear here once training runs.");
+        } else {
+            plot(ui, &form);
+        }
+    }
+    state.forms.curves = form;
+}
+
+fn tabs(ui: &mut Ui, state: &AppState, tab: &mut Tab) {
+    let shown = |t: Tab| match t {
+        Tab::Accuracy => state.shows("scores"),
+        Tab::Norms => state.shows("norms"),
+        Tab::Cost => state.shows("cost"),
+        Tab::Loss | Tab::Rate | Tab::Throughput => true,
+    };
+    if !shown(*tab) {
+        *tab = Tab::Loss;
+    }
+    ui.horizontal_wrapped(|ui| {
+        for t in Tab::ALL.into_iter().filter(|t| shown(*t)) {
+            ui.selectable_value(tab, t, t.name());
+        }
+    });
+}
+
+/// Makes the lines again if they have changed.
+fn refresh(state: &AppState, form: &mut Form) {
+    let log = &state.log;
+    let last = |lane: Lane| log.points(lane).last().map_or(0, |p| p.step);
+    let key = Key {
+        choice: form.choice.clone(),
+        lengths: [log.hive.len(), log.control.len(), log.scores.len(), log.norms.len()],
+        steps: [last(Lane::Hive), last(Lane::Control)],
+        control: state.control,
+    };
+    if form.key.as_ref() == Some(&key) {
+        return;
+    }
+    let with_points = |line: Series| {
+        let points = line.points.iter().map(|p| PlotPoint::new(p[0], p[1])).collect();
+        (line, points)
+    };
+    form.lines = series::lines(state, &form.choice, MOST).into_iter().map(with_points).collect();
+    form.stages = series::stage_starts(log);
+    form.key = Some(key);
+}
+
+fn options(ui: &mut Ui, state: &mut AppState, form: &mut Form, out: &mut Vec<Command>) {
+    ui.horizontal_wrapped(|ui| {
+        let tab = form.choice.tab;
+        if tab.has_smooth() {
+            ui.checkbox(&mut form.choice.smooth, "Smooth").on_hover_text("Moving average over about 20 steps");
+        }
+        if tab.has_log() {
+            ui.checkbox(&mut form.choice.log, "Log scale");
+        }
+        if tab == Tab::Accuracy {
+            let kinds: Vec<String> =
+                state.log.scores.last().map(|s| s.own.kinds.keys().cloned().collect()).unwrap_or_default();
+            for kind in kinds {
+                let mut on = form.choice.kinds.contains(&kind);
+                if ui.checkbox(&mut on, &kind).on_hover_text("A line for this kind of question").changed() {
+                    if on {
+                        form.choice.kinds.insert(kind)
+                    } else {
+                        form.choice.kinds.remove(&kind)
+                    };
+                }
+            }
+            if state.preset.is_some() && ui.button("Score now").clicked() {
+                out.push(Command::Evaluate);
+            }
+        }
+        if state.shows("export") && !form.lines.is_empty() {
+            export(ui, state, form);
+        }
+    });
+}
+
+fn export(ui: &mut Ui, state: &mut AppState, form: &Form) {
+    let stem = state.preset.as_ref().map_or("hive", |p| p.name.as_str()).to_owned();
+    if ui.button("CSV…").on_hover_text("All points and scores of all curves as a table").clicked() {
+        let table = series::csv(&state.log).into_bytes();
+        state.files.push((format!("{stem}-curves.csv"), Arc::new(table)));
+    }
+    if ui.button("PNG…").on_hover_text("The curves that are shown as a picture").clicked() {
+        let lines: Vec<Series> = form.lines.iter().map(|(line, _)| line.clone()).collect();
+        let tab = form.choice.tab;
+        let (unit, log) = (tab.unit(), form.choice.log && tab.has_log());
+        let plot = raster::Plot { lines: &lines, stages: &form.stages, unit, log };
+        if let Some(bytes) = raster::plot_png(&plot) {
+            let name = format!("{stem}-{}.png", tab.name().replace(' ', "-"));
+            state.files.push((name, Arc::new(bytes)));
+        }
+    }
+}
+
+fn plot(ui: &mut Ui, form: &Form) {
+    let tab = form.choice.tab;
+    let log = form.choice.log && tab.has_log();
+    let dark = ui.visuals().dark_mode;
+    let real = move |v: f64| if log { 10_f64.powf(v) } else { v };
+    let top = form.lines.iter().flat_map(|(_, p)| p).map(|p| p.y).fold(f64::NEG_INFINITY, f64::max);
+    // Every tab has its own memory, so that each fits its own values; the steps are common to all of them.
+    let mut plot = Plot::new(("curves", tab.name(), log))
+        .height(HEIGHT)
+        .link_axis(Id::unique("curves"), Vec2b::new(true, false))
+        .link_cursor(Id::unique("curves"), Vec2b::new(true, false))
+        .legend(Legend::default().follow_insertion_order(true).text_style(eframe::egui::TextStyle::Small))
+        // The wheel scrolls the column; with Ctrl it zooms.
+        .allow_scroll(false)
+        .allow_boxed_zoom(true)
+        .x_axis_label("optimiser steps")
+        .y_axis_label(tab.unit())
+        .y_axis_formatter(move |mark, _| short(real(mark.value)))
+        .label_formatter(move |at| {
+            Some(match at {
+                HoverPosition::NearDataPoint { plot_name, position, .. } => {
+                    format!("{plot_name}\nstep {:.0}\n{}", position.x, short(real(position.y)))
+                }
+                HoverPosition::Elsewhere { position } => {
+                    format!("step {:.0}\n{}", position.x, short(real(position.y)))
+                }
+            })
+        });
+    if tab == Tab::Accuracy {
+        plot = plot.include_y(0.0).include_y(1.0);
+    }
+    let shown = plot.show(ui, |plot| {
+        for (stage, step) in &form.stages {
+            let name = format!("stage {}", stage.number());
+            let colour = theme::stage(*stage, dark);
+            plot.vline(
+                VLine::new(String::new(), *step).color(colour).style(LineStyle::dotted_dense()).allow_hover(false),
+            );
+            let label = Text::new(String::new(), PlotPoint::new(*step, top), name).color(colour);
+            plot.text(label.anchor(Align2::LEFT_BOTTOM).allow_hover(false));
+        }
+        for (line, points) in &form.lines {
+            let mut colour = theme::series(line.colour, dark);
+            if line.faint {
+                colour = colour.gamma_multiply(0.3);
+            }
+            let style = if line.dashed { LineStyle::dashed_dense() } else { LineStyle::Solid };
+            let drawn = Line::new(line.name.clone(), PlotPoints::Borrowed(points.as_slice()));
+            plot.line(drawn.color(colour).style(style).width(if line.faint { 1.0 } else { 1.8 }));
+        }
+    });
+    let name = format!("plot of {} over optimiser steps, {} lines", tab.name(), form.lines.len());
+    shown.response.widget_info(|| WidgetInfo::labeled(Role::Figure, true, &name));
+}

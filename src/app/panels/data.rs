@@ -1,16 +1,189 @@
-//! Panel data.
+//! Left column: presets, examples, own pictures, drawing.
 
-use eframe::egui::Ui;
+use std::sync::Arc;
 
+use eframe::egui::{Button, ColorImage, Event, Image, Label, ScrollArea, Ui, Vec2};
+
+use super::picture::Thumb;
+use super::{draw, examples, parts};
 use crate::app::AppState;
-use crate::engine::Command;
+use crate::app::state::Picture;
+use crate::data::image::{ImageError, LARGEST_SIDE, Preprocess, Rgb};
+use crate::engine::{Command, Fault, FaultKind};
 
 /// What people type and choose here.
 #[derive(Default)]
-pub struct Form {}
+pub struct Form {
+    /// Set by the button; the shell opens a dialog and clears it.
+    pub wants_picture: bool,
+    /// Example browser.
+    pub examples: examples::Form,
+    /// The picture in question, while it is no example.
+    preview: Thumb,
+}
+
+/// A preset as it is offered. Numbers are those of `docs/MEASUREMENTS.md`.
+struct Card {
+    preset: &'static str,
+    title: &'static str,
+    goal: &'static str,
+    accuracy: &'static str,
+    time: &'static str,
+    trained: &'static str,
+}
+
+const CARDS: [Card; 2] = [
+    Card {
+        preset: "pictures",
+        title: "Pictures",
+        goal: "See how a language model comes to name, count and place everyday things.",
+        accuracy: "Expect about 70 % of held-out questions right after three stages.",
+        time: "About 3 minutes on two processor cores, less on a graphics processor.",
+        trained: "Trained about three times longer: 82 % of held-out questions right.",
+    },
+    Card {
+        preset: "shapes",
+        title: "Shapes",
+        goal: "See how attention binds the right colour to the right shape and place.",
+        accuracy: "Expect 60 to 65 % of held-out questions right after three stages.",
+        time: "About 3 minutes on two processor cores, less on a graphics processor.",
+        trained: "Trained about three times longer: 80 % of held-out questions right.",
+    },
+];
 
 /// Draws the panel.
-pub fn data_ui(_ui: &mut Ui, _state: &mut AppState, _out: &mut Vec<Command>) {}
+pub fn data_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    examples::select_first(state);
+    take_pasted(ui, state);
+    ScrollArea::vertical().id_salt("data").auto_shrink([false, true]).show(ui, |ui| {
+        if state.shows("presets") {
+            ui.heading("Data");
+            for card in &CARDS {
+                card_ui(ui, state, card, out);
+            }
+        }
+        examples::examples_ui(ui, state);
+        own_picture_ui(ui, state);
+        if state.shows("draw") {
+            ui.add_space(6.0);
+            ui.collapsing("Draw a picture", |ui| draw::draw_ui(ui, state, out));
+        }
+    });
+}
+
+fn card_ui(ui: &mut Ui, state: &mut AppState, card: &Card, out: &mut Vec<Command>) {
+    let open = state.preset.as_ref().is_some_and(|p| p.data == card.preset);
+    let title = if open { format!("✔ {} (open)", card.title) } else { card.title.to_owned() };
+    let job = parts::lines(ui, &[&title, card.goal], &[card.accuracy, card.time]);
+    let button = Button::new(job).selected(open).wrap().min_size(Vec2::new(ui.available_width(), 0.0));
+    // A click on what is open must not throw away what it has learned: there is a button for that.
+    let begun = state.stage.is_some() && state.preset.as_ref().is_some_and(|p| p.name == card.preset);
+    let hover = if begun { "Open now. Reset starts it again." } else { "Open it before its first stage." };
+    let response = ui.add(button).accessible_name(card.title).on_hover_text(hover);
+    parts::describe(&response, format!("{} {} {}", card.goal, card.accuracy, card.time));
+    if response.clicked() && !begun {
+        open_card(state, card, false, out);
+    }
+    let name = format!("Open {} trained", card.preset);
+    if ui.small_button("Open the trained model").accessible_name(name).on_hover_text(card.trained).clicked() {
+        open_card(state, card, true, out);
+    }
+    ui.add_space(4.0);
+}
+
+fn open_card(state: &mut AppState, card: &Card, trained: bool, out: &mut Vec<Command>) {
+    state.run_all = false;
+    let control = state.control && !trained;
+    out.extend(state.open(card.preset, control, trained));
+}
+
+fn own_picture_ui(ui: &mut Ui, state: &mut AppState) {
+    if !state.shows("own-picture") {
+        return;
+    }
+    ui.add_space(6.0);
+    ui.heading("Your own picture");
+    ui.horizontal_wrapped(|ui| {
+        let button = ui.add_enabled(state.preset.is_some(), Button::new("Choose a picture…"));
+        let hover = "A PNG, JPEG or WebP file. It stays on this machine.";
+        if button.on_hover_text(hover).clicked() {
+            state.forms.data.wants_picture = true;
+        }
+        ui.label("or drop or paste one here");
+    });
+    let Some(picture) = state.picture.as_ref().filter(|_| examples::selected(state).is_none()) else { return };
+    let Some(texture) = state.forms.data.preview.texture(ui.ctx(), &picture.pixels, false) else { return };
+    ui.horizontal(|ui| {
+        let alt = format!("{} as the model sees it", picture.name);
+        ui.add(Image::new(&texture).fit_to_exact_size(Vec2::splat(72.0)).alt_text(alt));
+        ui.add(Label::new(format!("✔ {} is selected. This is all the model sees of it.", picture.name)).wrap());
+    });
+}
+
+/// A picture from the clipboard.
+fn take_pasted(ui: &Ui, state: &mut AppState) {
+    if !state.shows("own-picture") {
+        return;
+    }
+    let pasted = ui.input(|input| {
+        input.events.iter().find_map(|event| match event {
+            Event::PasteImage(image) => Some(image.clone()),
+            _ => None,
+        })
+    });
+    if let (Some(image), Some(size)) = (pasted, image_size(state)) {
+        let pixels = Preprocess::new(size).pixels(&on_white(&image));
+        use_picture(state, "pasted picture", pixels);
+    }
+}
+
+fn on_white(image: &ColorImage) -> Rgb {
+    let over = |c: u8, alpha: u8| c.saturating_add(255 - alpha);
+    let data = image.pixels.iter().flat_map(|p| [p.r(), p.g(), p.b()].map(|c| over(c, p.a()))).collect();
+    Rgb { width: image.width(), height: image.height(), data }
+}
+
+fn image_size(state: &AppState) -> Option<usize> {
+    state.preset.as_ref().map(|p| p.model.vision_config.image_size)
+}
+
+/// Makes it the picture that is asked about.
+pub(super) fn use_picture(state: &mut AppState, name: &str, pixels: Vec<f32>) {
+    state.announcement = format!("The {name} is selected. Ask about it.");
+    state.picture = Some(Picture { name: name.to_owned(), pixels: Arc::new(pixels), right: None });
+}
 
 /// Takes a picture file that came in.
-pub fn take_picture(_state: &mut AppState, _name: &str, _bytes: &[u8]) {}
+pub fn take_picture(state: &mut AppState, name: &str, bytes: &[u8]) {
+    let Some(size) = image_size(state) else {
+        state.fault(Fault {
+            kind: FaultKind::File,
+            what: format!("{name} came before a model was there to look at it."),
+            remedy: "Open a preset, then choose the picture again.".into(),
+            detail: String::new(),
+        });
+        return;
+    };
+    // Transparent parts of drawn pictures are meant to be paper.
+    let preprocess = Preprocess { background: Some([255; 3]), ..Preprocess::new(size) };
+    match preprocess.decode(bytes, name) {
+        Ok(pixels) => use_picture(state, name, pixels),
+        Err(error) => state.fault(fault(&error)),
+    }
+}
+
+fn fault(error: &ImageError) -> Fault {
+    let (what, remedy, detail) = match error {
+        ImageError::Unreadable { name, reason } => (
+            format!("{name} cannot be read as a picture."),
+            format!("Use a PNG, JPEG or WebP file of at most {LARGEST_SIDE} pixels a side."),
+            reason.clone(),
+        ),
+        ImageError::Empty { name, width, height } => (
+            format!("{name} is {width} × {height} pixels large and so shows nothing."),
+            "Use another picture.".to_owned(),
+            String::new(),
+        ),
+    };
+    Fault { kind: FaultKind::File, what, remedy, detail }
+}

@@ -1,9 +1,218 @@
-//! Panel failure.
+//! Cards at the top of the centre: what failed, and what to do.
 
-use eframe::egui::Ui;
+use eframe::egui::{CollapsingHeader, Color32, Frame, Label, RichText, Stroke, Ui};
 
-use crate::app::AppState;
-use crate::engine::Command;
+use super::{parts, status};
+use crate::app::{AppState, theme};
+use crate::engine::{AdapterKind, Command, Fault, FaultKind, GpuOptions, Open};
+
+/// Cards at a time; older ones come up when these are put away.
+const MOST: usize = 3;
+
+/// What a card is about, in a few words.
+#[must_use]
+pub fn title(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::NoWebGpu => "This browser has no WebGPU",
+        FaultKind::NoAdapter => "There is no adapter to compute on",
+        FaultKind::SoftwareAdapter => "A software adapter is in use",
+        FaultKind::InsecureOrigin => "This page came over an insecure connection",
+        FaultKind::DeviceLost => "The graphics device was lost",
+        FaultKind::OutOfMemory => "The graphics memory is full",
+        FaultKind::Panic => "Hive itself failed",
+        FaultKind::SelfTest => "The self-test found wrong results",
+        FaultKind::File => "A file cannot be used",
+        FaultKind::Other => "Something went wrong",
+    }
+}
+
+/// What to do where the failure itself does not say.
+fn remedy(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::NoWebGpu => "Use a recent Chrome, Edge, Firefox or Safari, or the native program.",
+        FaultKind::NoAdapter => "Install a graphics driver, or switch on hardware acceleration in the browser.",
+        FaultKind::SoftwareAdapter => "Choose a graphics processor where there is one.",
+        FaultKind::InsecureOrigin => "Load the page over https, or from localhost.",
+        FaultKind::DeviceLost => "Try again; if this repeats, update the driver.",
+        FaultKind::OutOfMemory => "Close other programs that use the GPU, or choose a smaller batch.",
+        FaultKind::Panic => "Start Hive again; if this repeats, please report it with the details.",
+        FaultKind::SelfTest => "Choose another adapter or update the driver; do not trust what this one computes.",
+        FaultKind::File => "Choose another file.",
+        FaultKind::Other => "Try again; if this repeats, please report it with the details.",
+    }
+}
+
+/// What "Try again" does about it.
+enum Again {
+    /// Nothing would come of it.
+    No,
+    /// Opens the preset.
+    Open,
+    /// Looks for an adapter; what is open goes on there.
+    Adapter,
+    /// Looks for an adapter, then opens the preset.
+    Both,
+}
+
+fn again(kind: FaultKind) -> Again {
+    match kind {
+        FaultKind::NoAdapter => Again::Both,
+        FaultKind::DeviceLost => Again::Adapter,
+        FaultKind::OutOfMemory => Again::Open,
+        FaultKind::NoWebGpu
+        | FaultKind::SoftwareAdapter
+        | FaultKind::InsecureOrigin
+        | FaultKind::Panic
+        | FaultKind::SelfTest
+        | FaultKind::File
+        | FaultKind::Other => Again::No,
+    }
+}
+
+/// What was pressed on a card.
+#[derive(Default)]
+struct Pressed {
+    dismiss: bool,
+    again: bool,
+    verify: bool,
+}
 
 /// Draws the panel.
-pub fn failure_ui(_ui: &mut Ui, _state: &mut AppState, _out: &mut Vec<Command>) {}
+pub fn failure_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    let mut gone = None;
+    for (i, fault) in state.faults.iter().enumerate().rev().take(MOST) {
+        let pressed = ui.push_id(("fault", i), |ui| card(ui, fault)).inner;
+        if pressed.dismiss || pressed.again {
+            gone = Some((i, pressed));
+        } else if pressed.verify {
+            out.push(Command::Verify);
+        }
+    }
+    if state.faults.len() > MOST {
+        ui.label(format!("{} older messages follow when these are dismissed.", state.faults.len() - MOST));
+    }
+    if let Some((i, pressed)) = gone {
+        let fault = state.faults.remove(i);
+        if pressed.again {
+            try_again(state, fault.kind, out);
+        }
+        if fault.kind == FaultKind::SelfTest {
+            state.forms.status.seen_wrong.clone_from(&state.self_test.wrong);
+        }
+    }
+    wrong_ui(ui, state, out);
+    software_ui(ui, state);
+}
+
+fn try_again(state: &mut AppState, kind: FaultKind, out: &mut Vec<Command>) {
+    let (adapter, open) = match again(kind) {
+        Again::No => return,
+        Again::Open => (false, true),
+        Again::Adapter => (true, false),
+        Again::Both => (true, true),
+    };
+    if adapter {
+        let adapter = state.adapter.as_ref().map(|a| a.name.clone());
+        out.push(Command::Adapter(GpuOptions { adapter, ..GpuOptions::default() }));
+    }
+    if !open {
+        return;
+    }
+    state.run_all = false;
+    out.extend(match state.preset.clone() {
+        Some(preset) => Some(Command::Open(Open { preset, control: state.control, trained: false })),
+        None => state.open(state.link.preset.as_deref().unwrap_or("pictures"), false, false),
+    });
+}
+
+fn frame<R>(ui: &mut Ui, colour: Color32, add: impl FnOnce(&mut Ui) -> R) -> R {
+    let frame = Frame::group(ui.style()).stroke(Stroke::new(1.5, colour)).fill(ui.visuals().faint_bg_color);
+    let shown = frame.show(ui, |ui| {
+        ui.set_width(ui.available_width());
+        add(ui)
+    });
+    shown.inner
+}
+
+fn card(ui: &mut Ui, fault: &Fault) -> Pressed {
+    let notice = fault.kind == FaultKind::SoftwareAdapter;
+    let colour = if notice { ui.visuals().warn_fg_color } else { theme::bad(ui) };
+    let mut pressed = Pressed::default();
+    frame(ui, colour, |ui| {
+        ui.horizontal_wrapped(|ui| {
+            ui.label(RichText::new("⚠").color(colour));
+            ui.strong(title(fault.kind));
+        });
+        ui.label(&fault.what);
+        ui.label(if fault.remedy.is_empty() { remedy(fault.kind) } else { &fault.remedy });
+        if !fault.detail.is_empty() {
+            CollapsingHeader::new("Details").show(ui, |ui| {
+                ui.add(Label::new(RichText::new(&fault.detail).monospace()).selectable(true).wrap());
+                if ui.small_button("Copy details").clicked() {
+                    ui.ctx().copy_text(format!("{} {}\n{}", title(fault.kind), fault.what, fault.detail));
+                }
+            });
+        }
+        ui.horizontal(|ui| {
+            let hover = match again(fault.kind) {
+                Again::No => None,
+                Again::Open => Some("Opens the preset again from its start weights"),
+                Again::Adapter => Some("Looks for an adapter; what is open goes on there"),
+                Again::Both => Some("Looks for an adapter, then opens the preset again"),
+            };
+            if let Some(hover) = hover {
+                pressed.again = ui.button("Try again").on_hover_text(hover).clicked();
+            }
+            if fault.kind == FaultKind::SelfTest {
+                pressed.verify = ui.button("Test again").on_hover_text("Runs the full self-test").clicked();
+            }
+            pressed.dismiss = ui.button("Dismiss").on_hover_text("Puts this message away").clicked();
+        });
+    });
+    ui.add_space(4.0);
+    pressed
+}
+
+/// The self-test's own card, unless the session has sent one.
+fn wrong_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    let wrong = &state.self_test.wrong;
+    let told = state.faults.iter().any(|f| f.kind == FaultKind::SelfTest);
+    let (Some((case, error)), false) = (wrong.first(), told || *wrong == state.forms.status.seen_wrong) else { return };
+    let more = match wrong.len() {
+        1 => String::new(),
+        n => format!(" {} more cases are wrong.", n - 1),
+    };
+    let fault = Fault {
+        kind: FaultKind::SelfTest,
+        what: format!("This adapter computes {} wrong: {error}.{more}", status::op(case)),
+        remedy: String::new(),
+        detail: wrong.iter().map(|(case, error)| format!("{case}: {error}")).collect::<Vec<_>>().join("\n"),
+    };
+    let pressed = ui.push_id("wrong", |ui| card(ui, &fault)).inner;
+    if pressed.dismiss {
+        state.forms.status.seen_wrong.clone_from(&state.self_test.wrong);
+    } else if pressed.verify {
+        out.push(Command::Verify);
+    }
+}
+
+/// No failure, but good to know; said once.
+fn software_ui(ui: &mut Ui, state: &mut AppState) {
+    let software = state.adapter.as_ref().is_some_and(|a| a.kind == AdapterKind::Software);
+    let told = state.faults.iter().any(|f| f.kind == FaultKind::SoftwareAdapter);
+    if !software || told || state.forms.status.seen_software {
+        return;
+    }
+    let colour = ui.visuals().widgets.noninteractive.bg_stroke.color;
+    frame(ui, colour, |ui| {
+        ui.horizontal_wrapped(|ui| {
+            let text = "This is a software adapter: everything works, but a graphics processor is many times faster.";
+            let colour = ui.visuals().hyperlink_color;
+            parts::marked(ui, "ℹ", colour, text);
+            if ui.button("Understood").on_hover_text("Puts this message away").clicked() {
+                state.forms.status.seen_software = true;
+            }
+        });
+    });
+    ui.add_space(4.0);
+}

@@ -1,13 +1,180 @@
-//! Panel model.
+//! The model as a diagram: what is frozen, what trains, and, for the box that is pointed at, its formula and its shaders.
 
-use eframe::egui::Ui;
+use eframe::egui::{Frame, RichText, ScrollArea, Sense, Ui, Vec2, vec2};
 
-use crate::app::AppState;
-use crate::engine::Command;
+use super::diagram::{self, Scene};
+use super::numbers::compact;
+use super::picture::Thumb;
+use crate::app::{AppState, theme};
+use crate::engine::{Block, Command, Lane, Outline, Preset, Stage};
+
+/// Height of the details under the diagram; fixed, so that nothing below jumps while the pointer moves over boxes.
+const DETAIL_HEIGHT: f32 = 104.0;
+
+/// An outline with what it was made from.
+struct Made {
+    preset: Box<Preset>,
+    lane: Lane,
+    stage: Option<Stage>,
+    outline: Outline,
+}
 
 /// What people type and choose here.
 #[derive(Default)]
-pub struct Form {}
+pub struct Form {
+    /// Show the flattened control in place of the linked model?
+    pub control: bool,
+    /// Box whose details stay.
+    pub pinned: Option<String>,
+    /// Box that was pointed at or had the keyboard's focus in the last frame.
+    pub pointed: Option<String>,
+    made: Option<Made>,
+    thumb: Thumb,
+}
+
+impl Form {
+    /// The outline of this moment; made again only when model, lane or stage change.
+    fn outline(&mut self, preset: &Preset, lane: Lane, stage: Option<Stage>) -> &Outline {
+        let fits = |m: &Made| {
+            let p = &m.preset;
+            m.lane == lane
+                && m.stage == stage
+                && p.name == preset.name
+                && p.model == preset.model
+                && p.scope == preset.scope
+        };
+        let kept = self.made.take().filter(fits);
+        let made = kept.unwrap_or_else(|| Made {
+            preset: Box::new(preset.clone()),
+            lane,
+            stage,
+            outline: Outline::new(preset, lane, stage),
+        });
+        &self.made.insert(made).outline
+    }
+}
+
+/// What the stage trains, in a sentence.
+#[must_use]
+pub fn caption(outline: &Outline, stage: Option<Stage>) -> String {
+    let (all, trained) = outline.totals();
+    match stage {
+        Some(s) => format!("stage {} trains {} of {} parameters", s.number(), compact(trained), compact(all)),
+        None => format!("before stage 1 nothing trains; the model has {} parameters", compact(all)),
+    }
+}
+
+/// `frozen`, `trained` or `partly trained`.
+#[must_use]
+pub fn lock_word(block: &Block) -> &'static str {
+    match block.trained {
+        0 => "frozen",
+        t if t < block.parameters => "partly trained",
+        _ => "trained",
+    }
+}
+
+/// The formula in letters that the app's fonts have.
+#[must_use]
+pub fn formula(block: &Block) -> String {
+    block.kind.formula().replace('ᵢ', "_i").replace('ᵀ', "^T")
+}
 
 /// Draws the panel.
-pub fn model_ui(_ui: &mut Ui, _state: &mut AppState, _out: &mut Vec<Command>) {}
+pub fn model_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
+    if !state.shows("diagram") {
+        return;
+    }
+    let Some(preset) = state.preset.clone() else {
+        ui.weak("The model will be drawn here once it is loaded.");
+        return;
+    };
+    let mut form = std::mem::take(&mut state.forms.model);
+    form.control &= state.control;
+    let lane = if form.control { Lane::Control } else { Lane::Hive };
+    let stage = state.stage;
+    let Form { pinned, pointed, .. } = &form;
+    let (mut pinned, pointed) = (pinned.clone(), pointed.clone());
+    let texture = state.picture.as_ref().and_then(|p| form.thumb.texture(ui.ctx(), &p.pixels, false));
+    let outline = form.outline(&preset, lane, stage);
+    ui.horizontal(|ui| {
+        ui.label(caption(outline, stage));
+        if state.shows("norms") && state.norms.get(&lane).is_some_and(|n| !n.is_empty()) {
+            norm_scale(ui);
+        }
+    });
+    let question = if state.asked.question.is_empty() { &state.forms.ask.question } else { &state.asked.question };
+    let norms = if state.shows("norms") { state.norms.get(&lane).map_or(&[][..], Vec::as_slice) } else { &[] };
+    let marked = pointed.or_else(|| pinned.clone());
+    let scene = Scene { outline, lane, norms, texture, question, marked: marked.as_deref(), pinned: pinned.as_deref() };
+    let touched = diagram::draw(ui, &scene);
+    if let Some(id) = touched.clicked {
+        pinned = if pinned.as_deref() == Some(id.as_str()) { None } else { Some(id) };
+    }
+    let shown = touched.pointed.as_ref().or(pinned.as_ref());
+    let block = shown.and_then(|id| outline.blocks().find(|b| b.id == *id));
+    details(ui, block, block.is_some_and(|b| Some(&b.id) == pinned.as_ref()));
+    (form.pinned, form.pointed) = (pinned, touched.pointed);
+    if state.control {
+        ui.horizontal(|ui| {
+            ui.label("Show");
+            ui.selectable_value(&mut form.control, false, Lane::Hive.name());
+            ui.selectable_value(&mut form.control, true, Lane::Control.name());
+        });
+    }
+    state.forms.model = form;
+}
+
+/// What the colours of boxes mean.
+fn norm_scale(ui: &mut Ui) {
+    ui.separator();
+    ui.small("gradient norm 0.001");
+    let (rect, _) = ui.allocate_exact_size(vec2(60.0, 10.0), Sense::hover());
+    let steps = 30;
+    for i in 0..steps {
+        let part = vec2(rect.width() / steps as f32, rect.height());
+        let at = rect.min + vec2(part.x * i as f32, 0.0);
+        let cell = eframe::egui::Rect::from_min_size(at, part + vec2(0.5, 0.0));
+        ui.painter().rect_filled(cell, 0.0, theme::heat(i as f32 / (steps - 1) as f32));
+    }
+    ui.small("3");
+}
+
+fn details(ui: &mut Ui, block: Option<&Block>, pinned: bool) {
+    Frame::group(ui.style()).show(ui, |ui| {
+        ui.set_min_size(Vec2::new(ui.available_width(), DETAIL_HEIGHT - 12.0));
+        ScrollArea::vertical().id_salt("details").max_height(DETAIL_HEIGHT - 12.0).auto_shrink([false, false]).show(
+            ui,
+            |ui| match block {
+                Some(block) => detail(ui, block, pinned),
+                None => {
+                    ui.weak(
+                        "Point at a box, or press Tab, to see its formula, tensors and shaders. Click it to keep them.",
+                    );
+                }
+            },
+        );
+    });
+}
+
+fn detail(ui: &mut Ui, block: &Block, pinned: bool) {
+    ui.horizontal_wrapped(|ui| {
+        ui.strong(&block.title);
+        ui.label(lock_word(block));
+        ui.label(format!("{} of {} parameters train", compact(block.trained), compact(block.parameters)));
+        ui.label(&block.shape);
+        if pinned {
+            ui.weak("kept until you click it again");
+        }
+    });
+    ui.label(RichText::new(formula(block)).monospace());
+    let shaders: Vec<String> = block.kind.shaders().iter().map(|s| format!("shaders/{s}/*.wgsl")).collect();
+    ui.label(RichText::new(shaders.join("  ")).monospace().small());
+    let size = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+    let tensors: Vec<String> = block.tensors.iter().map(|(name, shape)| format!("{name} {}", size(shape))).collect();
+    if tensors.is_empty() {
+        ui.small("no parameters");
+    } else {
+        ui.label(RichText::new(tensors.join(" · ")).small());
+    }
+}

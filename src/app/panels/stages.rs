@@ -1,13 +1,295 @@
-//! Panel stages.
+//! Top bar: the three stages, and how training is started, stopped and taken step by step.
 
-use eframe::egui::Ui;
+use eframe::egui::{Align, Button, Checkbox, Color32, Context, DragValue, Key, Layout, Rect, Ui, Vec2};
 
-use crate::app::AppState;
-use crate::engine::Command;
+use super::{parts, recipe};
+use crate::app::{AppState, theme};
+use crate::engine::{Command, Open, Stage, Steps};
 
 /// What people type and choose here.
-#[derive(Default)]
-pub struct Form {}
+pub struct Form {
+    /// Steps of the button that makes several.
+    steps: u64,
+    /// Seed while it is being typed.
+    seed: Option<u64>,
+    /// Recipe editor.
+    pub recipe: recipe::Form,
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self { steps: 10, seed: None, recipe: recipe::Form::default() }
+    }
+}
+
+/// The stage that the next step belongs to; none when all are done.
+#[must_use]
+pub fn next_stage(state: &AppState) -> Option<Stage> {
+    match state.stage {
+        None => Some(Stage::Connector),
+        Some(now) if state.done.contains(&now) => Stage::of(now.number() + 1),
+        now => now,
+    }
+}
 
 /// Draws the panel.
-pub fn stages_ui(_ui: &mut Ui, _state: &mut AppState, _out: &mut Vec<Command>) {}
+pub fn stages_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    if next_stage(state).is_none() {
+        state.run_all = false;
+    }
+    keys(ui.ctx(), state, out);
+    if state.shows("stage-bar") {
+        ui.horizontal_wrapped(|ui| Stage::ALL.into_iter().for_each(|stage| chip_ui(ui, state, stage, out)));
+    }
+    ui.horizontal_wrapped(|ui| {
+        run_ui(ui, state, out);
+        step_ui(ui, state, out);
+        start_ui(ui, state, out);
+        if state.shows("recipe") {
+            let hover = "How the stage trains: steps, learning rate, batch and more";
+            ui.toggle_value(&mut state.forms.stages.recipe.open, "Recipe").on_hover_text(hover);
+        }
+        progress_ui(ui, state);
+    });
+    warnings_ui(ui, state);
+    if state.shows("recipe") && state.forms.stages.recipe.open {
+        recipe::recipe_ui(ui, state, out);
+    }
+}
+
+/// Space, S and R, while nobody types or holds the focus elsewhere.
+fn keys(ctx: &Context, state: &mut AppState, out: &mut Vec<Command>) {
+    // A focused button takes the space bar itself, and so does the canvas.
+    if state.preset.is_none() || ctx.egui_wants_keyboard_input() || ctx.any_popup_open() {
+        return;
+    }
+    if state.shows("run") && parts::pressed(ctx, Key::Space) {
+        toggle(state, out);
+    }
+    if state.shows("step") && !state.running && next_stage(state).is_some() && parts::pressed(ctx, Key::S) {
+        step(state, 1, out);
+    }
+    if state.shows("reset") && parts::pressed(ctx, Key::R) {
+        reset(state, out);
+    }
+}
+
+fn toggle(state: &mut AppState, out: &mut Vec<Command>) {
+    state.run_all = false;
+    if state.running {
+        // Said at once: the session's word may come after a long step.
+        state.running = false;
+        out.push(Command::Pause);
+    } else if next_stage(state).is_some() {
+        run(state, out);
+    }
+}
+
+fn run(state: &mut AppState, out: &mut Vec<Command>) {
+    state.running = true;
+    out.push(Command::Train(Steps::Stage));
+}
+
+fn step(state: &mut AppState, count: u64, out: &mut Vec<Command>) {
+    state.run_all = false;
+    out.push(Command::Train(Steps::Count(count)));
+}
+
+fn reset(state: &mut AppState, out: &mut Vec<Command>) {
+    state.run_all = false;
+    out.push(Command::Reset);
+}
+
+/// Opens what is open from its start weights, with the state's seed.
+fn reopen(state: &mut AppState, control: bool, out: &mut Vec<Command>) {
+    if let Some(preset) = state.preset.clone() {
+        state.run_all = false;
+        out.push(Command::Open(Open { preset, control, trained: false }));
+    }
+}
+
+/// Updates made and to make in a stage.
+fn updates(state: &AppState, stage: Stage) -> Option<(u64, u64)> {
+    let of = state.preset.as_ref()?.stage(stage)?.steps;
+    let done = match state.stage {
+        _ if state.done.contains(&stage) => of,
+        Some(now) if now == stage => state.update.min(of),
+        _ => 0,
+    };
+    Some((done, of))
+}
+
+fn chip_ui(ui: &mut Ui, state: &mut AppState, stage: Stage, out: &mut Vec<Command>) {
+    let n = stage.number();
+    let done = state.done.contains(&stage);
+    let now = state.stage == Some(stage) && !done;
+    let count = updates(state, stage);
+    let progress = match count {
+        None => "not in this preset".to_owned(),
+        Some((_, of)) if done => format!("done, {of} updates"),
+        Some((made, of)) if now => format!("{made} of {of}"),
+        Some((_, of)) => format!("{of} updates"),
+    };
+    let (trained, kept) = parts::trains(stage);
+    let title = format!("{}{n} {} ({progress})", if done { "✔ " } else { "" }, parts::sentence(stage.name()));
+    let locks = if kept.is_empty() {
+        format!("🔓 trains {trained}")
+    } else {
+        format!("🔓 trains {trained}  🔒 keeps {kept}")
+    };
+    let job = parts::lines(ui, &[&title], &[&locks]);
+    let button = Button::new(job).selected(state.stage == Some(stage)).min_size(Vec2::new(250.0, 40.0));
+    let response = ui.add_enabled(count.is_some(), button);
+    let share = count.map_or(0.0, |(made, of)| made as f32 / of.max(1) as f32);
+    bar(ui, response.rect, share, theme::stage(stage, ui.visuals().dark_mode));
+    let hover = if now {
+        format!("In progress. It trains {trained}.")
+    } else {
+        format!("Enter stage {n} with the weights as they are. It trains {trained}.")
+    };
+    let response = response.accessible_name(format!("Stage {n}, {}, {progress}", stage.name())).on_hover_text(hover);
+    let whole = if kept.is_empty() { format!("Trains {trained}.") } else { format!("Trains {trained}, keeps {kept}.") };
+    parts::describe(&response, whole);
+    // A click on the stage in progress would begin it again and lose its place.
+    if response.clicked() && !now {
+        state.run_all = false;
+        out.push(Command::Enter(stage));
+    }
+}
+
+/// How far a chip's stage is, along its lower edge.
+fn bar(ui: &Ui, rect: Rect, share: f32, colour: Color32) {
+    let track = Rect::from_min_max(rect.left_bottom() - Vec2::new(0.0, 4.0), rect.right_bottom());
+    let full = Rect::from_min_size(track.min, Vec2::new(track.width() * share.clamp(0.0, 1.0), track.height()));
+    ui.painter().rect_filled(track, 1.0, ui.visuals().widgets.noninteractive.bg_stroke.color);
+    ui.painter().rect_filled(full, 1.0, colour);
+}
+
+fn run_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    if !state.shows("run") {
+        return;
+    }
+    let next = next_stage(state);
+    let (sign, name) = match next {
+        _ if state.running => ("⏸", "Pause".to_owned()),
+        Some(stage) if state.stage != Some(stage) || state.update == 0 => {
+            ("▶", format!("Start stage {}", stage.number()))
+        }
+        _ => ("▶", "Run".to_owned()),
+    };
+    let ready = state.preset.is_some();
+    let button = Button::new(format!("{sign} {name}")).min_size(Vec2::new(120.0, 0.0));
+    let hover = if state.running { "Pause after this step (space)" } else { "Train to the end of the stage (space)" };
+    let why = if ready { "All stages are done. Reset, or enter a stage again." } else { "Hive is starting." };
+    let enabled = ready && (state.running || next.is_some());
+    let response =
+        ui.add_enabled(enabled, button).accessible_name(name).on_hover_text(hover).on_disabled_hover_text(why);
+    if response.clicked() {
+        toggle(state, out);
+    }
+    let all = Button::new("Run all stages").selected(state.run_all);
+    let hover = "Train this stage and those after it, one after the other";
+    if ui.add_enabled(ready && next.is_some() && !state.run_all, all).on_hover_text(hover).clicked() {
+        state.run_all = true;
+        run(state, out);
+    }
+}
+
+fn step_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    if !state.shows("step") {
+        return;
+    }
+    let ready = state.preset.is_some() && !state.running && next_stage(state).is_some();
+    ui.separator();
+    if ui.add_enabled(ready, Button::new("Step")).on_hover_text("One optimiser step (S)").clicked() {
+        step(state, 1, out);
+    }
+    let count = state.forms.stages.steps;
+    let name = format!("Step {count}");
+    if ui.add_enabled(ready, Button::new(name)).on_hover_text("So many optimiser steps, then pause").clicked() {
+        step(state, count, out);
+    }
+    let value = DragValue::new(&mut state.forms.stages.steps).range(2..=1000);
+    ui.add(value).accessible_name("Steps at a time").on_hover_text("Steps at a time: drag, or click and type");
+}
+
+/// From where training starts: reset, seed, control.
+fn start_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+    let ready = state.preset.is_some();
+    if ["reset", "seed", "control"].iter().any(|control| state.shows(control)) {
+        ui.separator();
+    }
+    if state.shows("reset") {
+        let hover = "Back to the start weights; what it has learned is lost (R)";
+        if ui.add_enabled(ready, Button::new("⟲ Reset")).accessible_name("Reset").on_hover_text(hover).clicked() {
+            reset(state, out);
+        }
+    }
+    if state.shows("seed")
+        && let Some(seed) = state.preset.as_ref().map(|p| p.seed)
+    {
+        seed_ui(ui, state, seed, out);
+    }
+    if state.shows("control") {
+        let mut control = state.control;
+        let hover = "The flattened control puts image tokens into the text, the usual way, with the same seed and data. \
+                     Training starts again.";
+        let checkbox = Checkbox::new(&mut control, "Train the flattened control beside it");
+        if ui.add_enabled(ready, checkbox).on_hover_text(hover).changed() {
+            state.control = control;
+            reopen(state, control, out);
+        }
+    }
+}
+
+fn seed_ui(ui: &mut Ui, state: &mut AppState, seed: u64, out: &mut Vec<Command>) {
+    let label = ui.label("Seed");
+    let mut value = state.forms.stages.seed.unwrap_or(seed);
+    let response = ui.add(DragValue::new(&mut value).range(0..=u64::from(u32::MAX)).speed(0.1));
+    let busy = response.dragged() || response.has_focus();
+    response.labelled_by(label.id).on_hover_text("Start values and data. A change starts training again.");
+    if value != seed && !busy {
+        // Only now: each number on the way would open a model of its own.
+        if let Some(preset) = &mut state.preset {
+            preset.seed = value;
+        }
+        let control = state.control;
+        reopen(state, control, out);
+    }
+    state.forms.stages.seed = busy.then_some(value);
+}
+
+fn progress_ui(ui: &mut Ui, state: &AppState) {
+    let text = match next_stage(state) {
+        None => "✔ All stages are done.".to_owned(),
+        Some(stage) if state.running => {
+            let left = updates(state, stage).map_or(0, |(made, of)| of - made);
+            let step: f64 = state.step_secs.values().sum();
+            if step > 0.0 { format!("{} left", duration(left as f64 * step)) } else { "starting".to_owned() }
+        }
+        Some(_) => return,
+    };
+    ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.label(text));
+}
+
+fn duration(secs: f64) -> String {
+    let secs = secs.round() as u64;
+    if secs < 90 { format!("about {secs} s") } else { format!("about {} min", (secs + 30) / 60) }
+}
+
+/// What a stage that was left out means for those after it.
+fn warnings_ui(ui: &mut Ui, state: &AppState) {
+    let Some(now) = state.stage else { return };
+    for stage in Stage::ALL.into_iter().filter(|s| *s < now && !state.done.contains(s)) {
+        let n = stage.number();
+        let begun = state.log.hive.iter().any(|p| p.stage == stage);
+        let text = match stage {
+            _ if begun => format!("Stage {n} cut short: it made fewer updates than its recipe says."),
+            Stage::Connector => format!("Stage {n} skipped: the links are untrained; watch what happens."),
+            Stage::Adaptation | Stage::Vision => {
+                format!("Stage {n} skipped: the language model has not learned to use the links; watch what happens.")
+            }
+        };
+        parts::warning(ui, &text);
+    }
+}

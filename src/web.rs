@@ -1,0 +1,120 @@
+//! The page: how it starts, and what its tests and a developer's console can call (`wasmBindings.hive_verify("gelu")`).
+
+use serde_json::json;
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen::prelude::wasm_bindgen;
+use web_sys::HtmlCanvasElement;
+
+use crate::app::App;
+use crate::engine::losses::losses;
+use crate::gpu::{AdapterKind, Gpu, GpuOptions};
+use crate::ops::verify;
+use crate::platform;
+use crate::train::parity::{self, Group};
+
+/// Starts the app on the page's canvas. `index.html` has made sure that there is WebGPU.
+pub fn start() {
+    platform::watch_panics();
+    // A second logger cannot be there yet.
+    let _ = eframe::WebLogger::init(log::LevelFilter::Warn);
+    platform::spawn("page", || async {
+        let canvas = web_sys::window().and_then(|w| w.document()).and_then(|d| d.get_element_by_id("hive-canvas"));
+        let Some(canvas) = canvas.and_then(|c| c.dyn_into::<HtmlCanvasElement>().ok()) else {
+            platform::page_failed("This page has no canvas called hive-canvas.", "Use Hive's own index.html.", "");
+            return;
+        };
+        let make: eframe::AppCreator<'static> = Box::new(|cc| {
+            watch_window_device(cc);
+            Ok(Box::new(App::new(cc, GpuOptions::default(), &platform::location_hash())))
+        });
+        match eframe::WebRunner::new().start(canvas, eframe::WebOptions::default(), make).await {
+            Ok(()) => platform::page_started(),
+            Err(e) => platform::page_failed(
+                "The browser has WebGPU, but gives this page no device to draw with.",
+                "Close other pages that use the graphics card, restart the browser, update the graphics driver.",
+                &e.as_string().unwrap_or_else(|| format!("{e:?}")),
+            ),
+        }
+    });
+}
+
+/// The device that draws is not the one that trains: without it nothing can be shown any more.
+fn watch_window_device(cc: &eframe::CreationContext<'_>) {
+    if let Some(state) = &cc.wgpu_render_state {
+        state.device.set_device_lost_callback(|reason, message| {
+            platform::page_failed(
+                "The browser has taken away the graphics device that draws this page.",
+                "Reload the page; a run that you saved can be loaded again.",
+                &format!("{reason:?} {message}"),
+            );
+        });
+    }
+}
+
+type Answer = Result<String, String>;
+
+async fn open() -> Result<Gpu, String> {
+    Gpu::new(&GpuOptions::default()).await.map_err(|e| e.to_string())
+}
+
+/// Runs the cases of every operation whose name contains `filter` against their references; JSON. With `hardware`, by the
+/// kernels meant for graphics processors, whatever the adapter is.
+///
+/// # Errors
+/// No device, or a lost one.
+#[wasm_bindgen]
+pub async fn hive_verify(filter: String, hardware: bool) -> Answer {
+    let options = GpuOptions { kind: hardware.then_some(AdapterKind::Hardware), ..GpuOptions::default() };
+    let gpu = Gpu::new(&options).await.map_err(|e| e.to_string())?;
+    let start = platform::now_secs();
+    let outcomes = verify::run(&gpu, &filter, |_| ()).await.map_err(|e| e.to_string())?;
+    let wrong: Vec<String> = outcomes
+        .iter()
+        .filter(|o| !o.passed())
+        .map(|o| format!("{} {}: {:?} of {:e}, {:?}", o.op, o.case, o.parity, o.tolerance, o.finite_difference))
+        .collect();
+    let worst = outcomes.iter().filter_map(|o| Some(o.parity.as_ref().ok()? / o.tolerance)).fold(0.0, f64::max);
+    let secs = platform::now_secs() - start;
+    let answer = json!({"adapter": gpu.summary.name, "software": gpu.is_software(), "cases": outcomes.len(), "wrong": wrong, "worst": worst, "secs": secs});
+    Ok(answer.to_string())
+}
+
+/// Checks a parity fixture from the contents of its three files; JSON.
+///
+/// # Errors
+/// Files that are no fixture, no device, or a lost one.
+#[wasm_bindgen]
+pub async fn hive_parity(config: Vec<u8>, model: Vec<u8>, io: Vec<u8>) -> Answer {
+    let gpu = open().await?;
+    let read = |name: &str| match name {
+        "config.json" => Ok(config.clone()),
+        "model.safetensors" => Ok(model.clone()),
+        "io.safetensors" => Ok(io.clone()),
+        _ => Err("it was not given".to_owned()),
+    };
+    let groups = parity::check(&gpu, &read).await.map_err(|e| e.to_string())?;
+    let rows: Vec<_> = groups
+        .iter()
+        .map(|g| json!({"group": g.name, "tensors": g.tensors, "worst": g.worst, "worst_tensor": g.worst_tensor, "tolerance": g.tolerance, "faults": g.faults, "passed": g.passed()}))
+        .collect();
+    Ok(json!({"adapter": gpu.summary.name, "groups": rows, "passed": groups.iter().all(Group::passed)}).to_string())
+}
+
+/// Losses of `steps` updates of a stage from the shipped start weights; JSON. Natively: `hive bench losses`.
+///
+/// # Errors
+/// No such preset or stage, no device, or a lost one.
+#[wasm_bindgen]
+pub async fn hive_losses(preset: String, stage: usize, steps: u32, seed: Option<u32>) -> Answer {
+    let gpu = open().await?;
+    let start = platform::now_secs();
+    let losses = losses(&gpu, &preset, stage, steps.into(), seed.map(u64::from)).await.map_err(|e| e.to_string())?;
+    Ok(json!({"adapter": gpu.summary.name, "losses": losses, "secs": platform::now_secs() - start}).to_string())
+}
+
+/// Panics: shows what the page does then.
+#[wasm_bindgen]
+#[expect(clippy::panic, reason = "that is what it is for")]
+pub fn hive_panic() {
+    panic!("hive_panic was called");
+}

@@ -1,0 +1,57 @@
+// The numbers of the page: every case of every operation, parity fixtures, and the same losses as the native program.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+
+const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
+const STEPS = 100;
+
+const base64 = (path) => ({ base64: readFileSync(path).toString("base64") });
+
+export const TESTS = [
+  ...[false, true].map((hardware) => ({
+    name: `every case of every operation is right, by the kernels for ${hardware ? "graphics processors" : "this adapter"}`,
+    timeout: 420,
+    async run(hive) {
+      await hive.open("#preset=tiny");
+      await hive.started();
+      const answer = await hive.call("hive_verify", "", hardware);
+      assert.deepEqual(answer.wrong, []);
+      assert.ok(answer.cases > 80, `${answer.cases} cases`);
+      return `${answer.cases} cases on ${answer.adapter || "an adapter without a name"}, ${answer.secs.toFixed(0)} s`;
+    },
+  })),
+  ...["hive", "cascade"].map((name) => ({
+    name: `the fixture ${name} is met`,
+    timeout: 180,
+    async run(hive) {
+      await hive.open("#preset=tiny");
+      await hive.started();
+      const files = ["config.json", "model.safetensors", "io.safetensors"].map((f) => base64(`tests/fixtures/${name}/${f}`));
+      const answer = await hive.call("hive_parity", ...files);
+      const wrong = answer.groups.filter((g) => !g.passed);
+      assert.deepEqual(wrong, []);
+      assert.ok(answer.passed && answer.groups.length > 1);
+      return answer.groups.map((g) => `${g.group} ${g.worst.toExponential(1)}`).join(", ");
+    },
+  })),
+  {
+    name: "training has the losses of the native program",
+    timeout: 420,
+    async run(hive, { options }) {
+      await hive.open("#preset=tiny");
+      await hive.started();
+      const here = await hive.call("hive_losses", "tiny", 2, STEPS, undefined);
+      // The same driver, so that only the browser differs.
+      const driver = existsSync(SWIFTSHADER) ? { VK_DRIVER_FILES: SWIFTSHADER, VK_ICD_FILENAMES: SWIFTSHADER } : {};
+      const command = ["bench", "losses", "--preset", "tiny", "--stage", "2", "--steps", String(STEPS), "--json"];
+      const there = JSON.parse(execFileSync(options.hive, command, { env: { ...process.env, ...driver }, encoding: "utf8" }));
+      assert.equal(here.losses.length, STEPS);
+      assert.equal(there.losses.length, STEPS);
+      const worst = Math.max(...here.losses.map((loss, i) => Math.abs(loss - there.losses[i])));
+      assert.ok(worst < 1e-3, `the losses differ by ${worst}`);
+      const ms = (1000 * here.secs) / STEPS;
+      return `they differ by at most ${worst.toExponential(1)}; a step takes ${ms.toFixed(0)} ms here, ${(1000 * there.secs / STEPS).toFixed(0)} ms there`;
+    },
+  },
+];

@@ -1,0 +1,70 @@
+// Tests of the page in a real browser:  node tests/web/run.mjs [--dist DIR] [--hive PROGRAM] [--modules DIR] [--shots DIR]
+//                                                              [--only TEXT] [--list]
+// One line per test; exit code 1 if one fails.
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+import { TESTS as app } from "./app.mjs";
+import { Hive, launcher } from "./browser.mjs";
+import { TESTS as numbers } from "./numbers.mjs";
+import { TESTS as page } from "./page.mjs";
+import { serve } from "./server.mjs";
+
+const { values: options } = parseArgs({
+  options: {
+    dist: { type: "string", default: "dist" },
+    hive: { type: "string", default: "target/release/hive" },
+    modules: { type: "string", default: "target/tools" },
+    shots: { type: "string", default: "target/shots" },
+    only: { type: "string", default: "" },
+    list: { type: "boolean", default: false },
+  },
+});
+
+const tests = [...page, ...numbers, ...app].filter((t) => t.name.includes(options.only));
+if (options.list) {
+  tests.forEach((t) => console.log(t.name));
+  process.exit(0);
+}
+mkdirSync(options.shots, { recursive: true });
+const launch = launcher(options.modules);
+const server = await serve(options.dist);
+
+async function run(test) {
+  const browser = await launch(test.flags);
+  let hive;
+  const clock = new Promise((_, fail) => {
+    const say = () => fail(new Error(`not done after ${test.timeout} s`));
+    setTimeout(say, test.timeout * 1000).unref();
+  });
+  try {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, acceptDownloads: true });
+    hive = new Hive(await context.newPage(), server.address);
+    const result = await Promise.race([test.run(hive, { options, browser, context }), clock]);
+    if (hive.problems.length) throw new Error(hive.problems.join("; "));
+    return { result };
+  } catch (error) {
+    return { error };
+  } finally {
+    const shot = join(options.shots, `${test.name.replaceAll(/[^a-z0-9]+/gi, "-")}.png`);
+    // A page that hangs gives no picture; the error says enough.
+    await hive?.page.screenshot({ path: shot, timeout: 10_000 }).catch(() => {});
+    await browser.close();
+  }
+}
+
+let failed = 0;
+for (const test of tests) {
+  const start = Date.now();
+  const { result, error } = await run(test);
+  const secs = ((Date.now() - start) / 1000).toFixed(1);
+  console.log(`${error ? "FAIL" : "ok  "} ${test.name} (${secs} s)${result ? `: ${result}` : ""}`);
+  if (error) {
+    failed += 1;
+    console.log(`     ${String(error.message ?? error).replaceAll("\n", "\n     ")}`);
+  }
+}
+server.close();
+console.log(`${tests.length - failed} passed, ${failed} failed`);
+process.exit(failed ? 1 : 0);
