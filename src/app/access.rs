@@ -67,7 +67,7 @@ impl Plugin for Access {
 fn role_name(node: &Node) -> Option<&'static str> {
     Some(match node.role() {
         Role::Label => "",
-        Role::Button | Role::DefaultButton | Role::ColorWell => "button",
+        Role::Button | Role::DefaultButton | Role::ColorWell | Role::DisclosureTriangle => "button",
         Role::Link => "link",
         Role::CheckBox => "checkbox",
         Role::RadioButton => "radio",
@@ -79,6 +79,8 @@ fn role_name(node: &Node) -> Option<&'static str> {
         Role::Slider => "slider",
         Role::SpinButton => "spinbutton",
         Role::Heading => "heading",
+        Role::MenuItem => "menuitem",
+        Role::Splitter => "separator",
         Role::ProgressIndicator => "progressbar",
         Role::Image => "img",
         Role::Alert => "alert",
@@ -106,7 +108,7 @@ fn read(update: &TreeUpdate, zoom: f32) -> Vec<MirrorNode> {
             _ => {
                 let name = node.label().map_or_else(named_by, str::to_owned);
                 let name = if name.is_empty() { node.placeholder().unwrap_or_default().to_owned() } else { name };
-                let number = node.numeric_value().map(|v| v.to_string());
+                let number = node.numeric_value().map(|v| ((v * 1e3).round() / 1e3).to_string());
                 (name, node.value().map(str::to_owned).or(number).unwrap_or_default())
             }
         };

@@ -1,5 +1,5 @@
-//! Links that restore the app's state: `#preset=pictures&seed=3&hide=recipe`, the same text in a URL's hash, as an argument
-//! of `hive app`, and behind the links of lessons, where it changes only what it names.
+//! Links that restore the app's state: `#preset=pictures&seed=3&hide=recipe`, the same text in a URL's hash, as an
+//! argument of `hive app`, and behind the links of lessons, where it changes only what it names.
 
 use super::panels::lessons;
 use super::panels::series::Tab;
@@ -431,10 +431,13 @@ fn stage(value: &str) -> Result<Stage, String> {
     found.ok_or_else(|| format!("The link's stage is {}; there are 1, 2 and 3.", quoted(value)))
 }
 
-fn one_of<'a>(key: &str, value: &str, names: impl Iterator<Item = &'a str> + Clone) -> Result<String, String> {
-    let all = || names.clone().collect::<Vec<_>>().join(", ");
-    let found = names.clone().find(|n| *n == value).map(str::to_owned);
-    found.ok_or_else(|| format!("The link's {key} is {}; there are {}.", quoted(value), all()))
+fn one_of<'a>(key: &str, value: &str, names: impl Iterator<Item = &'a str>) -> Result<String, String> {
+    let names: Vec<&str> = names.collect();
+    if names.contains(&value) {
+        Ok(value.to_owned())
+    } else {
+        Err(format!("The link's {key} is {}; there are {}.", quoted(value), names.join(", ")))
+    }
 }
 
 /// The names of a list that exist, each once, in their own order.

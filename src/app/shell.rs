@@ -134,6 +134,9 @@ impl App {
         }
         while let Some(Picked { purpose, name, bytes }) = self.files.next() {
             match (purpose, bytes) {
+                // What a teacher's link hides is not to be had by dropping a file either.
+                (Purpose::Run, _) if !self.state.shows("runs") => {}
+                (Purpose::Picture, _) if !self.state.shows("own-picture") => {}
                 (Purpose::Run, Ok(bytes)) => out.push(Command::Load { name, bytes }),
                 (Purpose::Picture, Ok(bytes)) => panels::data::take_picture(&mut self.state, &name, &bytes),
                 (Purpose::Saved, Err(reason)) => self.state.fault(Fault {
@@ -151,9 +154,6 @@ impl App {
                 (Purpose::Saved, Ok(_)) => {}
             }
         }
-        for (name, bytes) in std::mem::take(&mut self.state.files) {
-            self.files.save(&name, &bytes, ctx);
-        }
     }
 }
 
@@ -163,6 +163,7 @@ impl eframe::App for App {
         let mut out = Vec::new();
         self.receive(&mut out);
         self.take_files(ctx, &mut out);
+        panels::data::choose_picture(&mut self.state);
         if let Some(measurement) = &self.measurement {
             measure::drive(measurement, ctx, &mut self.state, &mut out);
         }

@@ -99,6 +99,12 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
+/// Browsers keep the name to themselves, not to tell their users apart.
+fn name(adapter: &wgpu::Adapter) -> String {
+    let name = adapter.get_info().name;
+    if name.is_empty() { "the browser's adapter".into() } else { name }
+}
+
 fn summarise(adapter: &wgpu::Adapter) -> AdapterSummary {
     let info = adapter.get_info();
     let limits = adapter.limits();
@@ -122,7 +128,7 @@ fn summarise(adapter: &wgpu::Adapter) -> AdapterSummary {
             ("invocations per workgroup", limits.max_compute_invocations_per_workgroup.into()),
             ("workgroups per dimension", limits.max_compute_workgroups_per_dimension.into()),
         ],
-        name: info.name,
+        name: name(adapter),
     }
 }
 
@@ -362,7 +368,7 @@ impl Gpu {
 async fn choose(instance: &wgpu::Instance, options: &GpuOptions) -> Result<wgpu::Adapter, GpuError> {
     if let Some(wanted) = &options.adapter {
         let all = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
-        let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
+        let names: Vec<String> = all.iter().map(name).collect();
         let matches = |name: &String| name.to_lowercase().contains(&wanted.to_lowercase());
         return match names.iter().position(matches) {
             Some(i) => Ok(all.into_iter().nth(i).ok_or(GpuError::NoAdapter)?),

@@ -204,7 +204,7 @@ fn a_picture_before_the_model_gives_a_card() {
 #[test]
 fn a_picture_can_be_pasted() {
     let mut h = harness(opened(), column);
-    let image = ColorImage::filled([4, 4], eframe::egui::Color32::WHITE);
+    let image = ColorImage::filled([4, 4], eframe::egui::Color32::TRANSPARENT);
     h.event(Input::PasteImage(Arc::new(image)));
     h.run();
     let picture = h.state().state.picture.clone().unwrap();
@@ -255,61 +255,4 @@ fn the_keyboard_can_draw() {
     let pixels = h.state().state.picture.clone().unwrap().pixels;
     let at = |column: usize| pixels[24 * 48 + column];
     assert!(at(34) > 0.8 && at(24) < -0.8, "{} {}", at(34), at(24));
-}
-
-#[test]
-#[ignore]
-fn zz_shots() {
-    use hive::app::panels::{failure::failure_ui, runs::runs_ui, stages::stages_ui, status::status_ui};
-    use hive::engine::*;
-    fn all(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-        eframe::egui::Panel::top("stages").show(ui, |ui| stages_ui(ui, state, out));
-        eframe::egui::Panel::bottom("status").show(ui, |ui| status_ui(ui, state, out));
-        eframe::egui::Panel::left("data").exact_size(270.0).show(ui, |ui| data_ui(ui, state, out));
-        eframe::egui::CentralPanel::default().show(ui, |ui| {
-            ui.horizontal(|ui| runs_ui(ui, state, out));
-            failure_ui(ui, state, out);
-            ui.set_max_width(270.0);
-            draw_ui(ui, state, out);
-        });
-    }
-    for (theme, name) in [(eframe::egui::Theme::Dark, "dark"), (eframe::egui::Theme::Light, "light")] {
-        let mut bench = training(40);
-        bench.tell(Event::StageDone(Stage::Connector));
-        bench.tell(Event::Entered { stage: Stage::Vision, update: 0, costs: Vec::new() });
-        bench.tell(crate::common::step(Lane::Hive, Stage::Vision, 30));
-        let used = AdapterSummary {
-            name: "llvmpipe (LLVM 15.0.6, 256 bits)".into(),
-            driver: "Mesa".into(),
-            backend: "Vulkan".into(),
-            kind: AdapterKind::Software,
-            subgroup: (8, 8),
-            features: vec![],
-            limits: vec![],
-        };
-        bench.tell(Event::Adapter { used: Box::new(used.clone()), all: vec![used.clone(), used] });
-        let wrong = vec![("matmul 17x3".to_owned(), "0.2 off".to_owned())];
-        bench.tell(Event::SelfTest(SelfTest { done: 16, of: 16, wrong, secs: 0.5 }));
-        bench.tell(Event::Busy { what: "compiling gelu/forward".into(), done: 3, of: 0 });
-        bench.tell(Event::Fault(Fault {
-            kind: FaultKind::DeviceLost,
-            what: "The GPU device was lost.".into(),
-            remedy: "Training goes on from its last snapshot on a new device; if this repeats, update the driver."
-                .into(),
-            detail: "x".into(),
-        }));
-        bench.state.frames = vec![0.016; 100];
-        bench.state.forms.stages.recipe.open = true;
-        let mut h = Harness::builder()
-            .with_size(eframe::egui::Vec2::new(1280.0, 800.0))
-            .with_theme(theme)
-            .wgpu()
-            .build_ui_state(|ui, b: &mut Bench| all(ui, &mut b.state, &mut b.out), bench);
-        h.run();
-        h.get_by_label("Batch").set_text_value_accesskit("0");
-        h.run();
-        h.get_by_label("Canvas").focus();
-        h.run();
-        h.render().unwrap().save(format!("/tmp/shot_{name}.png")).unwrap();
-    }
 }

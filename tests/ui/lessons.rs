@@ -136,6 +136,23 @@ fn every_section_can_be_drawn_and_read() {
 }
 
 #[test]
+fn a_lesson_fits_into_a_narrow_column() {
+    let mut bench = opened();
+    bench.state.link.set_open(Panel::Lessons, true);
+    bench.state.forms.lessons.open("stages", 2);
+    let mut h = harness(bench, |ui, state, out| {
+        ui.set_max_width(320.0);
+        lessons_ui(ui, state, out);
+    });
+    h.run();
+    press(&mut h, "What we saw");
+    let widest = h.query_all_by_label_contains("").map(|n| n.rect()).filter(|r| r.width() < 1000.0);
+    assert!(widest.map(|r| r.right()).fold(0.0, f32::max) < 345.0);
+    press(&mut h, "All lessons");
+    assert!(h.get_by_label_contains("do not know each other").rect().right() < 345.0);
+}
+
+#[test]
 fn a_link_in_a_lesson_sets_the_app_up() {
     let mut h = shown(Some("stages"));
     let mut seen = (false, false);

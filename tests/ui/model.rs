@@ -63,12 +63,14 @@ fn the_largest_preset_has_all_its_boxes() {
 #[test]
 fn the_stage_decides_what_is_frozen() {
     let mut harness = shown(training(3));
-    harness.get_by_label_contains("link 1, trained");
+    // Its image keys and values are still those of the text.
+    harness.get_by_label_contains("link 1, partly trained");
     harness.get_by_label_contains("decoder layer 1, frozen");
     harness.get_by_label_contains("tower block 1, frozen");
     harness.get_by_label_contains("stage 1 trains");
     harness.state_mut().tell(Event::Entered { stage: Stage::Adaptation, update: 0, costs: Vec::new() });
     harness.run();
+    harness.get_by_label_contains("link 1, trained");
     harness.get_by_label_contains("decoder layer 1, trained");
     harness.get_by_label_contains("tower block 1, frozen");
     harness.get_by_label_contains("stage 2 trains");
@@ -93,7 +95,7 @@ fn captions_and_locks_say_what_trains() {
 #[test]
 fn norms_are_numbers_on_the_boxes_that_train() {
     let mut harness = shown(training(3));
-    harness.get_by_label_contains("link 1, trained, 64 × 96 keys and values");
+    harness.get_by_label_contains("link 1, partly trained, 64 × 96 keys and values");
     assert!(harness.query_by_label_contains("gradient norm 0.500").is_some());
     assert!(harness.query_by_label_contains("gradient norm 0.125").is_some());
     harness.state_mut().state.link.hide.push("norms".into());
@@ -105,7 +107,7 @@ fn norms_are_numbers_on_the_boxes_that_train() {
 fn pointing_shows_the_formula_and_clicking_keeps_it() {
     let mut harness = shown(training(3));
     assert!(harness.query_by_label_contains("shaders/").is_none());
-    harness.get_by_label_contains("link 2, trained").hover();
+    harness.get_by_label_contains("link 2, partly trained").hover();
     harness.run();
     harness.get_by_label_contains("gelu(W₁");
     harness.get_by_label_contains("shaders/rope/*.wgsl");
@@ -143,7 +145,7 @@ fn every_formula_has_its_letters() {
     let names =
         ["patches and", "tower block 1", "tower norm", "link 1", "token emb", "decoder layer 1", "norm and head"];
     for name in names {
-        harness.get_by_label_contains(&format!("{name}")).focus();
+        harness.get_by_label_contains(name).focus();
         harness.run();
         harness.get_by_label_contains("shaders/");
     }

@@ -5,6 +5,7 @@ use eframe::egui::{
     vec2,
 };
 
+use super::parts::small;
 use super::picture::Thumb;
 use crate::app::state::Picture;
 use crate::app::{AppState, theme};
@@ -173,7 +174,7 @@ fn answer(ui: &mut Ui, state: &AppState, form: &Form) {
             word_chip(ui, word);
         }
         if asked.words.is_empty() {
-            ui.weak(match (asked.busy, &asked.answer) {
+            ui.label(match (asked.busy, &asked.answer) {
                 (true, _) => "thinking",
                 (false, Some(_)) => "The model ended its answer before the first word.",
                 (false, None) => "No answer came.",
@@ -227,9 +228,9 @@ fn probes(ui: &mut Ui, answer: &Answer) {
     ui.add_space(4.0);
     ui.strong("Does it look at all?");
     Grid::new("probes").striped(true).num_columns(3).show(ui, |ui| {
-        ui.weak("picture");
-        ui.weak("answer then");
-        ui.weak("this answer");
+        ui.label(small("picture"));
+        ui.label(small("answer then"));
+        ui.label(small("this answer's probability"));
         ui.end_row();
         for probe in &answer.probes {
             ui.label(probe.kind.name()).on_hover_text(match probe.kind {
@@ -246,7 +247,7 @@ fn probes(ui: &mut Ui, answer: &Answer) {
             ui.end_row();
         }
     });
-    ui.small("Where the probability hardly falls, the answer did not come from the picture.");
+    ui.label(small("Where the probability hardly falls, the answer did not come from the picture."));
 }
 
 /// The switch that keeps the question's attention while training goes on.
@@ -269,6 +270,6 @@ fn pin(ui: &mut Ui, state: &mut AppState, form: &mut Form, out: &mut Vec<Command
         }
     }
     if let Some(text) = state.pinned.as_ref().filter(|p| **p != state.asked.question) {
-        ui.small(format!("pinned question {text}"));
+        ui.label(small(format!("pinned question {text}")));
     }
 }

@@ -6,6 +6,7 @@ use eframe::egui::{Slider, Ui};
 
 use super::heatmap::{self, Shown};
 use super::numbers::percent;
+use super::parts::small;
 use super::picture::Thumb;
 use crate::app::state::Picture;
 use crate::app::{AppState, theme};
@@ -119,7 +120,7 @@ pub fn attention_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) 
             body(ui, state, &mut form, &maps, step, picture.as_ref());
         }
         _ => {
-            ui.weak("Ask a question: then every word shows which patches it looked at.");
+            ui.label("Ask a question: then every word shows which patches it looked at.");
         }
     }
     state.forms.attention = form;
@@ -156,7 +157,7 @@ fn replay_bar(ui: &mut Ui, state: &AppState, form: &mut Form, count: usize) {
         form.unpacked = state.log.snapshots.get(form.at).map(|(step, maps)| (step, place, Arc::new(maps)));
     }
     let step = form.unpacked.as_ref().map_or(0, |(step, _, _)| *step);
-    ui.label(format!("step {step}, map {} of {count} maps", form.at + 1));
+    ui.label(format!("step {step}, map {} of {count}", form.at + 1));
 }
 
 fn body(
@@ -215,7 +216,7 @@ fn tokens(ui: &mut Ui, form: &mut Form, maps: &AttentionMaps) {
     for (name, range) in [("question", 0..maps.first_answer + 1), ("answer", maps.first_answer + 1..count)] {
         ui.horizontal_wrapped(|ui| {
             ui.spacing_mut().item_spacing.x = 3.0;
-            ui.weak(name);
+            ui.label(small(name));
             for (i, word) in maps.tokens.iter().enumerate().take(range.end).skip(range.start) {
                 let label = format!("token {} {word}", i + 1);
                 let chip = ui.selectable_label(i == chosen, word).accessible_name(label);
@@ -232,7 +233,7 @@ fn tokens(ui: &mut Ui, form: &mut Form, maps: &AttentionMaps) {
     }
     let next = maps.tokens.get(chosen + 1).map_or("the end of the answer", String::as_str);
     let word = maps.tokens.get(chosen).map_or("", String::as_str);
-    ui.small(format!(
+    ui.label(small(format!(
         "A token's row shows where the model looked to write the next word. Here {word} looks, to write {next}."
-    ));
+    )));
 }

@@ -24,7 +24,7 @@ const ROWS: [Row; 7] = [
 /// Draws the panel.
 pub fn cost_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
     let Some(first) = state.costs.first() else {
-        ui.weak("The cost of a step is known once a stage is entered.");
+        ui.label("The cost of a step is known once a stage is entered.");
         return;
     };
     ui.label(format!("A training step of stage {}", first.stage.number()));
@@ -43,5 +43,5 @@ pub fn cost_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
             ui.end_row();
         }
     });
-    ui.weak("Time and achieved arithmetic are measured here and now; other windows on the same GPU slow them down.");
+    ui.label("Time and achieved arithmetic are measured here and now; other windows on the same GPU slow them down.");
 }

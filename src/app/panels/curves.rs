@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use eframe::egui::{Align2, Id, Role, Ui, Vec2b, WidgetInfo};
-use egui_plot::{HoverPosition, Legend, Line, LineStyle, Plot, PlotPoint, PlotPoints, Text, VLine};
+use eframe::egui::{Align2, FontId, Id, Role, TextStyle, Ui, Vec2b, WidgetInfo};
+use egui_plot::{
+    Corner, GridMark, HoverPosition, Legend, Line, LineStyle, MarkerShape, Plot, PlotPoint, PlotPoints, Points, Text,
+    VLine,
+};
 
 use super::cost::cost_ui;
 use super::numbers::short;
@@ -80,9 +83,13 @@ pub fn curves_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
         refresh(state, &mut form);
         options(ui, state, &mut form, out);
         if form.lines.is_empty() {
-            ui.weak("Curves appear here once training runs.");
+            ui.label("Curves appear here once training runs.");
         } else {
-            plot(ui, &form);
+            ui.scope(|ui| {
+                // The legend's letters: egui's small ones are too small for a classroom.
+                ui.style_mut().text_styles.insert(TextStyle::Small, FontId::proportional(11.0));
+                plot(ui, &form);
+            });
         }
     }
     state.forms.curves = form;
@@ -183,18 +190,24 @@ fn plot(ui: &mut Ui, form: &Form) {
     let dark = ui.visuals().dark_mode;
     let real = move |v: f64| if log { 10_f64.powf(v) } else { v };
     let top = form.lines.iter().flat_map(|(_, p)| p).map(|p| p.y).fold(f64::NEG_INFINITY, f64::max);
+    // The stages' names stand where the legend is not.
+    let level = if tab == Tab::Accuracy { 0.0 } else { top };
+    // Accuracy rises, the others fall: the legend stands where the lines are not.
+    let corner = if tab == Tab::Accuracy { Corner::LeftTop } else { Corner::RightTop };
     // Every tab has its own memory, so that each fits its own values; the steps are common to all of them.
     let mut plot = Plot::new(("curves", tab.name(), log))
         .height(HEIGHT)
         .link_axis(Id::unique("curves"), Vec2b::new(true, false))
         .link_cursor(Id::unique("curves"), Vec2b::new(true, false))
-        .legend(Legend::default().follow_insertion_order(true).text_style(eframe::egui::TextStyle::Small))
+        .legend(Legend::default().position(corner).follow_insertion_order(true).text_style(TextStyle::Small))
         // The wheel scrolls the column; with Ctrl it zooms.
         .allow_scroll(false)
         .allow_boxed_zoom(true)
         .x_axis_label("optimiser steps")
         .y_axis_label(tab.unit())
-        .y_axis_formatter(move |mark, _| short(real(mark.value)))
+        .y_axis_formatter(
+            move |mark, _| if log && mark.step_size < 0.2 { String::new() } else { short(real(mark.value)) },
+        )
         .label_formatter(move |at| {
             Some(match at {
                 HoverPosition::NearDataPoint { plot_name, position, .. } => {
@@ -208,6 +221,9 @@ fn plot(ui: &mut Ui, form: &Form) {
     if tab == Tab::Accuracy {
         plot = plot.include_y(0.0).include_y(1.0);
     }
+    if log {
+        plot = plot.y_grid_spacer(|input| log_marks(input.bounds));
+    }
     let shown = plot.show(ui, |plot| {
         for (stage, step) in &form.stages {
             let name = format!("stage {}", stage.number());
@@ -215,7 +231,7 @@ fn plot(ui: &mut Ui, form: &Form) {
             plot.vline(
                 VLine::new(String::new(), *step).color(colour).style(LineStyle::dotted_dense()).allow_hover(false),
             );
-            let label = Text::new(String::new(), PlotPoint::new(*step, top), name).color(colour);
+            let label = Text::new(String::new(), PlotPoint::new(*step, level), name).color(colour);
             plot.text(label.anchor(Align2::LEFT_BOTTOM).allow_hover(false));
         }
         for (line, points) in &form.lines {
@@ -225,9 +241,30 @@ fn plot(ui: &mut Ui, form: &Form) {
             }
             let style = if line.dashed { LineStyle::dashed_dense() } else { LineStyle::Solid };
             let drawn = Line::new(line.name.clone(), PlotPoints::Borrowed(points.as_slice()));
+            if line.marked {
+                let shape = if line.dashed { MarkerShape::Diamond } else { MarkerShape::Circle };
+                let marks = Points::new(line.name.clone(), PlotPoints::Borrowed(points.as_slice()));
+                plot.points(marks.color(colour).shape(shape).radius(3.0).allow_hover(false));
+            }
             plot.line(drawn.color(colour).style(style).width(if line.faint { 1.0 } else { 1.8 }));
         }
     });
     let name = format!("plot of {} over optimiser steps, {} lines", tab.name(), form.lines.len());
     shown.response.widget_info(|| WidgetInfo::labeled(Role::Figure, true, &name));
+}
+
+/// Lines of a grid over a logarithm: 1 to 9 times each power of ten, the powers strongest.
+fn log_marks((low, high): (f64, f64)) -> Vec<GridMark> {
+    let decades = low.floor().max(-12.0) as i32..=high.ceil().min(12.0) as i32;
+    let in_decade = |k: i32| {
+        (1..10).map(move |m| GridMark {
+            value: f64::from(k) + f64::from(m).log10(),
+            step_size: match m {
+                1 => 1.0,
+                2 | 5 => 0.3,
+                _ => 0.1,
+            },
+        })
+    };
+    decades.flat_map(in_decade).filter(|mark| (low..=high).contains(&mark.value)).collect()
 }

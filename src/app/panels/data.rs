@@ -22,7 +22,7 @@ pub struct Form {
     preview: Thumb,
 }
 
-/// A preset as it is offered. Numbers are those of `docs/MEASUREMENTS.md`.
+/// A preset as it is offered. Numbers follow from `docs/MEASUREMENTS.md`: steps times milliseconds per step.
 struct Card {
     preset: &'static str,
     title: &'static str,
@@ -37,23 +37,29 @@ const CARDS: [Card; 2] = [
         preset: "pictures",
         title: "Pictures",
         goal: "See how a language model comes to name, count and place everyday things.",
-        accuracy: "Expect about 70 % of held-out questions right after three stages.",
-        time: "About 3 minutes on two processor cores, less on a graphics processor.",
+        accuracy: "Expect about 70 % right of what it never saw.",
+        time: "About 3 minutes on two cores, less on a GPU.",
         trained: "Trained about three times longer: 82 % of held-out questions right.",
     },
     Card {
         preset: "shapes",
         title: "Shapes",
         goal: "See how attention binds the right colour to the right shape and place.",
-        accuracy: "Expect 60 to 65 % of held-out questions right after three stages.",
-        time: "About 3 minutes on two processor cores, less on a graphics processor.",
+        accuracy: "Expect 60 to 65 % right of what it never saw.",
+        time: "About 4 minutes on two cores, less on a GPU.",
         trained: "Trained about three times longer: 80 % of held-out questions right.",
     },
 ];
 
+/// Selects the example that a link asks for, or the first where there is no picture yet. The panel does so whenever it
+/// is drawn; the shell has to where it is closed.
+pub fn choose_picture(state: &mut AppState) {
+    examples::select_first(state);
+}
+
 /// Draws the panel.
 pub fn data_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    examples::select_first(state);
+    choose_picture(state);
     take_pasted(ui, state);
     ScrollArea::vertical().id_salt("data").auto_shrink([false, true]).show(ui, |ui| {
         if state.shows("presets") {

@@ -101,7 +101,7 @@ fn canvas(ui: &mut Ui, scene: &Scene<'_>, height: f32) -> Touched {
     for (column, name) in layout.columns.iter().zip(names) {
         if let Some(top) = column.last() {
             let at = pos2(top.center().x, rect.top());
-            ui.painter().text(at, Align2::CENTER_TOP, name, FontId::proportional(12.0), ui.visuals().weak_text_color());
+            ui.painter().text(at, Align2::CENTER_TOP, name, FontId::proportional(12.0), ui.visuals().text_color());
         }
     }
     foot(ui, scene, &layout, rect);
@@ -127,7 +127,7 @@ fn canvas(ui: &mut Ui, scene: &Scene<'_>, height: f32) -> Touched {
 /// Picture and question, where the data comes in.
 fn foot(ui: &mut Ui, scene: &Scene<'_>, layout: &Layout, rect: Rect) {
     let (Some(patches), Some(embedding)) = (layout.columns[0].first(), layout.columns[2].first()) else { return };
-    let (side, weak) = (scene.outline.side, ui.visuals().weak_text_color());
+    let (side, weak, ink) = (scene.outline.side, ui.visuals().weak_text_color(), ui.visuals().text_color());
     let line = Stroke::new(1.5, weak);
     let small = FontId::proportional(11.0);
     let picture = Rect::from_min_size(pos2(patches.left(), rect.bottom() - 40.0), vec2(40.0, 40.0));
@@ -144,7 +144,7 @@ fn foot(ui: &mut Ui, scene: &Scene<'_>, layout: &Layout, rect: Rect) {
         painter.hline(picture.x_range(), picture.top() + t * picture.height(), grid);
     }
     let beside = pos2(picture.right() + 6.0, picture.center().y);
-    painter.text(beside, Align2::LEFT_CENTER, format!("picture, {side} × {side} patches"), small.clone(), weak);
+    painter.text(beside, Align2::LEFT_CENTER, format!("picture, {side} × {side} patches"), small.clone(), ink);
     let words =
         Rect::from_min_max(pos2(embedding.left(), rect.bottom() - 30.0), pos2(embedding.right(), rect.bottom() - 8.0));
     painter.line_segment([words.center_top(), embedding.center_bottom()], line);
@@ -155,7 +155,7 @@ fn foot(ui: &mut Ui, scene: &Scene<'_>, layout: &Layout, rect: Rect) {
         Align2::LEFT_CENTER,
         text,
         small,
-        weak,
+        ink,
     );
 }
 
@@ -168,13 +168,13 @@ fn wires(ui: &Ui, scene: &Scene<'_>, layout: &Layout) {
             ui.painter().line_segment([pair[0].center_top(), pair[1].center_bottom()], flow);
         }
     }
-    // The control reads the state before the tower's last block and goes in beside the words.
+    // The control reads the state before the tower's last block and goes in beside the embedded words.
     let control = [(scene.outline.tower.len().saturating_sub(3), None)];
     let linked: Vec<(usize, Option<usize>)> = scene.outline.wires.iter().map(|(d, l)| (*d, Some(*l))).collect();
     let wires = if scene.lane == Lane::Hive { linked.as_slice() } else { &control };
     let strong = theme::lane(scene.lane, ui.visuals().dark_mode);
     for (i, (depth, layer)) in wires.iter().enumerate() {
-        let into = layer.map_or(0, |l| l + 1);
+        let into = layer.map_or(1, |l| l + 1);
         let (Some(from), Some(link), Some(to)) = (tower.get(*depth), links.get(i), decoder.get(into)) else { continue };
         let ids = [scene.outline.tower.get(*depth), scene.outline.links.get(i), scene.outline.decoder.get(into)];
         let is_marked = ids.iter().flatten().any(|b| Some(b.id.as_str()) == scene.marked);

@@ -70,7 +70,8 @@ pub(super) fn select_first(state: &mut AppState) {
     let typed = state.forms.ask.question.clone();
     // Of another data set's words not even the typed ones are of use.
     let foreign = form.dataset.is_some_and(|d| d != dataset) && !typed.split_whitespace().all(known);
-    let keep = !typed.trim().is_empty() && typed != form.filled && !foreign;
+    // A link that names an example has cleared the field where it gives no question of its own.
+    let keep = !typed.trim().is_empty() && (wanted.is_some() || typed != form.filled) && !foreign;
     select(state, dataset, index);
     if keep {
         state.forms.ask.question = typed;

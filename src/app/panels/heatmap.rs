@@ -6,6 +6,7 @@ use eframe::egui::{
 use image::{Rgba, RgbaImage};
 
 use super::numbers::percent;
+use super::parts::small;
 use super::{picture, raster};
 use crate::app::theme;
 
@@ -108,7 +109,7 @@ fn keys(ui: &Ui, whole: &eframe::egui::Response, side: usize, patch: &mut Option
 fn scale(ui: &mut Ui, largest: f32, height: f32) {
     ui.vertical(|ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
-        ui.small(format!("max {}", percent(largest)));
+        ui.label(small(format!("max {}", percent(largest))));
         let (rect, _) = ui.allocate_exact_size(vec2(14.0, (height - 36.0).max(20.0)), Sense::hover());
         let steps = 48;
         for i in 0..steps {
@@ -117,7 +118,7 @@ fn scale(ui: &mut Ui, largest: f32, height: f32) {
             let band = Rect::from_min_max(pos2(rect.left(), bottom - part - 0.5), pos2(rect.right(), bottom));
             ui.painter().rect_filled(band, 0.0, theme::heat(i as f32 / (steps - 1) as f32));
         }
-        ui.small("0 %");
+        ui.label(small("0 %"));
     });
 }
 

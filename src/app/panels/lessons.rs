@@ -113,7 +113,7 @@ pub fn lessons_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
 
 fn list_ui(ui: &mut Ui, state: &mut AppState) {
     ScrollArea::vertical().id_salt("lesson list").show(ui, |ui| {
-        ui.set_max_width(LINE);
+        ui.set_max_width(LINE.min(ui.available_width()));
         for lesson in &LESSONS {
             ui.separator();
             if ui.button(lesson.title()).clicked() {
@@ -136,7 +136,7 @@ fn lesson_ui(ui: &mut Ui, state: &mut AppState, lesson: &'static Lesson, out: &m
     navigation_ui(ui, state, lesson, sections.len());
     ui.separator();
     ScrollArea::vertical().id_salt(("lesson", lesson.name, at)).auto_shrink([false, true]).show(ui, |ui| {
-        ui.set_max_width(LINE);
+        ui.set_max_width(LINE.min(ui.available_width()));
         ui.heading(heading);
         let (before, after) = text.split_once(ANSWER).map_or((text, None), |(b, a)| (b, Some(a)));
         markdown_ui(ui, state, before, out);

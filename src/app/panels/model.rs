@@ -4,12 +4,13 @@ use eframe::egui::{Frame, RichText, ScrollArea, Sense, Ui, Vec2, vec2};
 
 use super::diagram::{self, Scene};
 use super::numbers::compact;
+use super::parts::small;
 use super::picture::Thumb;
 use crate::app::{AppState, theme};
 use crate::engine::{Block, Command, Lane, Outline, Preset, Stage};
 
 /// Height of the details under the diagram; fixed, so that nothing below jumps while the pointer moves over boxes.
-const DETAIL_HEIGHT: f32 = 104.0;
+const DETAIL_HEIGHT: f32 = 112.0;
 
 /// An outline with what it was made from.
 struct Made {
@@ -86,11 +87,18 @@ pub fn model_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
         return;
     }
     let Some(preset) = state.preset.clone() else {
-        ui.weak("The model will be drawn here once it is loaded.");
+        ui.label("The model will be drawn here once it is loaded.");
         return;
     };
     let mut form = std::mem::take(&mut state.forms.model);
     form.control &= state.control;
+    if state.control {
+        ui.horizontal(|ui| {
+            ui.label("Show");
+            ui.selectable_value(&mut form.control, false, Lane::Hive.name());
+            ui.selectable_value(&mut form.control, true, Lane::Control.name());
+        });
+    }
     let lane = if form.control { Lane::Control } else { Lane::Hive };
     let stage = state.stage;
     let Form { pinned, pointed, .. } = &form;
@@ -115,20 +123,13 @@ pub fn model_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
     let block = shown.and_then(|id| outline.blocks().find(|b| b.id == *id));
     details(ui, block, block.is_some_and(|b| Some(&b.id) == pinned.as_ref()));
     (form.pinned, form.pointed) = (pinned, touched.pointed);
-    if state.control {
-        ui.horizontal(|ui| {
-            ui.label("Show");
-            ui.selectable_value(&mut form.control, false, Lane::Hive.name());
-            ui.selectable_value(&mut form.control, true, Lane::Control.name());
-        });
-    }
     state.forms.model = form;
 }
 
 /// What the colours of boxes mean.
 fn norm_scale(ui: &mut Ui) {
     ui.separator();
-    ui.small("gradient norm 0.001");
+    ui.label(small("gradient norm 0.001"));
     let (rect, _) = ui.allocate_exact_size(vec2(60.0, 10.0), Sense::hover());
     let steps = 30;
     for i in 0..steps {
@@ -137,7 +138,7 @@ fn norm_scale(ui: &mut Ui) {
         let cell = eframe::egui::Rect::from_min_size(at, part + vec2(0.5, 0.0));
         ui.painter().rect_filled(cell, 0.0, theme::heat(i as f32 / (steps - 1) as f32));
     }
-    ui.small("3");
+    ui.label(small("3"));
 }
 
 fn details(ui: &mut Ui, block: Option<&Block>, pinned: bool) {
@@ -148,9 +149,11 @@ fn details(ui: &mut Ui, block: Option<&Block>, pinned: bool) {
             |ui| match block {
                 Some(block) => detail(ui, block, pinned),
                 None => {
-                    ui.weak(
-                        "Point at a box, or press Tab, to see its formula, tensors and shaders. Click it to keep them.",
-                    );
+                    ui.label("Point at a box, or press Tab, to see its formula, tensors and shaders. Click it to keep them.");
+                    ui.label(small(
+                        "A padlock and a thin frame mark what is frozen, a thick frame what trains. A filled box has a \
+                         gradient; its colour is the norm |g|. A wire shows which depth of the tower feeds which layer.",
+                    ));
                 }
             },
         );
@@ -169,12 +172,12 @@ fn detail(ui: &mut Ui, block: &Block, pinned: bool) {
     });
     ui.label(RichText::new(formula(block)).monospace());
     let shaders: Vec<String> = block.kind.shaders().iter().map(|s| format!("shaders/{s}/*.wgsl")).collect();
-    ui.label(RichText::new(shaders.join("  ")).monospace().small());
+    ui.label(small(shaders.join("  ")).monospace());
     let size = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
     let tensors: Vec<String> = block.tensors.iter().map(|(name, shape)| format!("{name} {}", size(shape))).collect();
     if tensors.is_empty() {
-        ui.small("no parameters");
+        ui.label(small("no parameters"));
     } else {
-        ui.label(RichText::new(tensors.join(" · ")).small());
+        ui.label(small(tensors.join(" · ")));
     }
 }

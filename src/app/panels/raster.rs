@@ -10,12 +10,12 @@ use crate::app::theme;
 use crate::engine::Stage;
 
 /// Width of a plot in pixels.
-pub const WIDTH: u32 = 1200;
+pub const WIDTH: u32 = 1360;
 /// Height of a plot in pixels.
 pub const HEIGHT: u32 = 720;
 const LEFT: f64 = 110.0;
 const TOP: f64 = 50.0;
-const RIGHT: f64 = 300.0;
+const RIGHT: f64 = 480.0;
 const BOTTOM: f64 = 70.0;
 const INK: Rgba<u8> = Rgba([40, 40, 40, 255]);
 const GRID: Rgba<u8> = Rgba([225, 225, 225, 255]);
@@ -81,6 +81,9 @@ pub fn plot_png(plot: &Plot<'_>) -> Option<Vec<u8>> {
         }
         let pen = Pen { dashed: line.dashed, wide: !line.faint };
         paper.line(&line.points, colour, pen);
+        if line.marked {
+            line.points.iter().for_each(|p| paper.mark(*p, colour));
+        }
         let (x, y) = (f64::from(WIDTH) - RIGHT + 15.0, TOP + 8.0 + i as f64 * 24.0);
         if y < f64::from(HEIGHT) - BOTTOM {
             paper.stroke([x, y + 7.0], [x + 28.0, y + 7.0], colour, pen, &mut 0.0);
@@ -115,6 +118,13 @@ pub fn ticks((low, high): (f64, f64)) -> Vec<f64> {
     (first..=last).map(|i| i as f64 * step).collect()
 }
 
+/// Logarithms of 1, 2 and 5 times powers of ten within a range of logarithms.
+fn log_ticks((low, high): (f64, f64)) -> Vec<f64> {
+    let decades = low.floor().max(-12.0) as i32..=high.ceil().min(12.0) as i32;
+    let marks = decades.flat_map(|k| [1.0_f64, 2.0, 5.0].map(|m| f64::from(k) + m.log10()));
+    marks.filter(|v| (low..=high).contains(v)).collect()
+}
+
 #[derive(Clone, Copy)]
 struct Pen {
     dashed: bool,
@@ -138,7 +148,7 @@ impl Paper {
     fn axes(&mut self, plot: &Plot<'_>) {
         let (x, y) = (self.x, self.y);
         let thin = Pen { dashed: false, wide: false };
-        for tick in ticks(y) {
+        for tick in if plot.log { log_ticks(y) } else { ticks(y) } {
             self.line(&[[x.0, tick], [x.1, tick]], GRID, thin);
             let label = short(if plot.log { 10_f64.powf(tick) } else { tick });
             let at = self.at([x.0, tick]);
@@ -164,6 +174,16 @@ impl Paper {
         }
         for pair in points.windows(2) {
             self.stroke(self.at(pair[0]), self.at(pair[1]), colour, pen, &mut way);
+        }
+    }
+
+    /// A small square.
+    fn mark(&mut self, point: [f64; 2], colour: Rgba<u8>) {
+        let [x, y] = self.at(point);
+        for oy in -4..=4 {
+            for ox in -4..=4 {
+                self.dot(x as i64 + ox, y as i64 + oy, colour);
+            }
         }
     }
 
@@ -221,5 +241,8 @@ mod tests {
         assert_eq!(ticks((0.0, 10.0)), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
         assert_eq!(ticks((95.0, 1203.0)), [500.0, 1000.0]);
         assert!(ticks((1.0, 1.0)).is_empty());
+        let real: Vec<f64> =
+            log_ticks((-1.1, 0.4)).into_iter().map(|v| (10_f64.powf(v) * 10.0).round() / 10.0).collect();
+        assert_eq!(real, [0.1, 0.2, 0.5, 1.0, 2.0]);
     }
 }

@@ -91,6 +91,8 @@ pub struct Series {
     pub dashed: bool,
     /// Behind the others: the raw values of a smoothed line.
     pub faint: bool,
+    /// Few points, each of them marked?
+    pub marked: bool,
     /// Step and value.
     pub points: Vec<[f64; 2]>,
 }
@@ -126,6 +128,8 @@ pub fn lines(state: &AppState, choice: &Choice, most: usize) -> Vec<Series> {
         }
     }
     for line in &mut out {
+        // Scores come seldom; a single one would else not be seen at all.
+        line.marked = choice.tab == Tab::Accuracy || line.name.ends_with("held-out");
         if choice.log && choice.tab.has_log() {
             line.points.retain(|p| p[1] > 0.0);
             line.points.iter_mut().for_each(|p| p[1] = p[1].log10());
@@ -146,14 +150,14 @@ fn scores_of(log: &RunLog, lane: Lane) -> impl Iterator<Item = &ScorePoint> {
 }
 
 fn push(out: &mut Vec<Series>, name: String, colour: usize, dashed: bool, points: Vec<[f64; 2]>) {
-    out.push(Series { name, colour, dashed, faint: false, points });
+    out.push(Series { name, colour, dashed, faint: false, marked: false, points });
 }
 
 /// A line; where smoothing is chosen its raw values behind it.
 fn put(out: &mut Vec<Series>, choice: &Choice, name: String, colour: usize, dashed: bool, points: Vec<[f64; 2]>) {
     if choice.smooth && choice.tab.has_smooth() {
         let smooth = smoothed(&points);
-        out.push(Series { name: format!("{name}, each step"), colour, dashed, faint: true, points });
+        out.push(Series { name: format!("{name}, each step"), colour, dashed, faint: true, marked: false, points });
         push(out, name, colour, dashed, smooth);
     } else {
         push(out, name, colour, dashed, points);

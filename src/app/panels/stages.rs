@@ -1,6 +1,6 @@
 //! Top bar: the three stages, and how training is started, stopped and taken step by step.
 
-use eframe::egui::{Align, Button, Checkbox, Color32, Context, DragValue, Key, Layout, Rect, Ui, Vec2};
+use eframe::egui::{Align, Button, Checkbox, Color32, Context, DragValue, Key, Layout, Popup, Rect, Ui, Vec2};
 
 use super::{parts, recipe};
 use crate::app::{AppState, theme};
@@ -60,7 +60,7 @@ pub fn stages_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
 /// Space, S and R, while nobody types or holds the focus elsewhere.
 fn keys(ctx: &Context, state: &mut AppState, out: &mut Vec<Command>) {
     // A focused button takes the space bar itself, and so does the canvas.
-    if state.preset.is_none() || ctx.egui_wants_keyboard_input() || ctx.any_popup_open() {
+    if state.preset.is_none() || ctx.egui_wants_keyboard_input() || Popup::is_any_open(ctx) {
         return;
     }
     if state.shows("run") && parts::pressed(ctx, Key::Space) {
@@ -232,7 +232,7 @@ fn start_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     }
     if state.shows("control") {
         let mut control = state.control;
-        let hover = "The flattened control puts image tokens into the text, the usual way, with the same seed and data. \
+        let hover = "The flattened control puts image tokens into the text, the usual way, with same seed and data. \
                      Training starts again.";
         let checkbox = Checkbox::new(&mut control, "Train the flattened control beside it");
         if ui.add_enabled(ready, checkbox).on_hover_text(hover).changed() {

@@ -5,6 +5,9 @@ use eframe::egui::{Button, ComboBox, Label, ProgressBar, RichText, Ui};
 use crate::app::{AppState, theme};
 use crate::engine::{AdapterKind, AdapterSummary, Command, GpuOptions, SelfTest};
 
+/// Width from which everything fits into a row.
+const ROW: f32 = 1200.0;
+
 /// What people chose here, and which notices they have put away.
 #[derive(Default)]
 pub struct Form {
@@ -24,18 +27,25 @@ fn kind(kind: AdapterKind) -> &'static str {
 
 /// Draws the panel.
 pub fn status_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    ui.horizontal_wrapped(|ui| {
-        if state.shows("adapter") {
-            adapter_ui(ui, state, out);
-        }
-        if state.shows("self-test") {
-            self_test_ui(ui, state, out);
-        }
-        if state.shows("status") {
-            figures_ui(ui, state);
-            busy_ui(ui, state);
-        }
-    });
+    // A single row where there is room: its height must not change with what it says, or everything above would jump.
+    if ui.available_width() > ROW {
+        ui.horizontal(|ui| row_ui(ui, state, out));
+    } else {
+        ui.horizontal_wrapped(|ui| row_ui(ui, state, out));
+    }
+}
+
+fn row_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Command>) {
+    if state.shows("adapter") {
+        adapter_ui(ui, state, out);
+    }
+    if state.shows("self-test") {
+        self_test_ui(ui, state, out);
+    }
+    if state.shows("status") {
+        figures_ui(ui, state);
+        busy_ui(ui, state);
+    }
 }
 
 fn adapter_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Command>) {
@@ -47,7 +57,7 @@ fn adapter_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Command>) {
     let hover = details(used);
     if state.adapters.len() > 1 {
         let label = ui.label("Adapter");
-        let combo = ComboBox::from_id_salt("adapter").selected_text(&used.name).truncate().width(220.0);
+        let combo = ComboBox::from_id_salt("adapter").selected_text(&used.name).truncate().width(180.0);
         let response = combo.show_ui(ui, |ui| {
             for adapter in &state.adapters {
                 let text = format!("{} ({}, {})", adapter.name, kind(adapter.kind), adapter.backend);

@@ -32,37 +32,38 @@ pub const STEPS: [Step; 6] = [
     Step {
         anchor: "data",
         title: "Pictures and questions",
-        text: "Here are pictures that training never shows, each with a question and the right answer. Browse them, \
-               draw one, or open a picture of your own.",
+        text: "Here are pictures that training never shows, each with a question and the right answer. \
+               Browse them, draw one, or open a picture of your own.",
     },
     Step {
         anchor: "model",
         title: "Two models and their links",
-        text: "A vision tower looks, a small language model answers. Links let some layers of the language model attend \
-               to the tower. The diagram shows which parts train and which are frozen.",
+        text: "A vision tower looks, a small language model answers. Links let some layers of the language \
+               model attend to the tower. The diagram shows which parts train and which are frozen.",
     },
     Step {
         anchor: "stages",
         title: "Three stages",
-        text: "Stage 1 trains only the links, stage 2 also the language model, stage 3 also the tower. Start with stage 1; \
-               it takes seconds to a minute.",
+        text: "Stage 1 trains only the links, stage 2 also the language model, stage 3 also the tower. \
+               Start with stage 1; it takes seconds to a minute.",
     },
     Step {
         anchor: "curves",
         title: "What training changes",
-        text: "The loss falls while it trains. Watch the held-out accuracy beside it: it is also measured with swapped \
-               pictures, and only the gap between the two shows that the model looks.",
+        text: "The loss falls while it trains. Watch the held-out accuracy beside it: it is also measured \
+               with swapped pictures, and only the gap between the two shows that the model looks.",
     },
     Step {
         anchor: "ask",
         title: "Ask",
-        text: "Ask about the picture, before and after a stage. The attention map shows which patches a word looked at, \
-               and the changed pictures show what the answer depends on.",
+        text: "Ask about the picture, before and after a stage. The attention map shows which patches a \
+               word looked at, and the changed pictures show what the answer depends on.",
     },
     Step {
         anchor: "lessons",
         title: "Lessons",
-        text: "Four lessons lead through experiments that take a class hour or less. Their links set the app up for you.",
+        text: "Four lessons lead through experiments that take a class hour or less. Their links set the \
+               app up for you.",
     },
 ];
 

@@ -1,5 +1,8 @@
 //! The session's device: opened, tested, changed for another, replaced when it is lost.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use super::{Session, Testing};
 use crate::engine::event::{Event, Fault, FaultKind, SelfTest};
 use crate::engine::lane::{Track, Trouble};
@@ -14,11 +17,10 @@ const ATTEMPTS: usize = 3;
 impl Session {
     pub(super) async fn open_gpu(&mut self) -> Result<(), GpuError> {
         self.busy("looking for a graphics adapter");
-        let gpu = Gpu::new(&self.options).await;
-        self.busy("");
-        let gpu = gpu?;
-        let events = self.events.clone();
+        let gpu = Gpu::new(&self.options).await?;
+        let (events, busy) = (self.events.clone(), Arc::clone(&self.busy));
         gpu.watch(move |kernel, before| {
+            busy.store(true, Ordering::Relaxed);
             events.tell(Event::Busy { what: format!("compiling {kernel}"), done: before, of: 0 });
         });
         let all = Gpu::adapters().await;
@@ -63,7 +65,6 @@ impl Session {
         }
         self.events.tell(Event::SelfTest(result.clone()));
         if testing.cases.is_empty() {
-            self.busy("");
             self.tell_wrong(&testing.result);
         } else {
             self.testing = Some(testing);
@@ -90,7 +91,6 @@ impl Session {
         if !lost {
             self.tell_fault(&trouble);
             self.stop();
-            self.busy("");
             return;
         }
         let lost = match self.gpu.as_ref().map(Gpu::check) {

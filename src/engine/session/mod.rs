@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_channel::Receiver;
 
@@ -57,6 +58,8 @@ pub(in crate::engine) struct Session {
     /// Checkpoints at the ends of stages, for the run file.
     stage_ends: BTreeMap<String, Vec<u8>>,
     testing: Option<Testing>,
+    /// Was something told to take time, and not yet told to be over?
+    busy: Arc<AtomicBool>,
     last_safe: f64,
     last_norms: f64,
     last_memory: f64,
@@ -76,6 +79,7 @@ impl Session {
             pinned: None,
             stage_ends: BTreeMap::new(),
             testing: None,
+            busy: Arc::default(),
             last_safe: 0.0,
             last_norms: 0.0,
             last_memory: 0.0,
@@ -105,6 +109,7 @@ impl Session {
             if let Err(trouble) = result {
                 self.handle(trouble).await;
             }
+            self.rest();
             self.tell_memory();
             platform::yield_now().await;
         }
@@ -137,8 +142,17 @@ impl Session {
         self.events.tell(Event::Fault(fault));
     }
 
+    /// Something takes time from now on.
     fn busy(&self, what: &str) {
+        self.busy.store(true, Ordering::Relaxed);
         self.events.tell(Event::Busy { what: what.into(), done: 0, of: 0 });
+    }
+
+    /// What took time is over.
+    fn rest(&self) {
+        if self.busy.swap(false, Ordering::Relaxed) {
+            self.events.tell(Event::Busy { what: String::new(), done: 0, of: 0 });
+        }
     }
 
     fn gpu(&self) -> Result<Gpu, Trouble> {
@@ -189,7 +203,9 @@ impl Session {
         self.stage_ends.clear();
         self.pinned = None;
         if open.trained {
-            let checkpoint = assets::model(&open.preset.data)?;
+            let mut checkpoint = assets::model(&open.preset.data)?;
+            // It was trained longer; what follows from here (a reset, another seed) is the preset's.
+            checkpoint.meta.preset = (*open.preset).clone();
             self.tracks.push(Track::resume(&gpu, Lane::Hive, checkpoint)?);
         } else {
             let lanes: &[Lane] = if open.control { &Lane::ALL } else { &[Lane::Hive] };
@@ -197,7 +213,7 @@ impl Session {
                 self.tracks.push(Track::open(&gpu, *lane, (*open.preset).clone()).await?);
             }
         }
-        self.open = Some(open);
+        self.open = Some(Open { trained: false, ..open });
         self.tell_opened(None);
         Ok(())
     }
@@ -221,7 +237,6 @@ impl Session {
         for track in &mut self.tracks {
             track.enter(stage).await?;
         }
-        self.busy("");
         self.last_safe = platform::now_secs();
         self.tell_entered();
         Ok(())
