@@ -1,5 +1,5 @@
-//! Colours: the same meaning in light and dark. All of them tell apart for the common kinds of colour blindness, and none
-//! of them stands alone: a word, a dash or a number always says the same.
+//! Colours: the same meaning in light and dark. They can be told apart with the common kinds of colour blindness, and
+//! none of them stands alone: a word, a dash or a number always says the same.
 
 use eframe::egui::{Color32, Ui};
 

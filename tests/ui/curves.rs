@@ -70,6 +70,8 @@ fn every_tab_has_its_lines() {
         names(Tab::Norms),
         ["HIVE, whole model", "HIVE, link 0", "HIVE, link 1", "HIVE, link 2", "flattened control, whole model"]
     );
+    let norms = lines(&state, &choice(Tab::Norms), 1000);
+    assert_eq!(norms.iter().map(|l| l.dashed).collect::<Vec<_>>(), [false, false, false, false, true]);
     assert_eq!(names(Tab::Rate), ["HIVE", "flattened control"]);
     let speed = lines(&state, &choice(Tab::Throughput), 1000);
     assert!((speed[0].points[0][1] - 80.0).abs() < 1e-9, "8 samples in 0.1 s");
@@ -115,9 +117,11 @@ fn smoothing_keeps_the_raw_line_behind() {
     harness.run();
     harness.get_by_label("plot of loss over optimiser steps, 3 lines");
     let jumps: Vec<[f64; 2]> = (0..100).map(|i| [f64::from(i), f64::from(i % 2)]).collect();
-    let smooth = smoothed(&jumps);
+    let smooth = smoothed(&jumps, &[0.0, 41.0]);
     assert_eq!(smooth.len(), 100);
     assert!((smooth[99][1] - 0.5).abs() < 0.06, "{:?}", smooth[99]);
+    assert_eq!(smooth[41][1], 1.0, "a stage does not lean on the one before");
+    assert!((smooth[40][1] - 0.5).abs() < 0.06);
 }
 
 #[test]

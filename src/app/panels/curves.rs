@@ -1,4 +1,4 @@
-//! What training told so far, as curves: loss, accuracy, gradient norms, learning rate, throughput, and a table of costs.
+//! What training told so far as curves: loss, accuracy, gradient norms, learning rate, throughput; a table of costs.
 
 use std::sync::Arc;
 
@@ -191,7 +191,7 @@ fn plot(ui: &mut Ui, form: &Form) {
     let real = move |v: f64| if log { 10_f64.powf(v) } else { v };
     let top = form.lines.iter().flat_map(|(_, p)| p).map(|p| p.y).fold(f64::NEG_INFINITY, f64::max);
     // The stages' names stand where the legend is not.
-    let level = if tab == Tab::Accuracy { 0.0 } else { top };
+    let (level, anchor) = if tab == Tab::Accuracy { (0.0, Align2::LEFT_BOTTOM) } else { (top, Align2::LEFT_TOP) };
     // Accuracy rises, the others fall: the legend stands where the lines are not.
     let corner = if tab == Tab::Accuracy { Corner::LeftTop } else { Corner::RightTop };
     // Every tab has its own memory, so that each fits its own values; the steps are common to all of them.
@@ -232,7 +232,7 @@ fn plot(ui: &mut Ui, form: &Form) {
                 VLine::new(String::new(), *step).color(colour).style(LineStyle::dotted_dense()).allow_hover(false),
             );
             let label = Text::new(String::new(), PlotPoint::new(*step, level), name).color(colour);
-            plot.text(label.anchor(Align2::LEFT_BOTTOM).allow_hover(false));
+            plot.text(label.anchor(anchor).allow_hover(false));
         }
         for (line, points) in &form.lines {
             let mut colour = theme::series(line.colour, dark);

@@ -1,4 +1,4 @@
-//! Boxes and wires of the model's diagram: tower at the left, links in the middle, decoder at the right, data flowing up.
+//! Boxes and wires of the model's diagram: tower left, links in the middle, decoder right, data flowing up.
 
 use eframe::egui::epaint::CubicBezierShape;
 use eframe::egui::{

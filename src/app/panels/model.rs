@@ -1,4 +1,4 @@
-//! The model as a diagram: what is frozen, what trains, and, for the box that is pointed at, its formula and its shaders.
+//! The model as a diagram: what is frozen, what trains, and formula and shaders of the box that is pointed at.
 
 use eframe::egui::{Frame, RichText, ScrollArea, Sense, Ui, Vec2, vec2};
 
@@ -149,10 +149,14 @@ fn details(ui: &mut Ui, block: Option<&Block>, pinned: bool) {
             |ui| match block {
                 Some(block) => detail(ui, block, pinned),
                 None => {
-                    ui.label("Point at a box, or press Tab, to see its formula, tensors and shaders. Click it to keep them.");
+                    ui.label(
+                        "Point at a box, or press Tab, to see its formula, tensors and shaders. \
+                         Click it to keep them.",
+                    );
                     ui.label(small(
                         "A padlock and a thin frame mark what is frozen, a thick frame what trains. A filled box has a \
-                         gradient; its colour is the norm |g|. A wire shows which depth of the tower feeds which layer.",
+                         gradient; its colour is the norm |g|. A wire shows which depth of the tower feeds which \
+                         layer.",
                     ));
                 }
             },

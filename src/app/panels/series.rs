@@ -106,7 +106,7 @@ pub fn lines(state: &AppState, choice: &Choice, most: usize) -> Vec<Series> {
         let points = log.points(lane);
         match choice.tab {
             Tab::Loss => {
-                put(&mut out, choice, lane.name().into(), lane as usize, false, curve(points, |p| p.loss.into()));
+                put(&mut out, choice, lane.name().into(), lane as usize, points, |p| p.loss.into());
                 let held = scores_of(log, lane).map(|s| [s.step as f64, s.own.loss]).collect();
                 if state.shows("scores") {
                     push(&mut out, format!("{}, held-out", lane.name()), lane as usize, true, held);
@@ -122,7 +122,7 @@ pub fn lines(state: &AppState, choice: &Choice, most: usize) -> Vec<Series> {
                 curve(points, |p| p.learning_rate),
             ),
             Tab::Throughput => {
-                put(&mut out, choice, lane.name().into(), lane as usize, false, curve(points, |p| p.throughput));
+                put(&mut out, choice, lane.name().into(), lane as usize, points, |p| p.throughput);
             }
             Tab::Cost => {}
         }
@@ -154,13 +154,23 @@ fn push(out: &mut Vec<Series>, name: String, colour: usize, dashed: bool, points
 }
 
 /// A line; where smoothing is chosen its raw values behind it.
-fn put(out: &mut Vec<Series>, choice: &Choice, name: String, colour: usize, dashed: bool, points: Vec<[f64; 2]>) {
+fn put(
+    out: &mut Vec<Series>,
+    choice: &Choice,
+    name: String,
+    colour: usize,
+    points: &[Point],
+    value: impl Fn(&Point) -> f64,
+) {
+    let raw = curve(points, value);
     if choice.smooth && choice.tab.has_smooth() {
-        let smooth = smoothed(&points);
-        out.push(Series { name: format!("{name}, each step"), colour, dashed, faint: true, marked: false, points });
-        push(out, name, colour, dashed, smooth);
+        let starts: Vec<f64> = starts(points).into_iter().map(|(_, step)| step).collect();
+        let smooth = smoothed(&raw, &starts);
+        let name_raw = format!("{name}, each step");
+        out.push(Series { name: name_raw, colour, dashed: false, faint: true, marked: false, points: raw });
+        push(out, name, colour, false, smooth);
     } else {
-        push(out, name, colour, dashed, points);
+        push(out, name, colour, false, raw);
     }
 }
 
@@ -186,7 +196,8 @@ fn accuracy(out: &mut Vec<Series>, log: &RunLog, lane: Lane, kinds: &BTreeSet<St
 fn norms(out: &mut Vec<Series>, log: &RunLog, lane: Lane, choice: &Choice, both: bool) {
     let dashed = lane == Lane::Control;
     let named = |what: &str| if both { format!("{}, {what}", lane.name()) } else { what.to_owned() };
-    put(out, choice, named("whole model"), 6, dashed, curve(log.points(lane), |p| p.grad_norm.into()));
+    put(out, choice, named("whole model"), 6, log.points(lane), |p| p.grad_norm.into());
+    out.iter_mut().rev().take(1).for_each(|line| line.dashed = dashed);
     let mut blocks: BTreeMap<&str, Vec<[f64; 2]>> = BTreeMap::new();
     let mut order: Vec<&str> = Vec::new();
     for point in log.norms.iter().filter(|n| n.lane == lane) {
@@ -205,12 +216,12 @@ fn norms(out: &mut Vec<Series>, log: &RunLog, lane: Lane, choice: &Choice, both:
     }
 }
 
-/// A moving average over about twenty points that starts at the first value.
+/// A moving average over about twenty points; it starts anew at the steps `starts`, so that no stage leans on another.
 #[must_use]
-pub fn smoothed(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
+pub fn smoothed(points: &[[f64; 2]], starts: &[f64]) -> Vec<[f64; 2]> {
     let mut mean = points.first().map_or(0.0, |p| p[1]);
     let follow = |[x, y]: &[f64; 2]| {
-        mean += (y - mean) * (2.0 / 21.0);
+        mean = if starts.contains(x) { *y } else { mean + (y - mean) * (2.0 / 21.0) };
         [*x, mean]
     };
     points.iter().map(follow).collect()
@@ -243,8 +254,12 @@ pub fn decimated(points: Vec<[f64; 2]>, most: usize) -> Vec<[f64; 2]> {
 /// Steps at which the stages begin.
 #[must_use]
 pub fn stage_starts(log: &RunLog) -> Vec<(Stage, f64)> {
+    starts(&log.hive)
+}
+
+fn starts(points: &[Point]) -> Vec<(Stage, f64)> {
     let mut out: Vec<(Stage, f64)> = Vec::new();
-    for p in &log.hive {
+    for p in points {
         if out.last().is_none_or(|(s, _)| *s != p.stage) {
             out.push((p.stage, p.step as f64));
         }
