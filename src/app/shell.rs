@@ -219,6 +219,7 @@ pub fn layout_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>
                 panels::ask::ask_ui(ui, state, out);
                 ui.add_space(6.0);
                 panels::attention::attention_ui(ui, state, out);
+                panels::ask::probes_ui(ui, state, out);
             });
         });
         anchor(state, "ask", side.response.rect);

@@ -189,7 +189,7 @@ impl AppState {
                 self.update = update;
                 self.announcement = format!("The GPU was lost and replaced; training goes on from step {update}.");
             }
-            Event::Scores { lane: Lane::Hive, own, .. } => {
+            Event::Scores { lane: Lane::Hive, stage: Some(_), own, .. } => {
                 self.announcement = format!("Held-out accuracy {:.0} percent.", own.all.value() * 100.0);
             }
             Event::Token { .. } | Event::Answered(_) | Event::Scores { .. } | Event::Snapshot { .. } => {}

@@ -329,7 +329,7 @@ pub enum Event {
     Scores {
         /// Which model.
         lane: Lane,
-        /// Stage; none before stage 1.
+        /// Stage; none: the language model alone, without a picture.
         stage: Option<Stage>,
         /// Update.
         update: u64,

@@ -190,6 +190,11 @@ impl Track {
         Ok((own, self.run.evaluate(Picture::Swapped, questions).await?))
     }
 
+    /// Held-out accuracy without any picture: what the language model knows by itself.
+    pub(super) async fn alone(&self, questions: usize) -> Result<Scores, Trouble> {
+        Ok(self.run.evaluate(Picture::None, questions).await?)
+    }
+
     pub(super) fn words(&self) -> &Tokenizer {
         self.run.source.tokenizer()
     }

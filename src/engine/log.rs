@@ -34,7 +34,7 @@ pub struct ScorePoint {
     pub lane: Lane,
     /// Optimiser steps since the start.
     pub step: u64,
-    /// Stage; none before stage 1.
+    /// Stage; none: the language model alone, without a picture.
     pub stage: Option<Stage>,
     /// With own pictures.
     pub own: Scores,

@@ -50,12 +50,14 @@ impl BlockKind {
             Self::Patches => "h₀ = W · patch(picture) + b + position",
             Self::TowerBlock => "h ← h + Attention(LayerNorm(h))\nh ← h + W₂ · gelu(W₁ · LayerNorm(h))",
             Self::TowerNorm => "LayerNorm(h): not read by the links",
-            Self::Link => "f = W₂ · gelu(W₁ · h at the linked depth)\nKᵢ = norm(Wk · f), Vᵢ = Wv · f",
+            Self::Link => {
+                "f = RmsNorm(W₂ · gelu(W₁ · LayerNorm(h))), h at the linked depth\nK_i = RmsNorm(Wk · f), V_i = Wv · f"
+            }
             Self::Projector => "image tokens = W₂ · gelu(W₁ · h), put before the text",
             Self::Embedding => "x = E[token]",
             Self::DecoderLayer => "x ← x + Attention(RmsNorm(x))\nx ← x + Wd · (silu(Wg · z) ⊙ Wu · z), z = RmsNorm(x)",
             Self::LinkedLayer => {
-                "x ← x + softmax(Q · [Kt ; Ki]ᵀ / √d) · [Vt ; Vi]\none softmax over text and image keys; then the gated MLP"
+                "x ← x + softmax(Q · [K_t ; K_i]^T / √d) · [V_t ; V_i]\none softmax over text and image keys; then the gated MLP"
             }
             Self::Head => "logits = E · RmsNorm(x)\nloss = −log softmax(logits)[next token]",
         }
@@ -68,7 +70,7 @@ impl BlockKind {
             Self::Patches => &["patchify", "matmul", "bias"],
             Self::TowerBlock => &["layer_norm", "matmul", "bias", "attention", "gelu", "add"],
             Self::TowerNorm => &["layer_norm"],
-            Self::Link => &["matmul", "bias", "gelu", "rms_norm", "rope"],
+            Self::Link => &["layer_norm", "matmul", "bias", "gelu", "rms_norm", "rope"],
             Self::Projector => &["matmul", "bias", "gelu", "splice"],
             Self::Embedding => &["embed"],
             Self::DecoderLayer | Self::LinkedLayer => {

@@ -3,7 +3,7 @@
 use eframe::egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
-use hive::app::panels::ask::{ask_ui, example_questions, verdict};
+use hive::app::panels::ask::{ask_ui, example_questions, probes_ui, verdict};
 use hive::app::state::Picture;
 use hive::engine::{Answer, Command, Event, Probe, ProbeKind, Word};
 
@@ -17,7 +17,10 @@ fn bench() -> Bench {
 }
 
 fn shown(bench: Bench) -> Harness<'static, Bench> {
-    let mut harness = harness(bench, ask_ui);
+    let mut harness = harness(bench, |ui, state, out| {
+        ask_ui(ui, state, out);
+        probes_ui(ui, state, out);
+    });
     harness.run_steps(3);
     harness
 }

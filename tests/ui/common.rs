@@ -8,19 +8,19 @@ use hive::app::AppState;
 use hive::engine::{AttentionMaps, Command, Cost, Event, Lane, Opened, Scores, Share, Stage, StepEvent, assets};
 
 /// A panel's state beside the commands it gave.
-pub struct Bench {
-    pub state: AppState,
-    pub out: Vec<Command>,
+pub(crate) struct Bench {
+    pub(crate) state: AppState,
+    pub(crate) out: Vec<Command>,
 }
 
 impl Bench {
-    pub fn tell(&mut self, event: Event) {
+    pub(crate) fn tell(&mut self, event: Event) {
         self.state.apply(event, &mut self.out);
     }
 }
 
 /// The preset `pictures`, opened.
-pub fn opened() -> Bench {
+pub(crate) fn opened() -> Bench {
     let mut bench = Bench { state: AppState::default(), out: Vec::new() };
     let preset = assets::preset("pictures").unwrap();
     bench.tell(Event::Opened(Box::new(Opened {
@@ -35,7 +35,7 @@ pub fn opened() -> Bench {
 }
 
 /// The same in stage 1, after `updates` steps of the linked model, with norms and scores.
-pub fn training(updates: u64) -> Bench {
+pub(crate) fn training(updates: u64) -> Bench {
     let mut bench = opened();
     let cost = Cost {
         lane: Lane::Hive,
@@ -58,7 +58,7 @@ pub fn training(updates: u64) -> Bench {
     bench
 }
 
-pub fn step(lane: Lane, stage: Stage, update: u64) -> Event {
+pub(crate) fn step(lane: Lane, stage: Stage, update: u64) -> Event {
     Event::Step(StepEvent {
         lane,
         stage,
@@ -73,7 +73,7 @@ pub fn step(lane: Lane, stage: Stage, update: u64) -> Event {
 }
 
 /// `own` and `swapped` of 100 right, half of the questions of each of two kinds.
-pub fn scores(lane: Lane, stage: Option<Stage>, update: u64, own: usize, swapped: usize) -> Event {
+pub(crate) fn scores(lane: Lane, stage: Option<Stage>, update: u64, own: usize, swapped: usize) -> Event {
     let made = |hits: usize| Scores {
         all: Share { hits, of: 100 },
         several: Share { hits: hits / 2, of: 50 },
@@ -86,7 +86,7 @@ pub fn scores(lane: Lane, stage: Option<Stage>, update: u64, own: usize, swapped
 }
 
 /// Maps of three tokens in two layers with two heads over 2 x 2 patches; every map is another.
-pub fn maps() -> AttentionMaps {
+pub(crate) fn maps() -> AttentionMaps {
     AttentionMaps {
         tokens: vec!["what".into(), "?".into(), "dog".into()],
         first_answer: 1,
@@ -98,12 +98,12 @@ pub fn maps() -> AttentionMaps {
 }
 
 /// A grey picture of the preset's size.
-pub fn pixels() -> Arc<Vec<f32>> {
+pub(crate) fn pixels() -> Arc<Vec<f32>> {
     Arc::new(vec![0.1; 3 * 48 * 48])
 }
 
 /// A harness of 1280 x 800 that draws one panel.
-pub fn harness(bench: Bench, panel: fn(&mut Ui, &mut AppState, &mut Vec<Command>)) -> Harness<'static, Bench> {
+pub(crate) fn harness(bench: Bench, panel: fn(&mut Ui, &mut AppState, &mut Vec<Command>)) -> Harness<'static, Bench> {
     Harness::builder()
         .with_size(Vec2::new(1280.0, 800.0))
         .build_ui_state(move |ui, b: &mut Bench| panel(ui, &mut b.state, &mut b.out), bench)

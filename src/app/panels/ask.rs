@@ -194,7 +194,14 @@ fn answer(ui: &mut Ui, state: &AppState, form: &Form) {
     if !answer.unknown.is_empty() {
         ui.label(format!("the model does not know: {}", answer.unknown.join(", ")));
     }
-    if state.shows("probes") {
+}
+
+/// Draws the same question with changed pictures, once it is answered. It stands below the heat map, which is looked at first.
+pub fn probes_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
+    if state.shows("ask")
+        && state.shows("probes")
+        && let Some(answer) = &state.asked.answer
+    {
         probes(ui, answer);
     }
 }

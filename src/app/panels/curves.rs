@@ -49,7 +49,7 @@ pub fn summary(state: &AppState) -> String {
         let of = state.preset.as_ref().and_then(|p| p.stage(stage)).map_or(0, |r| r.steps);
         parts.push(format!("step {} of {of}", state.update));
     }
-    if let Some(s) = state.log.scores.iter().rev().find(|s| s.lane == Lane::Hive) {
+    if let Some(s) = state.log.scores.iter().rev().find(|s| s.lane == Lane::Hive && s.stage.is_some()) {
         let (own, swapped) = (s.own.all.value(), s.swapped.all.value());
         parts.push(format!("held-out accuracy {own:.2} (swapped {swapped:.2})"));
     }
@@ -59,7 +59,7 @@ pub fn summary(state: &AppState) -> String {
 /// The same of the control.
 fn control_summary(state: &AppState) -> Option<String> {
     let loss = state.log.control.last()?.loss;
-    let score = state.log.scores.iter().rev().find(|s| s.lane == Lane::Control);
+    let score = state.log.scores.iter().rev().find(|s| s.lane == Lane::Control && s.stage.is_some());
     let score = score.map_or_else(String::new, |s| {
         format!(" · held-out accuracy {:.2} (swapped {:.2})", s.own.all.value(), s.swapped.all.value())
     });

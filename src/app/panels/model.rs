@@ -75,12 +75,6 @@ pub fn lock_word(block: &Block) -> &'static str {
     }
 }
 
-/// The formula in letters that the app's fonts have.
-#[must_use]
-pub fn formula(block: &Block) -> String {
-    block.kind.formula().replace('ᵢ', "_i").replace('ᵀ', "^T")
-}
-
 /// Draws the panel.
 pub fn model_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
     if !state.shows("diagram") {
@@ -174,7 +168,7 @@ fn detail(ui: &mut Ui, block: &Block, pinned: bool) {
             ui.weak("kept until you click it again");
         }
     });
-    ui.label(RichText::new(formula(block)).monospace());
+    ui.label(RichText::new(block.kind.formula()).monospace());
     let shaders: Vec<String> = block.kind.shaders().iter().map(|s| format!("shaders/{s}/*.wgsl")).collect();
     ui.label(small(shaders.join("  ")).monospace());
     let size = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");

@@ -176,7 +176,7 @@ fn put(
 
 fn accuracy(out: &mut Vec<Series>, log: &RunLog, lane: Lane, kinds: &BTreeSet<String>) {
     let of = |value: &dyn Fn(&ScorePoint) -> Option<f64>| -> Vec<[f64; 2]> {
-        scores_of(log, lane).filter_map(|s| Some([s.step as f64, value(s)?])).collect()
+        scores_of(log, lane).filter(|s| s.stage.is_some()).filter_map(|s| Some([s.step as f64, value(s)?])).collect()
     };
     let name = lane.name();
     push(out, format!("{name}, own pictures"), lane as usize, false, of(&|s| Some(s.own.all.value())));
@@ -185,11 +185,11 @@ fn accuracy(out: &mut Vec<Series>, log: &RunLog, lane: Lane, kinds: &BTreeSet<St
         let points = of(&|s| s.own.kinds.get(kind).map(|k| k.value()));
         push(out, format!("{name}, {kind}"), i + 2, lane == Lane::Control, points);
     }
-    // Untrained links: what the language model guesses when it cannot make anything of the picture yet.
+    // What the language model knows by itself, without a picture.
     if let Some(start) = scores_of(log, lane).find(|s| s.stage.is_none()) {
         let end = log.steps().max(1) as f64;
         let level = start.own.all.value();
-        push(out, format!("{name} before stage 1"), 6, true, vec![[0.0, level], [end, level]]);
+        push(out, format!("{name}, language model alone"), 6, true, vec![[0.0, level], [end, level]]);
     }
 }
 

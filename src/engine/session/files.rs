@@ -57,6 +57,7 @@ impl Session {
         self.tracks = tracks;
         self.stage_ends = file.stages;
         self.pinned = None;
+        self.knows_alone = true;
         self.tell_opened(file.log.map(Box::new));
         self.tell_entered();
         Ok(())

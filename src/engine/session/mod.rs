@@ -60,6 +60,8 @@ pub(in crate::engine) struct Session {
     testing: Option<Testing>,
     /// Was something told to take time, and not yet told to be over?
     busy: Arc<AtomicBool>,
+    /// Was the baseline without a picture told?
+    knows_alone: bool,
     last_safe: f64,
     last_norms: f64,
     last_memory: f64,
@@ -80,6 +82,7 @@ impl Session {
             stage_ends: BTreeMap::new(),
             testing: None,
             busy: Arc::default(),
+            knows_alone: false,
             last_safe: 0.0,
             last_norms: 0.0,
             last_memory: 0.0,
@@ -202,6 +205,7 @@ impl Session {
         self.tracks.clear();
         self.stage_ends.clear();
         self.pinned = None;
+        self.knows_alone = open.trained;
         if open.trained {
             let mut checkpoint = assets::model(&open.preset.data)?;
             // It was trained longer; what follows from here (a reset, another seed) is the preset's.
@@ -260,6 +264,7 @@ impl Session {
             }
         }
         if self.tracks.first().is_some_and(|t| t.updates() == 0) {
+            self.tell_alone().await?;
             self.evaluate().await?;
         }
         self.target = Some(match steps {
@@ -336,6 +341,18 @@ impl Session {
         }
         self.stop();
         self.events.tell(Event::StageDone(stage));
+        Ok(())
+    }
+
+    /// Once per run, before its first step: the baseline without a picture.
+    async fn tell_alone(&mut self) -> Result<(), Trouble> {
+        if !std::mem::replace(&mut self.knows_alone, true) {
+            for track in &self.tracks {
+                let alone = Box::new(track.alone(QUESTIONS).await?);
+                let (own, swapped) = (alone.clone(), alone);
+                self.events.tell(Event::Scores { lane: track.lane, stage: None, update: 0, own, swapped });
+            }
+        }
         Ok(())
     }
 
