@@ -70,7 +70,6 @@ pub fn list_folder(path: &Path) -> io::Result<Vec<String>> {
 const BACKGROUND: u8 = 20;
 
 /// Runs a future on a thread of its own, of low priority. It is made there, so it need not be able to move between threads.
-#[expect(clippy::disallowed_methods, reason = "the platform layer is the one place that starts threads")]
 pub fn spawn<F: Future<Output = ()>>(name: &str, make: impl FnOnce() -> F + Send + 'static) {
     let thread = std::thread::Builder::new().name(name.to_owned());
     let run = move || {

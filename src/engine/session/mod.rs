@@ -106,7 +106,8 @@ impl Session {
             };
             let result = match command {
                 Some(Command::Quit) => return,
-                Some(command) => self.obey(command).await,
+                // Boxed: commands do much more than a step, and their future would make the loop's large.
+                Some(command) => Box::pin(self.obey(command)).await,
                 None => self.work().await,
             };
             if let Err(trouble) = result {
