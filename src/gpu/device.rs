@@ -12,6 +12,9 @@ use super::pool::{Ledger, Storage};
 use super::{DType, GpuError, Shape, Tensor};
 use crate::platform;
 
+/// How long a failed call waits to hear that the device is lost, seconds.
+const LOSS_SECS: f64 = 0.5;
+
 /// What kind of machine runs the shaders; kernels have variants for either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdapterKind {
@@ -334,9 +337,22 @@ impl Gpu {
         self.wait();
         let mapped = receive.await;
         self.check()?;
+        if !matches!(mapped, Ok(Ok(()))) {
+            self.hear_of_loss().await?;
+        }
         mapped.map_err(|e| GpuError::Readback(e.to_string()))?.map_err(|e| GpuError::Readback(e.to_string()))?;
         let view = staging.get_mapped_range(..).map_err(|e| GpuError::Readback(e.to_string()))?;
         Ok(bytemuck::pod_collect_to_vec(&view[..]))
+    }
+
+    /// A browser tells of a lost device some turns of its event loop after the calls that failed of it.
+    async fn hear_of_loss(&self) -> Result<(), GpuError> {
+        let end = platform::now_secs() + LOSS_SECS;
+        while !platform::BLOCKING && platform::now_secs() < end {
+            platform::yield_now().await;
+            self.check()?;
+        }
+        Ok(())
     }
 
     /// Resolves when everything submitted so far has run.

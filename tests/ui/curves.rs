@@ -89,7 +89,7 @@ fn a_score_before_stage_1_is_a_base_line() {
     bench.tell(scores(Lane::Hive, None, 0, 12, 12));
     (1..=4).for_each(|u| bench.tell(step(Lane::Hive, Stage::Connector, u)));
     let all = lines(&bench.state, &choice(Tab::Accuracy), 1000);
-    assert_eq!(all.iter().find(|l| l.name == "HIVE, language model alone").unwrap().points, [[0.0, 0.12], [4.0, 0.12]]);
+    assert_eq!(all.iter().find(|l| l.name == "language model alone").unwrap().points, [[0.0, 0.12], [4.0, 0.12]]);
 }
 
 #[test]

@@ -130,10 +130,8 @@ export class Hive {
       if (JSON.stringify(next) === JSON.stringify(box)) break;
       box = next;
     }
-    await this.page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
-    await this.page.mouse.down();
-    await sleep(60);
-    await this.page.mouse.up();
+    // Press and release come at once: on a slow machine the next frame may be so late that a click would be a long press.
+    await this.page.mouse.click(box.x + box.width / 2, box.y + box.height / 2);
   }
 
   // Calls one of the functions that src/web.rs exports.

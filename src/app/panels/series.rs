@@ -107,7 +107,8 @@ pub fn lines(state: &AppState, choice: &Choice, most: usize) -> Vec<Series> {
         match choice.tab {
             Tab::Loss => {
                 put(&mut out, choice, lane.name().into(), lane as usize, points, |p| p.loss.into());
-                let held = scores_of(log, lane).map(|s| [s.step as f64, s.own.loss]).collect();
+                let with_picture = scores_of(log, lane).filter(|s| s.stage.is_some());
+                let held = with_picture.map(|s| [s.step as f64, s.own.loss]).collect();
                 if state.shows("scores") {
                     push(&mut out, format!("{}, held-out", lane.name()), lane as usize, true, held);
                 }
@@ -189,7 +190,7 @@ fn accuracy(out: &mut Vec<Series>, log: &RunLog, lane: Lane, kinds: &BTreeSet<St
     if let Some(start) = scores_of(log, lane).find(|s| s.stage.is_none()) {
         let end = log.steps().max(1) as f64;
         let level = start.own.all.value();
-        push(out, format!("{name}, language model alone"), 6, true, vec![[0.0, level], [end, level]]);
+        push(out, "language model alone".to_owned(), 6, true, vec![[0.0, level], [end, level]]);
     }
 }
 

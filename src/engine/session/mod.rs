@@ -348,7 +348,8 @@ impl Session {
     /// Once per run, before its first step: the baseline without a picture.
     async fn tell_alone(&mut self) -> Result<(), Trouble> {
         if !std::mem::replace(&mut self.knows_alone, true) {
-            for track in &self.tracks {
+            // Without pictures both models are the same language model.
+            if let Some(track) = self.tracks.first() {
                 let alone = Box::new(track.alone(QUESTIONS).await?);
                 let (own, swapped) = (alone.clone(), alone);
                 self.events.tell(Event::Scores { lane: track.lane, stage: None, update: 0, own, swapped });
