@@ -12,6 +12,9 @@ use crate::ops::verify;
 use crate::platform;
 use crate::train::parity::{self, Group};
 
+/// Pictures per second where the processor draws them: it has to train at the same time.
+const SOFTWARE_FPS: u32 = 5;
+
 /// Starts the app on the page's canvas. `index.html` has made sure that there is WebGPU.
 pub fn start() {
     platform::watch_panics();
@@ -27,7 +30,9 @@ pub fn start() {
             watch_window_device(cc);
             Ok(Box::new(App::new(cc, GpuOptions::default(), &platform::location_hash())))
         });
-        match eframe::WebRunner::new().start(canvas, eframe::WebOptions::default(), make).await {
+        let max_fps = platform::page_is_software().then_some(SOFTWARE_FPS);
+        let options = eframe::WebOptions { max_fps, ..eframe::WebOptions::default() };
+        match eframe::WebRunner::new().start(canvas, options, make).await {
             Ok(()) => platform::page_started(),
             Err(e) => platform::page_failed(
                 "The browser has WebGPU, but gives this page no device to draw with.",

@@ -175,6 +175,11 @@ impl AppState {
             Event::StageDone(stage) => self.stage_done(stage, out),
             Event::Token { id, word } if id == self.asked.id => self.asked.words.push(word),
             Event::Answered(answer) if answer.id == self.asked.id => self.answered(*answer),
+            Event::Probed { id, probe } => {
+                if let Some(answer) = self.asked.answer.as_mut().filter(|a| a.id == id) {
+                    answer.probes.push(probe);
+                }
+            }
             Event::Memory(bytes) => self.memory = bytes,
             Event::File { name, bytes } => {
                 self.forms.runs.saved = Some(name.clone());

@@ -146,7 +146,7 @@ pub struct Answer {
     pub words: Vec<Word>,
     /// Probability of the whole answer, its end mark included.
     pub probability: f32,
-    /// The same question with changed pictures.
+    /// The same question with changed pictures; they come one by one after the answer, as [`Event::Probed`].
     pub probes: Vec<Probe>,
     /// Where it looked.
     pub maps: Option<Arc<AttentionMaps>>,
@@ -349,6 +349,13 @@ pub enum Event {
     },
     /// An answer is complete.
     Answered(Box<Answer>),
+    /// What the model says of a changed picture.
+    Probed {
+        /// The question's number.
+        id: u64,
+        /// Change, answer, probability.
+        probe: Probe,
+    },
     /// The pinned question's maps after a step.
     Snapshot {
         /// Stage.

@@ -216,12 +216,12 @@ impl Track {
         self.tools.as_mut().ok_or(Trouble::Question(AnswerError::Control))
     }
 
-    /// Answers a question, then asks it again of changed pictures. `tell` gets each word; false ends the answer.
+    /// Answers a question. `tell` gets each word; false ends the answer. The second part is the answer's token ids.
     pub(super) async fn ask(
         &mut self,
         question: &Question,
         tell: impl FnMut(&Word) -> bool,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<(Answer, Vec<u32>), Trouble> {
         let words = self.words().clone();
         let vision = self.run.config().vision_config.clone();
         if question.pixels.len() != vision.num_channels * vision.image_size * vision.image_size {
@@ -232,17 +232,27 @@ impl Track {
         let tools = self.tools()?;
         let prompt = tools.answerer.prompt(&question.text)?;
         let greedy = tools.answerer.ask(&question.pixels, &question.text, tell).await?;
-        let mut probes = Vec::new();
-        for kind in [ProbeKind::Blindfold, ProbeKind::Shuffle, ProbeKind::Swap] {
-            let other = question.other.as_ref().map(|o| o.as_slice());
-            let Some(pixels) = changed(kind, &question.pixels, other, &vision) else { continue };
-            let original = tools.prober.probability(&pixels, &prompt, &greedy.ids).await?;
-            let answer = tools.answerer.ask(&pixels, &question.text, |_| true).await?;
-            probes.push(Probe { kind, words: answer.words, original });
-        }
-        let probability = tools.prober.probability(&question.pixels, &prompt, &greedy.ids).await?;
         let maps = tools.looker.maps(&question.pixels, &prompt, &greedy.ids, &words).await?;
-        Ok(Answer { id: question.id, words: greedy.words, probability, probes, maps: Some(maps.into()), unknown })
+        let probability = tools.prober.probability(&question.pixels, &prompt, &greedy.ids).await?;
+        let (maps, probes) = (Some(maps.into()), Vec::new());
+        Ok((Answer { id: question.id, words: greedy.words, probability, probes, maps, unknown }, greedy.ids))
+    }
+
+    /// Asks the same of a changed picture; none where that needs another picture and there is none.
+    pub(super) async fn probe(
+        &mut self,
+        question: &Question,
+        kind: ProbeKind,
+        ids: &[u32],
+    ) -> Result<Option<Probe>, Trouble> {
+        let vision = self.run.config().vision_config.clone();
+        let other = question.other.as_ref().map(|o| o.as_slice());
+        let Some(pixels) = changed(kind, &question.pixels, other, &vision) else { return Ok(None) };
+        let tools = self.tools()?;
+        let prompt = tools.answerer.prompt(&question.text)?;
+        let original = tools.prober.probability(&pixels, &prompt, ids).await?;
+        let answer = tools.answerer.ask(&pixels, &question.text, |_| true).await?;
+        Ok(Some(Probe { kind, words: answer.words, original }))
     }
 
     /// Where the model looks now to answer a question.

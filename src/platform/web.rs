@@ -92,11 +92,22 @@ pub fn announce(line: &str) {
     }
 }
 
-/// Calls a function of `window.hive`, which `index.html` defines.
+/// `window.hive`, which `index.html` defines.
+fn page() -> Result<JsValue, JsValue> {
+    let window: JsValue = web_sys::window().ok_or(JsValue::NULL)?.into();
+    js_sys::Reflect::get(&window, &"hive".into())
+}
+
+/// Has the page found no graphics processor, but a driver that computes on the CPU?
+#[must_use]
+pub fn page_is_software() -> bool {
+    page().and_then(|hive| js_sys::Reflect::get(&hive, &"software".into())).is_ok_and(|v| v.is_truthy())
+}
+
+/// Calls a function of the page's `hive`.
 fn page_call(name: &str, texts: &[&str]) {
     let call = || -> Result<(), JsValue> {
-        let window: JsValue = web_sys::window().ok_or(JsValue::NULL)?.into();
-        let hive = js_sys::Reflect::get(&window, &"hive".into())?;
+        let hive = page()?;
         let function: js_sys::Function = js_sys::Reflect::get(&hive, &name.into())?.dyn_into()?;
         let list: js_sys::Array = texts.iter().map(|t| JsValue::from_str(t)).collect();
         function.apply(&hive, &list).map(drop)

@@ -12,7 +12,7 @@ mod files;
 
 use super::assets;
 use super::command::{Command, Lane, Open, Question, Steps};
-use super::event::{Event, Fault, FaultKind, Opened, SelfTest};
+use super::event::{Event, Fault, FaultKind, Opened, ProbeKind, SelfTest};
 use super::lane::{Track, Trouble};
 use super::log::RunLog;
 use super::worker::Events;
@@ -32,6 +32,8 @@ const SAFE_SECS: f64 = 15.0;
 const NORM_SECS: f64 = 0.5;
 /// Held-out questions per score.
 const QUESTIONS: usize = 100;
+/// The same before a stage's first step, for which people are waiting.
+const FIRST_QUESTIONS: usize = 50;
 /// Scores per stage, its ends not counted.
 const SCORES_PER_STAGE: u64 = 6;
 
@@ -182,7 +184,7 @@ impl Session {
                 self.pinned = question;
                 self.snapshot().await?;
             }
-            Command::Evaluate => self.evaluate().await?,
+            Command::Evaluate => self.evaluate(QUESTIONS).await?,
             Command::Save(log) => self.save(&log).await?,
             Command::Export => self.export().await?,
             Command::Load { name, bytes } => self.load(&name, &bytes).await?,
@@ -265,8 +267,9 @@ impl Session {
             }
         }
         if self.tracks.first().is_some_and(|t| t.updates() == 0) {
+            self.busy("asking held-out questions before the first step");
             self.tell_alone().await?;
-            self.evaluate().await?;
+            self.evaluate(FIRST_QUESTIONS).await?;
         }
         self.target = Some(match steps {
             Steps::Stage => u64::MAX,
@@ -319,7 +322,7 @@ impl Session {
         }
         // A stage of a few steps is scored at its ends only.
         if done || of >= 30 && updates.is_multiple_of(of / SCORES_PER_STAGE) {
-            self.evaluate().await?;
+            self.evaluate(QUESTIONS).await?;
         }
         if done {
             self.finish_stage(stage).await?;
@@ -350,7 +353,7 @@ impl Session {
         if !std::mem::replace(&mut self.knows_alone, true) {
             // Without pictures both models are the same language model.
             if let Some(track) = self.tracks.first() {
-                let alone = Box::new(track.alone(QUESTIONS).await?);
+                let alone = Box::new(track.alone(FIRST_QUESTIONS).await?);
                 let (own, swapped) = (alone.clone(), alone);
                 self.events.tell(Event::Scores { lane: track.lane, stage: None, update: 0, own, swapped });
             }
@@ -358,9 +361,9 @@ impl Session {
         Ok(())
     }
 
-    async fn evaluate(&mut self) -> Result<(), Trouble> {
+    async fn evaluate(&mut self, questions: usize) -> Result<(), Trouble> {
         for track in &self.tracks {
-            let (own, swapped) = track.scores(QUESTIONS).await?;
+            let (own, swapped) = track.scores(questions).await?;
             self.events.tell(Event::Scores {
                 lane: track.lane,
                 stage: track.run.stage(),
@@ -384,16 +387,24 @@ impl Session {
         let Self { tracks, events, pending, inbox, .. } = self;
         let track = tracks.first_mut().ok_or_else(|| Trouble::Other("nothing is open yet".into()))?;
         let id = question.id;
-        let answer = track
+        let mut ended = false;
+        let (answer, ids) = track
             .ask(question, |word| {
                 events.tell(Event::Token { id, word: word.clone() });
-                while let Ok(command) = inbox.try_recv() {
-                    pending.push_back(command);
-                }
-                !pending.iter().any(|c| matches!(c, Command::Cancel | Command::Quit))
+                ended = take(inbox, pending);
+                !ended
             })
             .await?;
         events.tell(Event::Answered(Box::new(answer)));
+        for kind in [ProbeKind::Blindfold, ProbeKind::Shuffle, ProbeKind::Swap] {
+            // Whoever has something else in mind does not wait for the changed pictures.
+            if ended || take(inbox, pending) {
+                break;
+            }
+            if let Some(probe) = track.probe(question, kind, &ids).await? {
+                events.tell(Event::Probed { id, probe });
+            }
+        }
         Ok(())
     }
 
@@ -415,4 +426,12 @@ impl Session {
         self.tell_entered();
         Ok(())
     }
+}
+
+/// Takes the commands that came meanwhile; true where one of them ends an answer.
+fn take(inbox: &Receiver<Command>, pending: &mut VecDeque<Command>) -> bool {
+    while let Ok(command) = inbox.try_recv() {
+        pending.push_back(command);
+    }
+    pending.iter().any(|c| matches!(c, Command::Cancel | Command::Quit | Command::Ask(_) | Command::Open(_)))
 }
