@@ -214,8 +214,10 @@ pub fn layout_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>
         anchor(state, "data", side.response.rect);
     }
     if state.link.is_open(Panel::Ask) {
-        let side = egui::Panel::right("learned").default_size(336.0).show(ui, |ui| {
+        let side = egui::Panel::right("learned").default_size(336.0).size_range(260.0..=520.0).show(ui, |ui| {
             egui::ScrollArea::vertical().id_salt("learned").auto_shrink(false).show(ui, |ui| {
+                // What does not wrap must not make the column grow.
+                ui.set_max_width(ui.available_width());
                 panels::ask::ask_ui(ui, state, out);
                 ui.add_space(6.0);
                 panels::attention::attention_ui(ui, state, out);

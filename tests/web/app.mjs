@@ -63,7 +63,7 @@ export const TESTS = [
       const second = await step(hive, 1);
       if (second < 240) {
         await hive.page.keyboard.press("Space");
-        await hive.widget("button", "Resume").or(hive.widget("button", /stage 2/)).first().waitFor({ state: "attached" });
+        await hive.widget("button", "Run").waitFor({ state: "attached" });
       }
 
       await hive.click("button", /^Stage 3, /);
@@ -71,12 +71,13 @@ export const TESTS = [
       await hive.seen(/^Stage 3, .*, done/, 300_000);
       const last = Number(await hive.text(/loss ([\d.]+)/));
       assert.ok(last < 0.8 * first, `the loss went from ${first} to ${last}`);
+      await hive.click("button", "accuracy");
       return `loss ${first} to ${last}; accuracy ${gap.toFixed(2)} above swapped after ${second} steps of stage 2`;
     },
   },
   {
     name: "an answer comes word by word, and the heat map follows the token",
-    timeout: 240,
+    timeout: 480,
     async run(hive) {
       await open(hive, "#preset=shapes&hide=tour,examples,draw,curves");
       await hive.click("button", "Open shapes trained");
@@ -93,7 +94,7 @@ export const TESTS = [
         new MutationObserver(look).observe(document.getElementById("hive-access"), { subtree: true, childList: true });
       }, WORD.source);
       await hive.click("button", "Ask");
-      await hive.seen(/probability of the whole answer/, 120_000);
+      await hive.seen(/probability of the whole answer/, 400_000);
       const answers = await hive.page.evaluate(() => window.answers);
       const whole = answers.at(-1);
       assert.ok(whole.split(" ").length >= 3, `a short caption: "${whole}"`);
@@ -101,15 +102,18 @@ export const TESTS = [
       answers.forEach((part) => assert.ok(whole.startsWith(part), `"${part}" is no beginning of "${whole}"`));
 
       const map = async () => (await texts(hive, "[aria-label^='patch row']")).join();
-      const tokens = await texts(hive, "[aria-label^='token ']");
+      const tokens = (await texts(hive, "[aria-label^='token ']")).filter((t) => !t.startsWith("token embeddings"));
       assert.ok(tokens.length > whole.split(" ").length);
-      const seen = new Set();
-      for (const token of [tokens[0], tokens.at(-1)]) {
-        await hive.click("button", token);
-        await sleep(1000);
-        seen.add(await map());
-      }
-      assert.equal(seen.size, 2, "the map does not change with the token");
+      await hive.click("button", tokens[0]);
+      await sleep(1000);
+      const first = await map();
+      assert.ok(first.length > 100, "there is no heat map");
+      await hive.click("button", tokens.at(-1));
+      // The changed pictures may still be asked about, and the page draw late.
+      const end = Date.now() + 60_000;
+      while ((await map()) === first && Date.now() < end) await sleep(300);
+      assert.notEqual(await map(), first, "the map does not change with the token");
+      await hive.seen(/^another picture/, 60_000);
       return `"${whole}" in ${answers.length - 1} parts`;
     },
   },
@@ -217,20 +221,34 @@ export const TESTS = [
   {
     name: "training goes on in a hidden tab",
     timeout: 300,
-    async run(hive, { context }) {
+    async run(hive) {
+      // Browsers without a window never hide a page, so this does to it what they do: no frames, timers of a second.
+      await hive.page.addInitScript(() => {
+        let hidden = false;
+        let waiting = [];
+        const { requestAnimationFrame: frame, setTimeout: timer } = window;
+        Object.defineProperty(Document.prototype, "hidden", { get: () => hidden });
+        Object.defineProperty(Document.prototype, "visibilityState", { get: () => (hidden ? "hidden" : "visible") });
+        window.requestAnimationFrame = (f) => (hidden ? waiting.push(f) : frame.call(window, f));
+        window.setTimeout = (f, ms, ...args) => timer.call(window, f, hidden ? Math.max(ms ?? 0, 1000) : ms, ...args);
+        window.hide = (value) => {
+          hidden = value;
+          document.dispatchEvent(new Event("visibilitychange"));
+          if (!hidden) waiting.splice(0).forEach((f) => window.requestAnimationFrame(f));
+        };
+      });
       await open(hive, "#preset=quick&hide=tour");
       await hive.click("button", "Start stage 1");
-      const before = await step(hive, 1);
-      const session = await context.newCDPSession(hive.page);
-      await session.send("Emulation.setFocusEmulationEnabled", { enabled: false });
-      const other = await context.newPage();
-      await other.bringToFront();
-      const hidden = await hive.page.evaluate(() => document.hidden);
+      await step(hive, 1);
+      await hive.page.evaluate(() => hide(true));
+      await sleep(2000);
+      const before = Number(await hive.text(STEP));
       await sleep(20_000);
-      const live = await hive.page.evaluate(() => document.hidden);
-      const after = Number(await hive.text(STEP));
-      assert.ok(after > before + 1, `step ${before} before, ${after} after`);
-      return `hidden: ${hidden} ${live}; ${after - before} steps`;
+      assert.equal(Number(await hive.text(STEP)), before, "the page is not hidden: it shows new steps");
+      await hive.page.evaluate(() => hide(false));
+      const after = await step(hive, before + 1, 5_000);
+      assert.ok(after > before + 3, `step ${before} before, ${after} after 20 s`);
+      return `${after - before} steps in 20 s`;
     },
   },
 ];

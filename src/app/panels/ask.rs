@@ -1,8 +1,7 @@
 //! Questions about a picture: the answer as it is written, how sure the model is, and what it says of changed pictures.
 
 use eframe::egui::{
-    Color32, CornerRadius, FontId, Grid, Image, Key, Response, RichText, Role, Sense, TextEdit, Ui, Vec2, WidgetInfo,
-    vec2,
+    Color32, CornerRadius, FontId, Image, Key, Response, RichText, Role, Sense, TextEdit, Ui, Vec2, WidgetInfo, vec2,
 };
 
 use super::parts::small;
@@ -234,26 +233,23 @@ fn probes(ui: &mut Ui, answer: &Answer) {
     }
     ui.add_space(4.0);
     ui.strong("Does it look at all?");
-    Grid::new("probes").striped(true).num_columns(3).show(ui, |ui| {
-        ui.label(small("picture"));
-        ui.label(small("answer then"));
-        ui.label(small("this answer's probability"));
-        ui.end_row();
-        for probe in &answer.probes {
-            ui.label(probe.kind.name()).on_hover_text(match probe.kind {
+    // Rows that wrap: a caption is longer than the column is wide.
+    for probe in &answer.probes {
+        let text = sentence(&probe.words);
+        ui.horizontal_wrapped(|ui| {
+            ui.label(small(probe.kind.name())).on_hover_text(match probe.kind {
                 ProbeKind::Blindfold => "The model sees uniform grey",
                 ProbeKind::Shuffle => "The model sees the same patches in another order",
                 ProbeKind::Swap => "The model sees the other picture",
             });
-            let text = sentence(&probe.words);
-            ui.label(if text.is_empty() { "no word".to_owned() } else { text });
             // Only the monospaced font has an arrow.
             let change = format!("{:.2} → {:.2}", answer.probability, probe.original);
             ui.label(RichText::new(change).monospace())
                 .on_hover_text("Probability of the original answer, with the picture as it was and as it is changed");
-            ui.end_row();
-        }
-    });
+            ui.label(if text.is_empty() { "no word".to_owned() } else { text })
+                .on_hover_text("What the model answers then");
+        });
+    }
     ui.label(small("Where the probability hardly falls, the answer did not come from the picture."));
 }
 
