@@ -12,6 +12,7 @@ use crate::data::batch;
 use crate::data::scene::{Sample, Split};
 use crate::engine::answer::Answerer;
 use crate::engine::assets::{self, made_source};
+use crate::engine::outline::norms_by_block;
 use crate::gpu::{Gpu, Recorder};
 use crate::model::hive::Hive;
 use crate::model::inputs::Inputs;
@@ -109,7 +110,7 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
         if report.update.is_multiple_of(every)
             && let Some(trainer) = run.trainer()
         {
-            norms.push((report.update, modules(trainer)?));
+            norms.push((report.update, modules(run, trainer)?));
         }
     }
     block_on(run.leave())?;
@@ -121,30 +122,11 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
     Ok(Some(StageCurves { stage, losses: progress.losses, norms }))
 }
 
-/// Gradient norm per module: link i, decoder layer i, tower block i, ...
-fn modules(trainer: &Trainer) -> Result<Vec<(String, f32)>, Fault> {
-    let mut out: Vec<(String, f32)> = Vec::new();
-    for (name, norm) in block_on(trainer.gradient_norms())? {
-        let module = module_of(&name);
-        match out.iter_mut().find(|(m, _)| *m == module) {
-            Some((_, sum)) => *sum += norm * norm,
-            None => out.push((module, norm * norm)),
-        }
-    }
-    out.iter_mut().for_each(|(_, n)| *n = n.sqrt());
+/// Gradient norm per block of the model.
+fn modules(run: &Run, trainer: &Trainer) -> Result<Vec<(String, f32)>, Fault> {
+    let mut out = norms_by_block(&block_on(trainer.gradient_norms())?, run.config());
     out.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(out)
-}
-
-fn module_of(name: &str) -> String {
-    let words: Vec<&str> = name.split('.').collect();
-    match words.as_slice() {
-        ["links", i, ..] => format!("link {i}"),
-        ["model", "layers", i, ..] => format!("decoder layer {i}"),
-        ["vision_model", "encoder", "layers", i, ..] => format!("tower block {i}"),
-        ["vision_model", ..] => "tower embeddings".to_owned(),
-        _ => "decoder norm".to_owned(),
-    }
 }
 
 /// What the numbers say, in a sentence.
