@@ -16,6 +16,8 @@ pub(super) struct Storage {
 
 enum Owner {
     Pool(Arc<Pool>),
+    /// The recording that keeps every buffer: those of an audit.
+    Recording,
     Itself(Ledger),
 }
 
@@ -33,6 +35,7 @@ impl Drop for Storage {
                 let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
                 free.entry(self.buffer.size()).or_default().push(self.buffer.clone());
             }
+            Owner::Recording => {}
             Owner::Itself(ledger) => {
                 ledger.fetch_sub(self.buffer.size(), Ordering::Relaxed);
             }
@@ -56,6 +59,12 @@ impl Drop for Pool {
 impl Pool {
     pub(super) fn new(ledger: &Ledger) -> Self {
         Self { free: Mutex::default(), made: AtomicU64::new(0), ledger: Arc::clone(ledger) }
+    }
+
+    /// A storage that is never reused and lives as long as the recording.
+    pub(super) fn keep(&self, buffer: wgpu::Buffer) -> Storage {
+        self.made.fetch_add(buffer.size(), Ordering::Relaxed);
+        Storage { buffer, owner: Owner::Recording }
     }
 
     /// Bytes of all its buffers.

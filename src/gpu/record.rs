@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::kernel::{Access, KernelDef, Pipeline};
-use super::pool::{Pool, Storage};
+use super::pool::Pool;
 use super::program::{Program, Step};
 use super::{DType, Gpu, Shape, Tensor};
 
@@ -134,7 +134,7 @@ impl Recorder {
             words[(GUARD / 4) as usize..][..shape.len()].fill(FRESH_WORD);
             self.gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
             audit.push(Guarded { slice: Slice { buffer: buffer.clone(), offset: GUARD, bytes }, label });
-            return Tensor::new(Arc::new(Storage::own(buffer, &self.gpu.allocated)), GUARD, shape, dtype, label);
+            return Tensor::new(Arc::new(self.pool.keep(buffer)), GUARD, shape, dtype, label);
         }
         let storage = self.pool.take(bytes, |size| self.gpu.buffer(size, label));
         Tensor::new(Arc::new(storage), 0, shape, dtype, label)
