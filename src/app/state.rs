@@ -213,7 +213,10 @@ impl AppState {
         self.running = false;
         self.norms.clear();
         self.costs.clear();
-        self.asked = Asked::default();
+        // A question that was asked while the model was being opened is answered by it.
+        if !self.asked.busy {
+            self.asked = Asked::default();
+        }
         self.pinned = None;
         if !same_data {
             (self.picture, self.other) = (None, None);

@@ -123,14 +123,14 @@ export const TESTS = [
     async run(hive) {
       await open(hive, "#hide=tour");
       await hive.click("button", "Open pictures trained");
-      await hive.widget("button", "what is it ?").waitFor({ state: "attached", timeout: 60_000 });
+      await hive.seen(/^Stage 3, .*, done/, 60_000);
       const choose = hive.click("button", "Choose a picture…");
       const [chooser] = await Promise.all([hive.page.waitForEvent("filechooser"), choose]);
       await chooser.setFiles("tests/web/dog.png");
       await hive.seen(/^dog\.png$/);
       await hive.click("button", "what is it ?");
       await hive.click("button", "Ask");
-      await hive.seen(/probability of the whole answer/, 120_000);
+      await hive.seen(/probability of the whole answer/, 200_000);
       const answer = await hive.text(WORD);
       assert.equal(answer, "dog");
       return answer;

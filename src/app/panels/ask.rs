@@ -123,7 +123,6 @@ fn entry(ui: &mut Ui, state: &mut AppState, form: &mut Form, picture: &Picture, 
             if ui.button("Cancel").clicked() {
                 out.push(Command::Cancel);
             }
-            ui.spinner();
         }
     });
     if enter {

@@ -30,10 +30,10 @@ const PIECE_SECS: f64 = 0.008;
 const SAFE_SECS: f64 = 15.0;
 /// Seconds between two readings of the gradient norms.
 const NORM_SECS: f64 = 0.5;
-/// Held-out questions per score.
+/// Held-out questions per score at the end of a stage.
 const QUESTIONS: usize = 100;
-/// The same before a stage's first step, for which people are waiting.
-const FIRST_QUESTIONS: usize = 50;
+/// The same before its first step and on the way, when people are waiting for the next step.
+const FEW_QUESTIONS: usize = 50;
 /// Scores per stage, its ends not counted.
 const SCORES_PER_STAGE: u64 = 6;
 
@@ -269,7 +269,7 @@ impl Session {
         if self.tracks.first().is_some_and(|t| t.updates() == 0) {
             self.busy("asking held-out questions before the first step");
             self.tell_alone().await?;
-            self.evaluate(FIRST_QUESTIONS).await?;
+            self.evaluate(FEW_QUESTIONS).await?;
         }
         self.target = Some(match steps {
             Steps::Stage => u64::MAX,
@@ -322,7 +322,7 @@ impl Session {
         }
         // A stage of a few steps is scored at its ends only.
         if done || of >= 30 && updates.is_multiple_of(of / SCORES_PER_STAGE) {
-            self.evaluate(QUESTIONS).await?;
+            self.evaluate(if done { QUESTIONS } else { FEW_QUESTIONS }).await?;
         }
         if done {
             self.finish_stage(stage).await?;
@@ -353,7 +353,7 @@ impl Session {
         if !std::mem::replace(&mut self.knows_alone, true) {
             // Without pictures both models are the same language model.
             if let Some(track) = self.tracks.first() {
-                let alone = Box::new(track.alone(FIRST_QUESTIONS).await?);
+                let alone = Box::new(track.alone(FEW_QUESTIONS).await?);
                 let (own, swapped) = (alone.clone(), alone);
                 self.events.tell(Event::Scores { lane: track.lane, stage: None, update: 0, own, swapped });
             }
