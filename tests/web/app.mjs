@@ -93,6 +93,14 @@ export const TESTS = [
         };
         new MutationObserver(look).observe(document.getElementById("hive-access"), { subtree: true, childList: true });
       }, WORD.source);
+      // Each word waits a little, so that it can be seen to come by itself on a fast machine, too.
+      await hive.page.evaluate(() => {
+        const map = GPUBuffer.prototype.mapAsync;
+        GPUBuffer.prototype.mapAsync = async function (...args) {
+          await new Promise((done) => setTimeout(done, 250));
+          return map.apply(this, args);
+        };
+      });
       await hive.click("button", "Ask");
       await hive.seen(/probability of the whole answer/, 400_000);
       const answers = await hive.page.evaluate(() => window.answers);
