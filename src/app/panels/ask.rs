@@ -119,10 +119,8 @@ fn entry(ui: &mut Ui, state: &mut AppState, form: &mut Form, picture: &Picture, 
         if can && (clicked || enter) {
             ask(state, form, picture, out);
         }
-        if state.asked.busy {
-            if ui.button("Cancel").clicked() {
-                out.push(Command::Cancel);
-            }
+        if state.asked.busy && ui.button("Cancel").clicked() {
+            out.push(Command::Cancel);
         }
     });
     if enter {
