@@ -10,6 +10,9 @@ use std::time::Instant;
 /// May this platform block a thread until the GPU is done?
 pub const BLOCKING: bool = true;
 
+/// Does a pasted picture reach the window?
+pub const PASTES_PICTURES: bool = true;
+
 /// Seconds since the program's first look at the clock.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of the clock")]

@@ -13,6 +13,9 @@ use web_sys::{Document, Element, HtmlAnchorElement, MessageChannel, MessagePort}
 /// The browser's event loop must not be blocked.
 pub const BLOCKING: bool = false;
 
+/// Does a pasted picture reach the window?
+pub const PASTES_PICTURES: bool = false;
+
 /// Seconds since the page's time origin.
 #[must_use]
 pub fn now_secs() -> f64 {

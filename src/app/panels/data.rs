@@ -10,6 +10,7 @@ use crate::app::AppState;
 use crate::app::state::Picture;
 use crate::data::image::{ImageError, LARGEST_SIDE, Preprocess, Rgb};
 use crate::engine::{Command, Fault, FaultKind};
+use crate::platform;
 
 /// What people type and choose here.
 #[derive(Default)]
@@ -115,7 +116,7 @@ fn own_picture_ui(ui: &mut Ui, state: &mut AppState) {
         if button.on_hover_text(hover).clicked() {
             state.forms.data.wants_picture = true;
         }
-        ui.label("or drop or paste one here");
+        ui.label(if platform::PASTES_PICTURES { "or drop or paste one here" } else { "or drop one here" });
     });
     let Some(picture) = state.picture.as_ref().filter(|_| examples::selected(state).is_none()) else { return };
     let Some(texture) = state.forms.data.preview.texture(ui.ctx(), &picture.pixels, false) else { return };
