@@ -58,11 +58,6 @@ impl Files {
         });
     }
 
-    /// Puts a file in as if it had been picked (drop, paste, tests).
-    pub fn put(&self, picked: Picked) {
-        let _ = self.sender.try_send(picked);
-    }
-
     /// Takes a file that was dropped; what it is for shows in its name.
     pub fn put_dropped(&self, file: eframe::egui::DroppedFileHandle, ctx: &eframe::egui::Context) {
         let name = file.path().file_name().map_or_else(|| "file".into(), |n| n.to_string_lossy().into_owned());

@@ -266,7 +266,8 @@ fn held_out<W: World>(order: &Order<'_>, rng: &mut Rng) -> (W, Vec<Turn>) {
 }
 
 /// `(S, S, 3)` bytes as `(3, S, S)` numbers from -1 to 1.
-fn planes(rgb: &[u8]) -> Vec<f32> {
+#[must_use]
+pub fn planes(rgb: &[u8]) -> Vec<f32> {
     (0..3).flat_map(|c| rgb.iter().skip(c).step_by(3).map(|b| f32::from(*b) / 127.5 - 1.0)).collect()
 }
 

@@ -186,8 +186,8 @@ impl Track {
 
     /// Held-out accuracy with own and with swapped pictures.
     pub(super) async fn scores(&self, questions: usize) -> Result<(Scores, Scores), Trouble> {
-        let own = self.run.evaluate(Picture::Own, questions).await?;
-        Ok((own, self.run.evaluate(Picture::Swapped, questions).await?))
+        let [own, swapped] = self.run.evaluate_all([Picture::Own, Picture::Swapped], questions).await?;
+        Ok((own, swapped))
     }
 
     /// Held-out accuracy without any picture: what the language model knows by itself.

@@ -143,9 +143,6 @@ pub fn location_hash() -> String {
     String::new()
 }
 
-/// Changes what stands behind the # of a page's address.
-pub fn set_location_hash(_hash: &str) {}
-
 /// Must the widget tree be mirrored for screen readers? A native window hands it to the system.
 pub const MIRRORS_ACCESS: bool = false;
 

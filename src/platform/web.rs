@@ -158,16 +158,6 @@ pub fn location_hash() -> String {
     js_sys::decode_uri_component(hash).map_or_else(|_malformed| hash.to_owned(), String::from)
 }
 
-/// Changes what stands behind the # of the page's address, without a step in the tab's history.
-pub fn set_location_hash(hash: &str) {
-    let change = || {
-        let address = format!("#{}", String::from(js_sys::encode_uri(hash)));
-        web_sys::window()?.history().ok()?.replace_state_with_url(&JsValue::NULL, "", Some(&address)).ok()
-    };
-    // A page without an address of its own (in a frame) stays as it is.
-    let _ = change();
-}
-
 /// Saves a file: the browser downloads it, and asks where to if it is set to ask.
 ///
 /// # Errors

@@ -146,40 +146,41 @@ pub enum EvaluateError {
     Data(String),
 }
 
-/// Scores of `count` held-out questions (all there are, if fewer).
-///
-/// # Errors
-/// A GPU fault, or a picture that cannot be read.
-pub async fn scores(
-    model: &Model,
-    params: &Params,
-    config: &HiveConfig,
-    source: &Source,
-    picture: Picture,
-    count: usize,
-) -> Result<Scores, EvaluateError> {
-    const TOKENS: usize = 32;
-    let count = count.min(source.held_out_size());
-    let rows = count.clamp(1, 50);
-    let evaluator = Evaluator::new(model, params, config, rows, TOKENS, picture != Picture::None);
-    let mut scores = Scores::default();
-    let batches = count.div_ceil(rows);
-    for b in 0..batches {
-        // A last, partial batch is filled with questions that were asked already; they are not counted again.
-        let first = (b * rows).min(count.saturating_sub(rows));
-        let mut batch = source.questions(first as u64, rows, TOKENS).map_err(EvaluateError::Data)?;
-        if picture == Picture::Swapped {
-            swap_pictures(&mut batch);
-        }
-        let (exact, loss) = evaluator.run(&batch).await?;
-        scores.loss += loss / batches as f64;
-        for (i, hit) in exact.into_iter().enumerate().filter(|(i, _)| first + i >= b * rows) {
-            scores.all.add(hit);
-            scores.kinds.entry(batch.kinds[i].to_owned()).or_default().add(hit);
-            if batch.things[i] > 1 {
-                scores.several.add(hit);
+/// Tokens of a question with its answer.
+const TOKENS: usize = 32;
+
+impl Evaluator {
+    /// For scores of `count` held-out questions, with pictures or without.
+    #[must_use]
+    pub fn for_questions(model: &Model, params: &Params, config: &HiveConfig, count: usize, with_image: bool) -> Self {
+        Self::new(model, params, config, count.clamp(1, 50), TOKENS, with_image)
+    }
+
+    /// Scores of `count` held-out questions; `count` is what this was made for.
+    ///
+    /// # Errors
+    /// A GPU fault, or a picture that cannot be read.
+    pub async fn scores(&self, source: &Source, picture: Picture, count: usize) -> Result<Scores, EvaluateError> {
+        let rows = self.inputs.batch;
+        let mut scores = Scores::default();
+        let batches = count.div_ceil(rows);
+        for b in 0..batches {
+            // A last, partial batch is filled with questions that were asked already; they are not counted again.
+            let first = (b * rows).min(count.saturating_sub(rows));
+            let mut batch = source.questions(first as u64, rows, TOKENS).map_err(EvaluateError::Data)?;
+            if picture == Picture::Swapped {
+                swap_pictures(&mut batch);
+            }
+            let (exact, loss) = self.run(&batch).await?;
+            scores.loss += loss / batches as f64;
+            for (i, hit) in exact.into_iter().enumerate().filter(|(i, _)| first + i >= b * rows) {
+                scores.all.add(hit);
+                scores.kinds.entry(batch.kinds[i].to_owned()).or_default().add(hit);
+                if batch.things[i] > 1 {
+                    scores.several.add(hit);
+                }
             }
         }
+        Ok(scores)
     }
-    Ok(scores)
 }

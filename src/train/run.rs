@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::checkpoint::{Checkpoint, FORMAT, Meta};
-use super::evaluate::{self, EvaluateError, Picture, Scores, host};
+use super::evaluate::{EvaluateError, Evaluator, Picture, Scores, host};
 use super::init;
 use super::model::Model;
 use super::recipe::{Preset, StageRecipe};
@@ -220,16 +220,36 @@ impl Run {
         Model::new(self.preset.wiring, &self.config).1
     }
 
-    /// Scores of the weights as they are now (a stage in progress is not disturbed).
+    /// Scores of the weights as they are now, one per picture asked for, over `count` questions (all there are, if fewer). A
+    /// stage in progress is not disturbed.
+    ///
+    /// # Errors
+    /// A GPU fault, or a picture that cannot be read.
+    pub async fn evaluate_all<const N: usize>(
+        &self,
+        pictures: [Picture; N],
+        count: usize,
+    ) -> Result<[Scores; N], EvaluateError> {
+        let count = count.min(self.source.held_out_size());
+        let record =
+            |with_image| self.with_params(|m, p| Evaluator::for_questions(m, p, &self.config, count, with_image));
+        // Own and swapped pictures go through the same program.
+        let (mut seeing, mut blind) = (None, None);
+        let mut all = [const { None }; N];
+        for (scores, picture) in all.iter_mut().zip(pictures) {
+            let with_image = picture != Picture::None;
+            let evaluator = if with_image { &mut seeing } else { &mut blind }.get_or_insert_with(|| record(with_image));
+            *scores = Some(evaluator.scores(&self.source, picture, count).await?);
+        }
+        Ok(all.map(Option::unwrap_or_default))
+    }
+
+    /// The same for one kind of picture.
     ///
     /// # Errors
     /// A GPU fault, or a picture that cannot be read.
     pub async fn evaluate(&self, picture: Picture, count: usize) -> Result<Scores, EvaluateError> {
-        if let Some(t) = &self.trainer {
-            return evaluate::scores(t.model(), &t.params, &self.config, &self.source, picture, count).await;
-        }
-        let (model, specs) = Model::new(self.preset.wiring, &self.config);
-        let params = crate::nn::Params::new(&self.gpu, specs, &self.weights, &BTreeSet::new());
-        evaluate::scores(&model, &params, &self.config, &self.source, picture, count).await
+        let [scores] = self.evaluate_all([picture], count).await?;
+        Ok(scores)
     }
 }

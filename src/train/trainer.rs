@@ -202,11 +202,6 @@ impl Trainer {
         &self.optimiser
     }
 
-    /// Another recipe from the next step on. Batch, clipping and decay are recorded in the programs and keep their values.
-    pub fn set_recipe(&mut self, recipe: StageRecipe) {
-        self.recipe = recipe;
-    }
-
     /// The recipe.
     #[must_use]
     pub fn recipe(&self) -> &StageRecipe {

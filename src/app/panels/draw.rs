@@ -8,6 +8,7 @@ use eframe::egui::{
 
 use super::data;
 use crate::app::AppState;
+use crate::data::scene::planes;
 use crate::data::shapes::COLOURS;
 use crate::engine::Command;
 
@@ -103,8 +104,7 @@ impl Form {
 
     /// (3, S, S), -1 to 1.
     fn pixels(&self) -> Vec<f32> {
-        let rgb = self.rgb();
-        (0..3).flat_map(|c| rgb.iter().skip(c).step_by(3).map(|b| f32::from(*b) / 127.5 - 1.0)).collect()
+        planes(&self.rgb())
     }
 }
 
