@@ -7,16 +7,20 @@ pub mod adamw;
 pub mod add;
 pub mod attention;
 pub mod bias;
+pub mod cached_attention;
 pub mod case;
 pub mod cross_entropy;
 pub mod embed;
 pub mod gelu;
+pub mod gemv;
 pub mod layer_norm;
 pub mod matmul;
 pub mod mean;
+pub mod packed;
 pub mod patchify;
 pub mod rms_norm;
 pub mod rope;
+pub mod sample;
 pub mod splice;
 pub mod sum_squares;
 pub mod swiglu;
@@ -47,7 +51,11 @@ pub const ALL: &[OpEntry] = &[
     OpEntry { name: "rope", cases: rope::cases, no_gradient: None },
     OpEntry { name: "attention", cases: attention::cases, no_gradient: None },
     OpEntry { name: "embed", cases: embed::cases, no_gradient: None },
+    OpEntry { name: "packed", cases: packed::cases, no_gradient: Some("packed weights are frozen") },
+    OpEntry { name: "gemv", cases: gemv::cases, no_gradient: Some("decoding only") },
+    OpEntry { name: "cached_attention", cases: cached_attention::cases, no_gradient: Some("decoding only") },
     OpEntry { name: "patchify", cases: patchify::cases, no_gradient: Some("pixels are never trained") },
+    OpEntry { name: "sample", cases: sample::cases, no_gradient: Some("decoding only") },
     OpEntry { name: "splice", cases: splice::cases, no_gradient: None },
     OpEntry { name: "mean", cases: mean::cases, no_gradient: None },
     OpEntry { name: "cross_entropy", cases: cross_entropy::cases, no_gradient: None },

@@ -1,0 +1,165 @@
+// packed/pack: rows as they stand in a file to one of the packed formats. See docs/MATH.md#packed.
+//
+//   f32, f16: the values      int8: scale = max|x| / 127, q = round(x / scale)
+//   int4: scale = m / -t for the t of 8, 7.75 .. 6.25 with the least squared error, m the value of largest size
+//
+// | @ | name   | access  | type             | shape |
+// |---|--------|---------|------------------|--------|
+// | 0 | p      | uniform | Params           | |
+// | 1 | raw    | read    | array<u32>       | (R, K) numbers of type `source` |
+// | 2 | data   | write   | array<vec4<u32>> | (panels, units, 32) |
+// | 3 | scales | write   | array<u32>       | (panels, K / 64, 32), if int8 or int4 |
+//
+// grid: one invocation per row and 64 values, folded.   overrides: WG
+#import params
+#import grid
+#import panel
+
+override WG: u32 = 64u;
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> raw: array<u32>;
+@group(0) @binding(2) var<storage, read_write> data: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> scales: array<u32>;
+
+fn value(row: u32, k: u32) -> f32 {
+    let at = (p.skip + row) * p.cols + min(k, p.cols - 1u);
+    var v = 0.0;
+    if p.source == 0u {
+        v = bitcast<f32>(raw[at]);
+    } else {
+        let word = raw[at / 2u];
+        if p.source == 1u {
+            let both = unpack2x16float(word);
+            v = select(both.x, both.y, at % 2u == 1u);
+        } else {
+            v = bitcast<f32>(select(word << 16u, word & 0xffff0000u, at % 2u == 1u));
+        }
+    }
+    return select(0.0, v, k < p.cols);
+}
+
+// Bits of the nearest f16, ties to even, at most the largest finite one: pack2x16float may round either way.
+fn half_bits(v: f32) -> u32 {
+    let bits = bitcast<u32>(v);
+    let size = bits & 0x7fffffffu;
+    let small = u32(round(abs(v) * 16777216.0));
+    let normal = min(((size + 0xfffu + ((size >> 13u) & 1u)) >> 13u) - (112u << 10u), 0x7bffu);
+    return (bits >> 16u & 0x8000u) | select(normal, small, size < 0x38800000u);
+}
+
+#ifdef SCALED
+// A scale as it is stored.
+fn rounded(scale: f32) -> f32 {
+    return unpack2x16float(half_bits(scale)).x;
+}
+
+fn inverse(scale: f32) -> f32 {
+    return select(0.0, 1.0 / scale, scale != 0.0);
+}
+#endif
+
+#ifdef INT8
+fn scale_of(row: u32, k0: u32) -> f32 {
+    var most = 0.0;
+    for (var i = 0u; i < 32u; i++) {
+        most = max(most, abs(value(row, k0 + i)));
+    }
+    return rounded(most / 127.0);
+}
+
+fn quantised(x: f32, inverse: f32) -> u32 {
+    return u32(i32(clamp(round(x * inverse), -127.0, 127.0))) & 255u;
+}
+#endif
+
+#ifdef INT4
+fn scale_of(row: u32, k0: u32) -> f32 {
+    var most = 0.0;
+    for (var i = 0u; i < 32u; i++) {
+        let v = value(row, k0 + i);
+        most = select(most, v, abs(v) > abs(most));
+    }
+    var best = 0.0;
+    var least = 3.0e38;
+    for (var step = 0u; step < 8u; step++) {
+        let scale = rounded(most / (0.25 * f32(step) - 8.0));
+        let inv = inverse(scale);
+        var error = 0.0;
+        for (var i = 0u; i < 32u; i++) {
+            let v = value(row, k0 + i);
+            let off = v - scale * clamp(round(v * inv), -8.0, 7.0);
+            error = fma(off, off, error);
+        }
+        if error < least {
+            least = error;
+            best = scale;
+        }
+    }
+    return best;
+}
+
+fn quantised(x: f32, inverse: f32) -> u32 {
+    return u32(i32(clamp(round(x * inverse), -8.0, 7.0))) & 15u;
+}
+#endif
+
+// The word of values from k on.
+fn word(row: u32, k: u32, inverse: f32) -> u32 {
+#ifdef F32
+    return bitcast<u32>(value(row, k));
+#endif
+#ifdef F16
+    return half_bits(value(row, k)) | half_bits(value(row, k + 1u)) << 16u;
+#endif
+#ifdef SCALED
+    var bits = 0u;
+    for (var i = 0u; i < PER_WORD; i++) {
+        bits |= quantised(value(row, k + i), inverse) << (i * 32u / PER_WORD);
+    }
+    return bits;
+#endif
+}
+
+#ifdef F32
+const PER_WORD: u32 = 1u;
+#endif
+#ifdef F16
+const PER_WORD: u32 = 2u;
+#endif
+#ifdef INT8
+const PER_WORD: u32 = 4u;
+#endif
+#ifdef INT4
+const PER_WORD: u32 = 8u;
+#endif
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = flat(group, groups) * WG + lane;
+    let per_unit = 4u * PER_WORD;
+    let blocks = p.units * per_unit / 64u;
+    let row = i / blocks;
+    let block = i % blocks;
+    if row >= p.rows {
+        return;
+    }
+    let stored = stored_row(row, p.start, p.step);
+    var inverses = vec2(1.0);
+#ifdef SCALED
+    let pair = vec2(scale_of(row, block * 64u), scale_of(row, block * 64u + 32u));
+    inverses = vec2(inverse(pair.x), inverse(pair.y));
+    scales[scales_of(stored, block, blocks)] = half_bits(pair.x) | half_bits(pair.y) << 16u;
+#endif
+    for (var c = 0u; c < 64u / per_unit; c++) {
+        let k = block * 64u + c * per_unit;
+        let inv = select(inverses.x, inverses.y, c * per_unit >= 32u);
+        let unit = vec4(
+            word(row, k, inv),
+            word(row, k + PER_WORD, inv),
+            word(row, k + 2u * PER_WORD, inv),
+            word(row, k + 3u * PER_WORD, inv),
+        );
+        data[unit_of(stored, k / per_unit, p.units)] = unit;
+    }
+}

@@ -1,0 +1,197 @@
+//! One row times a packed matrix, with the norm before it and the sums after it in the same dispatch: what decoding does
+//! most. See `docs/MATH.md#gemv`.
+
+use std::sync::Arc;
+
+use super::case::{Array, Built, Case};
+use super::matmul::Epilogue;
+use super::packed::{self, Format, Matrix, PANEL, Source, View};
+use super::{rms_norm, swiglu};
+use crate::gpu::kernels::gemv as k;
+use crate::gpu::{Recorder, Tensor};
+
+/// What happens before and after the product.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fused<'a> {
+    /// RMS gain (K) and epsilon: x is normed first.
+    pub norm: Option<(&'a Tensor, f32)>,
+    /// (N).
+    pub bias: Option<&'a Tensor>,
+    /// (N); another tensor than y.
+    pub residual: Option<&'a Tensor>,
+}
+
+/// Parts of K per row: a CPU driver has no use for more than one.
+fn slices(r: &Recorder) -> [(&'static str, f64); 2] {
+    let slices = if r.gpu().is_software() { 1 } else { 8 };
+    [("SLICES", f64::from(slices)), ("WG", f64::from(slices) * PANEL as f64)]
+}
+
+/// y (N) = W norm(x) + bias + residual, x (K). A view is whole, or the matrix has one shard and K a multiple of 4.
+#[track_caller]
+pub fn project(r: &mut Recorder, x: &Tensor, w: &View, fused: Fused<'_>, y: &Tensor) {
+    let m = &w.matrix;
+    let (n, cols) = (w.rows, m.cols);
+    assert!(x.shape().len() == cols && y.shape().len() == n, "gemv: {x:?}, {w:?} -> {y:?}");
+    let whole = w.start == 0 && w.step == 1;
+    if !cols.is_multiple_of(4) || !whole {
+        return plain(r, x, w, fused, y);
+    }
+    let kernel = m.format.pick([&k::PROJECT_F32, &k::PROJECT_F16, &k::PROJECT_INT8, &k::PROJECT_INT4]);
+    let flag = |on: bool| f64::from(u8::from(on));
+    let flags = [
+        ("NORM", flag(fused.norm.is_some())),
+        ("BIAS", flag(fused.bias.is_some())),
+        ("RESIDUAL", flag(fused.residual.is_some())),
+    ];
+    let constants: Vec<(&str, f64)> = slices(r).into_iter().chain(flags).collect();
+    let (gain, eps) = fused.norm.unwrap_or((x, 0.0));
+    let (bias, residual) = (fused.bias.unwrap_or(x), fused.residual.unwrap_or(x));
+    for shard in &m.shards {
+        let rows = shard.rows.min(n - shard.first);
+        let params =
+            k::Params { rows: rows as u32, cols: cols as u32, units: m.units() as u32, first: shard.first as u32, eps };
+        r.flops(2 * rows * cols);
+        let tensors = [x, gain, &shard.data, &shard.scales, bias, residual, y];
+        r.dispatch(kernel, &constants, &params, &tensors, Recorder::fold(rows.div_ceil(PANEL)));
+    }
+}
+
+/// y (F) = silu(gate z) ⊙ (up z), z = norm(x). Gate and up alternate panel by panel in one matrix.
+#[track_caller]
+pub fn gated(r: &mut Recorder, x: &Tensor, gate_up: &Arc<Matrix>, (gain, eps): (&Tensor, f32), y: &Tensor) {
+    let (m, rows) = (gate_up, y.shape().len());
+    assert!(x.shape().len() == m.cols && m.rows == 2 * rows.next_multiple_of(PANEL), "gemv: {x:?}, {m:?} -> {y:?}");
+    let [shard] = m.shards.as_slice() else { panic!("gemv: gate and up in several shards: {m:?}") };
+    if !m.cols.is_multiple_of(4) {
+        let [gate, up] = [0, PANEL].map(|start| View { matrix: Arc::clone(m), start, rows, step: 2 });
+        let (z, _) = rms_norm::forward(r, &x.reshaped([1, m.cols]), gain, eps);
+        let [gate, up] = [gate, up].map(|w| packed::linear(r, &z, &w, Epilogue::default(), "gate or up"));
+        let gated = swiglu::forward(r, &gate, &up);
+        return r.copy(&gated, y);
+    }
+    let kernel = m.format.pick([&k::GATED_F32, &k::GATED_F16, &k::GATED_INT8, &k::GATED_INT4]);
+    let params = k::Params { rows: rows as u32, cols: m.cols as u32, units: m.units() as u32, first: 0, eps };
+    r.flops(4 * rows * m.cols);
+    let tensors = [x, gain, &shard.data, &shard.scales, y];
+    r.dispatch(kernel, &slices(r), &params, &tensors, Recorder::fold(rows.div_ceil(PANEL)));
+}
+
+/// The same as [`project`] by the ordinary operations, for sizes that the kernel does not take.
+fn plain(r: &mut Recorder, x: &Tensor, w: &View, fused: Fused<'_>, y: &Tensor) {
+    let mut z = x.reshaped([1, w.matrix.cols]);
+    if let Some((gain, eps)) = fused.norm {
+        z = rms_norm::forward(r, &z, gain, eps).0;
+    }
+    let epilogue = Epilogue { bias: fused.bias, residual: fused.residual };
+    let out = packed::linear(r, &z, w, epilogue, "projected");
+    r.copy(&out, y);
+}
+
+/// Plain f64 loops.
+pub mod oracle {
+    use crate::ops::matmul;
+
+    /// gain ⊙ x / sqrt(mean(x²) + eps).
+    #[must_use]
+    pub fn normed(x: &[f64], gain: &[f64], eps: f64) -> Vec<f64> {
+        let mean = x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64;
+        x.iter().zip(gain).map(|(x, g)| x * g / (mean + eps).sqrt()).collect()
+    }
+
+    /// W x.
+    #[must_use]
+    pub fn times(w: &[f64], x: &[f64]) -> Vec<f64> {
+        matmul::oracle::nt(x, w, 1, w.len() / x.len(), x.len())
+    }
+}
+
+/// Packs rows (N, K) of a file into a view.
+fn packed_rows(r: &mut Recorder, raw: &Tensor, view: &View) {
+    packed::pack(r, raw, Source::F32, view, 0, view.rows);
+}
+
+fn project_case(n: usize, cols: usize, format: Format, fused: [bool; 3], limit: u64) -> Case {
+    let [norm, bias, residual] = fused;
+    Case {
+        name: format!("{} N={n} K={cols} norm={norm} bias={bias} residual={residual}", format.name()),
+        inputs: vec![
+            Array::random(&[cols], 1),
+            Array::random(&[cols], 2),
+            packed::words(n, cols, format, Source::F32, 3),
+            Array::random(&[n], 4),
+            Array::random(&[n], 5),
+        ],
+        wrt: vec![],
+        record: Box::new(move |r, x, _| {
+            let matrix = Arc::new(Matrix::with_limit(r.gpu(), format, n, cols, limit));
+            packed_rows(r, &x[2], &matrix.whole());
+            let y = r.alloc([n], "y");
+            let fused = Fused {
+                norm: norm.then_some((&x[1], 1e-3)),
+                bias: bias.then_some(&x[3]),
+                residual: residual.then_some(&x[4]),
+            };
+            project(r, &x[0], &matrix.whole(), fused, &y);
+            Built { outs: vec![y], grads: vec![] }
+        }),
+        forward: Box::new(move |x| {
+            let w = packed::oracle::quantised(&packed::oracle::decode(&x[2], Source::F32), cols, format);
+            let z = if norm { oracle::normed(&x[0], &x[1], f64::from(1e-3_f32)) } else { x[0].clone() };
+            let add = |on: bool, v: f64| if on { v } else { 0.0 };
+            let y = oracle::times(&w, &z);
+            vec![y.iter().enumerate().map(|(i, v)| v + add(bias, x[3][i]) + add(residual, x[4][i])).collect()]
+        }),
+        backward: None,
+        tolerance: 1e-5,
+    }
+}
+
+fn gated_case(f: usize, cols: usize, format: Format) -> Case {
+    Case {
+        name: format!("gated {} F={f} K={cols}", format.name()),
+        inputs: vec![
+            Array::random(&[cols], 1),
+            Array::random(&[cols], 2),
+            packed::words(f, cols, format, Source::F32, 6),
+            packed::words(f, cols, format, Source::F32, 7),
+        ],
+        wrt: vec![],
+        record: Box::new(move |r, x, _| {
+            let matrix = Arc::new(Matrix::new(r.gpu(), format, 2 * f.next_multiple_of(PANEL), cols));
+            for (i, raw) in x[2..].iter().enumerate() {
+                packed_rows(r, raw, &View { matrix: Arc::clone(&matrix), start: i * PANEL, rows: f, step: 2 });
+            }
+            let y = r.alloc([f], "y");
+            gated(r, &x[0], &matrix, (&x[1], 1e-3), &y);
+            Built { outs: vec![y], grads: vec![] }
+        }),
+        forward: Box::new(move |x| {
+            let z = oracle::normed(&x[0], &x[1], f64::from(1e-3_f32));
+            let [gate, up] = [2, 3].map(|i| {
+                let w = packed::oracle::quantised(&packed::oracle::decode(&x[i], Source::F32), cols, format);
+                oracle::times(&w, &z)
+            });
+            vec![gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()]
+        }),
+        backward: None,
+        tolerance: 1e-5,
+    }
+}
+
+/// Every format, with and without what is fused; one, primes, several panels and shards, and what the kernel leaves to others.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for format in Format::ALL {
+        all.push(project_case(32, 64, format, [false, false, false], u64::MAX));
+        all.push(project_case(97, 292, format, [true, false, true], u64::MAX));
+        all.push(project_case(70, 132, format, [true, true, true], 1));
+        all.push(project_case(1, 4, format, [false, true, false], u64::MAX));
+        all.push(project_case(13, 37, format, [true, true, true], u64::MAX));
+        all.push(gated_case(75, 100, format));
+        all.push(gated_case(1, 4, format));
+        all.push(gated_case(33, 30, format));
+    }
+    all
+}

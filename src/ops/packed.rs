@@ -1,0 +1,447 @@
+//! Packed matrices of frozen weights: f32, f16, int8 and int4, made on the GPU from the bytes of a file. See
+//! `docs/MATH.md#packed`. Layers stack (q, k and v; gate and up) as views of one matrix; large tables are cut into shards
+//! by rows, so that every binding stays within the WebGPU default.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::case::{Array, Built, Case};
+use super::elementwise;
+use super::matmul::{self, Epilogue, Order, Variant};
+use crate::gpu::kernels::packed as k;
+use crate::gpu::{DType, Dest, Gpu, KernelDef, Recorder, Tensor};
+
+/// Rows of a panel.
+pub const PANEL: usize = 32;
+/// Rows are padded to a multiple of so many values.
+const BLOCK: usize = 64;
+/// Largest binding of a shard, bytes: what every WebGPU device has.
+pub const MAX_SHARD: u64 = 128 << 20;
+
+/// How weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Four bytes a value.
+    F32,
+    /// Two bytes a value; needs no optional feature of the adapter.
+    F16,
+    /// One byte a value, and an f16 scale for each 32.
+    Int8,
+    /// Half a byte a value, and an f16 scale for each 32.
+    Int4,
+}
+
+/// Type of numbers in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// 32-bit float.
+    F32,
+    /// IEEE half.
+    F16,
+    /// The upper half of a 32-bit float.
+    Bf16,
+}
+
+impl Source {
+    /// Bytes per number.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        if self == Self::F32 { 4 } else { 2 }
+    }
+}
+
+impl Format {
+    /// All, best first.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Int8, Self::Int4];
+
+    /// Its name in options, files and tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+        }
+    }
+
+    /// The format of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|f| f.name() == name)
+    }
+
+    /// Values in 16 bytes.
+    fn per_unit(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 8,
+            Self::Int8 => 16,
+            Self::Int4 => 32,
+        }
+    }
+
+    /// Has it scales?
+    #[must_use]
+    pub fn scaled(self) -> bool {
+        matches!(self, Self::Int8 | Self::Int4)
+    }
+
+    /// Bytes of data and of scales of `rows` (a multiple of [`PANEL`]) padded rows of `cols` values.
+    fn row_bytes(self, cols: usize) -> (u64, u64) {
+        let padded = cols.next_multiple_of(BLOCK) as u64;
+        (padded * 16 / self.per_unit() as u64, if self.scaled() { padded / 16 } else { 0 })
+    }
+
+    /// Bytes on the GPU of a matrix (rows, cols): data and scales, padding included.
+    #[must_use]
+    pub fn bytes(self, rows: usize, cols: usize) -> u64 {
+        let (data, scales) = self.row_bytes(cols);
+        let scales = if self.scaled() { rows.next_multiple_of(PANEL) as u64 * scales } else { 4 };
+        rows.next_multiple_of(PANEL) as u64 * data + scales
+    }
+
+    pub(super) fn pick(self, kernels: [&'static KernelDef; 4]) -> &'static KernelDef {
+        kernels[self as usize]
+    }
+}
+
+/// Rows `first ..` of a matrix.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    /// First row.
+    pub first: usize,
+    /// Number of rows.
+    pub rows: usize,
+    /// Units of 16 bytes: (panels, units, 32).
+    pub data: Tensor,
+    /// Two f16 per word: (panels, K / 64, 32); one word where the format has no scales.
+    pub scales: Tensor,
+}
+
+/// A packed matrix (N, K).
+#[derive(Debug)]
+pub struct Matrix {
+    /// Storage of its values.
+    pub format: Format,
+    /// N.
+    pub rows: usize,
+    /// K.
+    pub cols: usize,
+    /// One, unless the matrix is larger than a binding.
+    pub shards: Vec<Shard>,
+}
+
+/// Rows of a matrix that form a layer: `rows` rows from `start` (a stored row) on, in every `step`-th panel.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The matrix.
+    pub matrix: Arc<Matrix>,
+    /// First stored row.
+    pub start: usize,
+    /// Number of rows.
+    pub rows: usize,
+    /// 1; 2 where two layers alternate panel by panel.
+    pub step: usize,
+}
+
+impl Matrix {
+    /// Zeros. Cut into shards of at most [`MAX_SHARD`], or of what the device binds.
+    #[must_use]
+    pub fn new(gpu: &Gpu, format: Format, rows: usize, cols: usize) -> Self {
+        Self::with_limit(gpu, format, rows, cols, MAX_SHARD.min(gpu.max_binding))
+    }
+
+    /// The same with shards of at most `limit` bytes.
+    #[must_use]
+    pub fn with_limit(gpu: &Gpu, format: Format, rows: usize, cols: usize, limit: u64) -> Self {
+        let (data, scales) = format.row_bytes(cols);
+        let panels = (limit / (data * PANEL as u64)).max(1) as usize;
+        let most = panels * PANEL;
+        let shards = (0..rows)
+            .step_by(most)
+            .map(|first| {
+                let rows = most.min(rows - first);
+                let stored = rows.next_multiple_of(PANEL);
+                let make = |bytes: u64, label| gpu.tensor([(bytes / 4) as usize], DType::U32, label);
+                Shard {
+                    first,
+                    rows,
+                    data: make(stored as u64 * data, "packed weights"),
+                    scales: make((stored as u64 * scales).max(4), "scales of weights"),
+                }
+            })
+            .collect();
+        Self { format, rows, cols, shards }
+    }
+
+    /// Bytes on the GPU.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|s| s.data.bytes() + s.scales.bytes()).sum()
+    }
+
+    /// Units of 16 bytes per stored row.
+    #[must_use]
+    pub fn units(&self) -> usize {
+        self.cols.next_multiple_of(BLOCK) / self.format.per_unit()
+    }
+
+    /// All of it as a layer.
+    #[must_use]
+    pub fn whole(self: &Arc<Self>) -> View {
+        View { matrix: Arc::clone(self), start: 0, rows: self.rows, step: 1 }
+    }
+
+    fn params(&self, rows: usize) -> k::Params {
+        k::Params {
+            rows: rows as u32,
+            cols: self.cols as u32,
+            units: self.units() as u32,
+            start: 0,
+            step: 1,
+            source: 0,
+            skip: 0,
+        }
+    }
+}
+
+/// Packs rows `first .. first + count` of a view from `raw`, the file's bytes of those rows as words.
+#[track_caller]
+pub fn pack(r: &mut Recorder, raw: &Tensor, source: Source, view: &View, first: usize, count: usize) {
+    let m = &view.matrix;
+    let words = (count * m.cols * source.bytes()).div_ceil(4);
+    assert!(first + count <= view.rows && raw.shape().len() >= words, "pack: {count} rows from {first} of {view:?}");
+    assert!(first.is_multiple_of(PANEL), "pack: rows from {first}, not the start of a panel");
+    let kernel = m.format.pick([&k::PACK_F32, &k::PACK_F16, &k::PACK_INT8, &k::PACK_INT4]);
+    for shard in &m.shards {
+        // Several shards serve whole matrices only: stored rows and rows are the same there.
+        let (low, high) = (first.max(shard.first), (first + count).min(shard.first + shard.rows));
+        let whole = m.shards.len() == 1;
+        assert!(whole || view.step == 1 && view.start == 0, "pack: a view of a sharded matrix");
+        if low >= high {
+            continue;
+        }
+        let start = if whole { view.start + low * view.step } else { low - shard.first };
+        let source = match source {
+            Source::F32 => 0,
+            Source::F16 => 1,
+            Source::Bf16 => 2,
+        };
+        let skip = (low - first) as u32;
+        let params = k::Params { start: start as u32, step: view.step as u32, source, skip, ..m.params(high - low) };
+        let blocks = m.cols.div_ceil(BLOCK);
+        let (groups, lanes) = elementwise(r, (high - low) * blocks);
+        r.dispatch(kernel, &[lanes], &params, &[raw, &shard.data, &shard.scales], groups);
+    }
+}
+
+/// (K, R): the view's rows as columns of floats.
+#[track_caller]
+pub fn unpack(r: &mut Recorder, view: &View) -> Tensor {
+    let m = &view.matrix;
+    let [shard] = m.shards.as_slice() else { panic!("unpack: {view:?} has several shards") };
+    let y = r.alloc([m.cols, view.rows], "unpacked");
+    let kernel = m.format.pick([&k::UNPACK_F32, &k::UNPACK_F16, &k::UNPACK_INT8, &k::UNPACK_INT4]);
+    let params = k::Params { start: view.start as u32, step: view.step as u32, ..m.params(view.rows) };
+    let (groups, lanes) = elementwise(r, view.rows * m.units());
+    r.dispatch(kernel, &[lanes], &params, &[&shard.data, &shard.scales, &y], groups);
+    y
+}
+
+/// y (R, K): rows of a packed table by ids (R).
+#[track_caller]
+pub fn gather(r: &mut Recorder, ids: &Tensor, table: &Matrix) -> Tensor {
+    let rows = ids.shape().len();
+    let y = r.alloc([rows, table.cols], "embedded");
+    let kernel = table.format.pick([&k::GATHER_F32, &k::GATHER_F16, &k::GATHER_INT8, &k::GATHER_INT4]);
+    for shard in &table.shards {
+        let params = k::Params { start: shard.first as u32, source: shard.rows as u32, ..table.params(rows) };
+        let (groups, lanes) = elementwise(r, rows * table.cols);
+        r.dispatch(kernel, &[lanes], &params, &[ids, &shard.data, &shard.scales, &y], groups);
+    }
+    y
+}
+
+/// y (M, N) = x (M, K) wᵀ, plus what the epilogue says: unpacks the layer, then the usual product. For many rows.
+#[track_caller]
+pub fn linear(r: &mut Recorder, x: &Tensor, w: &View, epilogue: Epilogue<'_>, label: &'static str) -> Tensor {
+    let y = r.alloc([x.shape().rows(), w.rows], label);
+    let turned = unpack(r, w);
+    let variant = Variant::of(r.gpu());
+    matmul::product(r, variant, Order::Nn, x, &turned, epilogue, Dest::Write(&y));
+    y
+}
+
+/// Plain loops.
+pub mod oracle {
+    use half::{bf16, f16};
+
+    use super::{Format, Source};
+
+    /// The numbers that words of a file hold.
+    #[must_use]
+    pub fn decode(words: &[f64], source: Source) -> Vec<f64> {
+        let halves = |word: u32| [word as u16, (word >> 16) as u16];
+        let all = words.iter().map(|w| *w as u32);
+        match source {
+            Source::F32 => all.map(|w| f64::from(f32::from_bits(w))).collect(),
+            Source::F16 => all.flat_map(halves).map(|h| f16::from_bits(h).to_f64()).collect(),
+            Source::Bf16 => all.flat_map(halves).map(|h| bf16::from_bits(h).to_f64()).collect(),
+        }
+    }
+
+    fn rounded(scale: f64) -> f64 {
+        f16::from_f64(scale).to_f64()
+    }
+
+    fn by(x: &[f64], scale: f64, low: f64, high: f64) -> Vec<f64> {
+        x.iter()
+            .map(|v| if scale == 0.0 { 0.0 } else { scale * (v / scale).round_ties_even().clamp(low, high) })
+            .collect()
+    }
+
+    /// What (R, `cols`) values become in a format.
+    #[must_use]
+    pub fn quantised(x: &[f64], cols: usize, format: Format) -> Vec<f64> {
+        let groups = x.chunks(cols).flat_map(|row| row.chunks(32));
+        match format {
+            Format::F32 => x.to_vec(),
+            Format::F16 => x.iter().map(|v| rounded(*v)).collect(),
+            Format::Int8 => groups
+                .flat_map(|g| by(g, rounded(g.iter().fold(0.0, |m: f64, v| m.max(v.abs())) / 127.0), -127.0, 127.0))
+                .collect(),
+            Format::Int4 => groups
+                .flat_map(|g| {
+                    let most = g.iter().fold(0.0, |m: f64, v| if v.abs() > m.abs() { *v } else { m });
+                    let tries = (0..8).map(|step| by(g, rounded(most / (0.25 * f64::from(step) - 8.0)), -8.0, 7.0));
+                    let error = |y: &Vec<f64>| y.iter().zip(g).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+                    tries.min_by(|a, b| error(a).total_cmp(&error(b))).unwrap_or_default()
+                })
+                .collect(),
+        }
+    }
+
+    /// (R, C) as (C, R).
+    #[must_use]
+    pub fn transposed(x: &[f64], cols: usize) -> Vec<f64> {
+        (0..cols).flat_map(|c| x.chunks(cols).map(move |row| row[c])).collect()
+    }
+}
+
+/// Words of a file with (rows, cols) numbers whose quantised values do not hang on the last bit: 0.2 steps at most from the
+/// middle of a step, and one value per group of 32 that fixes the scale.
+pub(super) fn words(rows: usize, cols: usize, format: Format, source: Source, seed: u64) -> Array {
+    let (low, high) = if format == Format::Int4 { (-8.0, 7.0) } else { (-127.0, 127.0) };
+    let noise = Array::random(&[2, rows, cols], seed).values;
+    let (steps, off) = noise.split_at(rows * cols);
+    let mut bits: Vec<u32> = Vec::new();
+    for (i, (step, off)) in steps.iter().zip(off).enumerate() {
+        let (row, col) = (i / cols, i % cols);
+        let scale = f64::from(1 + (row + col / 32) as u32 % 5) / 1024.0;
+        let q = if col % 32 == row % 32.min(cols - col / 32 * 32) {
+            low * scale
+        } else {
+            scale * ((step / 3.0 * high).round().clamp(low + 1.0, high - 1.0) + 0.2 * off.clamp(-1.0, 1.0))
+        };
+        bits.push(match source {
+            Source::F32 => (q as f32).to_bits(),
+            Source::F16 => u32::from(half::f16::from_f64(q).to_bits()),
+            Source::Bf16 => u32::from(half::bf16::from_f64(q).to_bits()),
+        });
+    }
+    let words: Vec<u32> = if source == Source::F32 {
+        bits
+    } else {
+        bits.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 16)).collect()
+    };
+    Array::whole(&[words.len()], &words)
+}
+
+/// Two layers that alternate panel by panel, packed in parts and unpacked.
+fn views_case(rows: usize, cols: usize, format: Format, source: Source) -> Case {
+    Case {
+        name: format!("two layers {}, {source:?} file, N={rows} K={cols}", format.name()),
+        inputs: vec![words(rows, cols, format, source, 1), words(rows, cols, format, source, 2)],
+        wrt: vec![],
+        record: Box::new(move |r, x, _| {
+            let stored = 2 * rows.next_multiple_of(PANEL);
+            let matrix = Arc::new(Matrix::new(r.gpu(), format, stored, cols));
+            let views = [0, PANEL].map(|start| View { matrix: Arc::clone(&matrix), start, rows, step: 2 });
+            for (view, raw) in views.iter().zip(x) {
+                pack(r, raw, source, view, 0, rows);
+            }
+            Built { outs: views.iter().map(|v| unpack(r, v)).collect(), grads: vec![] }
+        }),
+        forward: Box::new(move |x| {
+            let each = x.iter().map(|words| oracle::decode(words, source)[..rows * cols].to_vec());
+            each.map(|v| oracle::transposed(&oracle::quantised(&v, cols, format), cols)).collect()
+        }),
+        backward: None,
+        tolerance: 1e-6,
+    }
+}
+
+/// A table in shards of one panel: rows by ids.
+fn gather_case(rows: usize, cols: usize, format: Format) -> Case {
+    let ids: Vec<u32> = (0..2 * rows as u32).map(|i| i * 7 % rows as u32).collect();
+    let source = Source::Bf16;
+    Case {
+        name: format!("gather {} V={rows} C={cols}", format.name()),
+        inputs: vec![words(rows, cols, format, source, 3), Array::whole(&[ids.len()], &ids)],
+        wrt: vec![],
+        record: Box::new(move |r, x, _| {
+            let table = Arc::new(Matrix::with_limit(r.gpu(), format, rows, cols, 1));
+            pack(r, &x[0], source, &table.whole(), 0, rows);
+            Built { outs: vec![gather(r, &x[1], &table)], grads: vec![] }
+        }),
+        forward: Box::new(move |x| {
+            let values = &oracle::decode(&x[0], source)[..rows * cols];
+            vec![super::embed::oracle::forward(&x[1], &oracle::quantised(values, cols, format), cols)]
+        }),
+        backward: None,
+        tolerance: 1e-6,
+    }
+}
+
+/// A layer that begins inside a panel, on several rows.
+fn linear_case(m: usize, n: usize, cols: usize, format: Format) -> Case {
+    let source = Source::F32;
+    Case {
+        name: format!("linear {} M={m} N={n} K={cols}", format.name()),
+        inputs: vec![Array::random(&[m, cols], 4), words(n, cols, format, source, 5), Array::random(&[n], 6)],
+        wrt: vec![],
+        record: Box::new(move |r, x, _| {
+            let matrix = Arc::new(Matrix::new(r.gpu(), format, n + 5, cols));
+            let view = View { matrix, start: 5, rows: n, step: 1 };
+            pack(r, &x[1], source, &view, 0, n);
+            let epilogue = Epilogue { bias: Some(&x[2]), residual: None };
+            Built { outs: vec![linear(r, &x[0], &view, epilogue, "y")], grads: vec![] }
+        }),
+        forward: Box::new(move |x| {
+            let w = oracle::quantised(&oracle::decode(&x[1], source), cols, format);
+            let mut y = matmul::oracle::nt(&x[0], &w, m, n, cols);
+            y.iter_mut().enumerate().for_each(|(i, v)| *v += x[2][i % n]);
+            vec![y]
+        }),
+        backward: None,
+        tolerance: 2e-6,
+    }
+}
+
+/// Every format from every kind of file; one, primes, more than a panel and a block, several shards.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for format in Format::ALL {
+        all.push(views_case(8, 32, format, Source::F32));
+        all.push(views_case(37, 101, format, Source::F16));
+        all.push(views_case(70, 192, format, Source::Bf16));
+        all.push(views_case(1, 1, format, Source::Bf16));
+        all.push(gather_case(67, 70, format));
+        all.push(linear_case(5, 41, 96, format));
+    }
+    all
+}
