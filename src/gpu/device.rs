@@ -276,6 +276,27 @@ impl Gpu {
         self.queue.write_buffer(&t.storage.buffer, t.offset, bytemuck::cast_slice(values));
     }
 
+    /// Overwrites the elements from `first` on.
+    #[track_caller]
+    pub fn write_part(&self, t: &Tensor, first: usize, values: &[f32]) {
+        let fits = first + values.len() <= t.shape().len();
+        assert!(t.dtype() == DType::F32 && fits, "write of {} to {t:?} from {first}", values.len());
+        self.queue.write_buffer(&t.storage.buffer, t.offset + 4 * first as u64, bytemuck::cast_slice(values));
+    }
+
+    /// Overwrites the first bytes of a tensor of whole numbers with bytes as they stand in a file.
+    #[track_caller]
+    pub fn write_bytes(&self, t: &Tensor, bytes: &[u8]) {
+        assert!(t.dtype() == DType::U32 && bytes.len() as u64 <= t.bytes(), "write of {} bytes to {t:?}", bytes.len());
+        let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        self.queue.write_buffer(&t.storage.buffer, t.offset, whole);
+        if !rest.is_empty() {
+            let mut last = [0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            self.queue.write_buffer(&t.storage.buffer, t.offset + whole.len() as u64, &last);
+        }
+    }
+
     /// Overwrites a tensor of whole numbers.
     #[track_caller]
     pub fn write_u32(&self, t: &Tensor, values: &[u32]) {

@@ -14,6 +14,7 @@ mod tensor;
 pub use device::{AdapterKind, AdapterSummary, Gpu, GpuOptions};
 pub use error::GpuError;
 pub use kernel::{Access, BindingDef, KernelDef, Sabotage};
+pub(crate) use pool::size_class;
 pub use program::{Program, Timing};
 pub use record::{Dest, Recorder};
 pub use tensor::{DType, Shape, Tensor};

@@ -86,7 +86,7 @@ impl Pool {
 }
 
 /// Sizes round up to quarters of a power of two: at most a quarter wasted, few classes.
-fn size_class(bytes: u64) -> u64 {
+pub(crate) fn size_class(bytes: u64) -> u64 {
     let bytes = bytes.max(256);
     let step = (bytes.next_power_of_two() / 8).max(256);
     bytes.div_ceil(step) * step

@@ -84,6 +84,13 @@ impl Program {
         self.submit(&self.steps);
     }
 
+    /// Submits it `times` times over in one piece and returns without waiting.
+    pub fn run_times(&self, times: usize) {
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        (0..times).for_each(|_| record(&mut encoder, &self.steps));
+        self.gpu.queue.submit([encoder.finish()]);
+    }
+
     /// Runs it so that a window sharing the GPU keeps its rate: in pieces of about the device's `piece_secs` of GPU time,
     /// waiting for each. Without `piece_secs`: as [`Self::run`].
     ///
@@ -115,17 +122,7 @@ impl Program {
 
     fn submit(&self, steps: &[Step]) {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut rest = steps;
-        while let Some(first) = rest.first() {
-            let dispatches = rest.iter().take_while(|s| matches!(s, Step::Dispatch { .. })).count();
-            if dispatches > 0 {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                rest[..dispatches].iter().for_each(|s| encode(&mut pass, s));
-            } else {
-                transfer(&mut encoder, first);
-            }
-            rest = &rest[dispatches.max(1)..];
-        }
+        record(&mut encoder, steps);
         self.gpu.queue.submit([encoder.finish()]);
     }
 
@@ -230,6 +227,21 @@ impl Program {
             }
         }
         Ok(broken)
+    }
+}
+
+/// Runs of dispatches share a pass.
+fn record(encoder: &mut wgpu::CommandEncoder, steps: &[Step]) {
+    let mut rest = steps;
+    while let Some(first) = rest.first() {
+        let dispatches = rest.iter().take_while(|s| matches!(s, Step::Dispatch { .. })).count();
+        if dispatches > 0 {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            rest[..dispatches].iter().for_each(|s| encode(&mut pass, s));
+        } else {
+            transfer(encoder, first);
+        }
+        rest = &rest[dispatches.max(1)..];
     }
 }
 

@@ -6,7 +6,7 @@ use super::language::{self, HeadSaved, Language};
 use super::registry::Registry;
 use super::vision::{self, Vision};
 use crate::gpu::{Dest, Recorder, Tensor};
-use crate::nn::{Linear, ParamSpec, Params};
+use crate::nn::{Linear, ParamSpec, Params, Role, Stack};
 use crate::ops::gelu::{self, Form};
 use crate::ops::splice::Sizes;
 
@@ -18,7 +18,7 @@ pub struct Cascade {
     vision: Vision,
     fc1: Linear,
     fc2: Linear,
-    language: Language,
+    pub(super) language: Language,
 }
 
 /// What backward needs.
@@ -55,6 +55,15 @@ impl Cascade {
         (model, g.specs)
     }
 
+    /// How the weights of a model to run lie in packed matrices.
+    #[must_use]
+    pub fn stacks(&self) -> Vec<Stack> {
+        let mut all = self.vision.stacks();
+        all.extend([&self.fc1, &self.fc2].map(|l| Stack::of(Role::Link, &[l])));
+        all.extend(self.language.stacks());
+        all
+    }
+
     fn sizes(&self, inputs: &Inputs) -> Sizes {
         Sizes {
             batch: inputs.batch,
@@ -62,6 +71,20 @@ impl Cascade {
             image: self.config.vision_config.tokens(),
             cols: self.config.text_config.hidden_size,
         }
+    }
+
+    /// The tower's penultimate state (B N, W).
+    pub(super) fn penultimate(&self, r: &mut Recorder, p: &Params, rows: &Tensor, pixels: &Tensor) -> Tensor {
+        let depth = self.config.vision_config.num_hidden_layers - 1;
+        self.vision.forward(r, p, rows, pixels, depth, false).states[depth].clone()
+    }
+
+    /// From that: the projector's hidden rows, the same after GELU, and image rows (B N, C).
+    pub(super) fn project(&self, r: &mut Recorder, p: &Params, state: &Tensor) -> [Tensor; 3] {
+        let hidden = self.fc1.forward(r, p, state);
+        let active = gelu::forward(r, &hidden, Form::Exact);
+        let image = self.fc2.forward(r, p, &active);
+        [hidden, active, image]
     }
 
     /// Text rows (B T, C) after all layers.
@@ -73,9 +96,7 @@ impl Cascade {
     ) -> (Tensor, vision::Saved, [Tensor; 2], language::Saved) {
         let depth = self.config.vision_config.num_hidden_layers - 1;
         let vision = self.vision.forward(r, p, &inputs.rows, &inputs.pixels, depth, self.vision.trains(p));
-        let hidden = self.fc1.forward(r, p, &vision.states[depth]);
-        let active = gelu::forward(r, &hidden, Form::Exact);
-        let image = self.fc2.forward(r, p, &active);
+        let [hidden, active, image] = self.project(r, p, &vision.states[depth]);
         let text = self.language.embed(r, p, &inputs.ids);
         let x = self.sizes(inputs).join(r, &inputs.rows, &text, &image);
         let sequence = inputs.joined_sequence();

@@ -46,6 +46,31 @@ impl Default for VisionConfig {
     }
 }
 
+/// Kinds of [`RopeScaling`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RopeType {
+    /// That of Llama 3.1 and 3.2.
+    #[default]
+    Llama3,
+}
+
+/// Rotary frequencies of a model whose context was made longer after its training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RopeScaling {
+    /// Kind.
+    #[serde(alias = "type")]
+    pub rope_type: RopeType,
+    /// Slow turns are slower by this.
+    pub factor: f64,
+    /// Fewer turns than this in the original context are slow.
+    pub low_freq_factor: f64,
+    /// More turns than this in the original context stay as they are.
+    pub high_freq_factor: f64,
+    /// Tokens of the original context.
+    pub original_max_position_embeddings: usize,
+}
+
 /// Llama-family or Qwen2 decoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -64,6 +89,11 @@ pub struct LanguageConfig {
     pub vocab_size: usize,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// Changed rotary frequencies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<RopeScaling>,
+    /// Tokens that the model was trained for.
+    pub max_position_embeddings: usize,
     /// Epsilon of the RMS norms.
     pub rms_norm_eps: f64,
     /// Do the q, k and v projections have biases (Qwen2)?
@@ -83,6 +113,8 @@ impl Default for LanguageConfig {
             num_key_value_heads: 3,
             vocab_size: 49152,
             rope_theta: 100_000.0,
+            rope_scaling: None,
+            max_position_embeddings: 2048,
             rms_norm_eps: 1e-5,
             attention_bias: false,
             tie_word_embeddings: true,
@@ -149,6 +181,20 @@ fn ensure(ok: bool, text: impl FnOnce() -> String) -> Result<(), ConfigError> {
 }
 
 impl VisionConfig {
+    /// The smallest tower: it stands in where there is none, and is never run.
+    #[must_use]
+    pub fn stand_in() -> Self {
+        Self {
+            hidden_size: 4,
+            intermediate_size: 4,
+            num_hidden_layers: 1,
+            num_attention_heads: 1,
+            image_size: 1,
+            patch_size: 1,
+            ..Self::default()
+        }
+    }
+
     /// Patches per side.
     #[must_use]
     pub fn side(&self) -> usize {
@@ -199,7 +245,35 @@ fn check_heads(part: &str, width: usize, heads: usize, unit: usize) -> Result<()
     })
 }
 
+impl RopeScaling {
+    /// Can angles be computed from it?
+    fn check(&self) -> Result<(), ConfigError> {
+        let numbers = [self.factor, self.low_freq_factor, self.high_freq_factor];
+        let ok = numbers.iter().all(|n| n.is_finite() && *n > 0.0) && self.high_freq_factor > self.low_freq_factor;
+        ensure(ok && self.original_max_position_embeddings > 0, || {
+            format!(
+                "rope_scaling needs positive numbers and a low_freq_factor below high_freq_factor, got factor {}, {}, {} and {} positions",
+                self.factor, self.low_freq_factor, self.high_freq_factor, self.original_max_position_embeddings
+            )
+        })
+    }
+}
+
 impl LanguageConfig {
+    /// The smallest model: it stands in where there is none, and is never run.
+    #[must_use]
+    pub fn stand_in() -> Self {
+        Self {
+            hidden_size: 4,
+            intermediate_size: 4,
+            num_hidden_layers: 1,
+            num_attention_heads: 1,
+            num_key_value_heads: 1,
+            vocab_size: 1,
+            ..Self::default()
+        }
+    }
+
     /// D.
     #[must_use]
     pub fn head(&self) -> usize {
@@ -218,6 +292,7 @@ impl LanguageConfig {
             self.num_attention_heads,
             self.num_key_value_heads,
             self.vocab_size,
+            self.max_position_embeddings,
         ];
         ensure(all.iter().all(|v| *v > 0), || "every size of text_config must be at least 1".into())?;
         ensure(self.num_attention_heads.is_multiple_of(self.num_key_value_heads), || {
@@ -226,6 +301,10 @@ impl LanguageConfig {
                 self.num_attention_heads, self.num_key_value_heads
             )
         })?;
+        ensure(self.rope_theta.is_finite() && self.rope_theta > 0.0, || {
+            format!("rope_theta is {}; a positive number is expected", self.rope_theta)
+        })?;
+        self.rope_scaling.as_ref().map_or(Ok(()), RopeScaling::check)?;
         check_heads("text_config", self.hidden_size, self.num_attention_heads, 4)
     }
 }
@@ -280,6 +359,25 @@ mod tests {
         assert_eq!(vision, [2, 5, 8, 11, 14, 17, 20, 23]);
         assert_eq!(language, [4, 9, 14, 19, 24, 29, 34, 39]);
         assert_eq!(HiveConfig::spread(6, 24, 32).1, [4, 10, 15, 20, 26, 31].map(|v: usize| v));
+    }
+
+    #[test]
+    fn rope_scaling_has_hugging_faces_keys() {
+        let text = r#"{"rope_scaling": {"type": "llama3", "factor": 32.0, "low_freq_factor": 1, "high_freq_factor": 4,
+            "original_max_position_embeddings": 8192}}"#;
+        let c: LanguageConfig = serde_json::from_str(text).unwrap();
+        assert_eq!((c.max_position_embeddings, c.rope_scaling.unwrap().factor), (2048, 32.0));
+        let again = serde_json::to_string(&c).unwrap();
+        assert!(again.contains(r#""rope_scaling":{"rope_type":"llama3","factor":32.0"#), "{again}");
+        assert_eq!(serde_json::from_str::<LanguageConfig>(&again).unwrap(), c);
+        assert!(!serde_json::to_string(&LanguageConfig::default()).unwrap().contains("rope_scaling"));
+        let other = text.replace("llama3", "yarn");
+        assert!(serde_json::from_str::<LanguageConfig>(&other).unwrap_err().to_string().contains("yarn"));
+
+        let mut c = c;
+        c.check().unwrap();
+        c.rope_scaling.as_mut().unwrap().low_freq_factor = 4.0;
+        assert!(c.check().unwrap_err().0.contains("low_freq_factor"));
     }
 
     #[test]

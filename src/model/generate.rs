@@ -2,7 +2,6 @@
 
 use super::hive::Hive;
 use super::inputs::Inputs;
-use super::positions::row_1d;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
 use crate::nn::Params;
 use crate::nn::linked_attention::{Linked, LinkedTables};
@@ -29,7 +28,6 @@ pub struct Generator {
     offset: usize,
     position: usize,
     positions: super::positions::LinkedPositions,
-    theta: f64,
     id: Tensor,
     rows: Tensor,
     plain: Tensor,
@@ -113,7 +111,6 @@ impl Generator {
             offset: 0,
             position: 0,
             positions: Inputs::positions(&model.config),
-            theta: c.rope_theta,
             id,
             rows,
             plain,
@@ -152,7 +149,7 @@ impl Generator {
         let (t, o) = (self.position, self.offset);
         self.gpu.write_u32(&self.id, &[token]);
         self.gpu.write_u32(&self.rows, &[t as u32 + 1, o as u32, t as u32]);
-        self.gpu.write(&self.plain, &row_1d(t, self.positions.head, self.theta));
+        self.gpu.write(&self.plain, &self.positions.row(t));
         self.gpu.write(&self.query, &self.positions.query(t, o));
         self.gpu.write(&self.key, &self.positions.text_key(t, o));
         self.step.run();

@@ -9,7 +9,7 @@ use super::vision::{self, Vision};
 use crate::gpu::{Recorder, Tensor};
 use crate::nn::decoder_layer::LinkInput;
 use crate::nn::linked_attention::Link;
-use crate::nn::{ParamSpec, Params};
+use crate::nn::{ParamSpec, Params, Stack};
 
 /// The model: structure only; numbers live in [`Params`].
 #[derive(Clone, Debug)]
@@ -62,12 +62,23 @@ impl Hive {
         (Self { config: config.clone(), vision, language, links }, g.specs)
     }
 
+    /// How the weights of a model to run lie in packed matrices.
+    #[must_use]
+    pub fn stacks(&self) -> Vec<Stack> {
+        let layer = |at: &usize| &self.language.layers[*at].attention;
+        let links = self.links.iter().zip(&self.config.link_config.language_layers);
+        let mut all = self.vision.stacks();
+        all.extend(links.flat_map(|(link, at)| link.stacks(layer(at))));
+        all.extend(self.language.stacks());
+        all
+    }
+
     /// The link of decoder layer i: its index.
-    fn link_of(&self, layer: usize) -> Option<usize> {
+    pub(super) fn link_of(&self, layer: usize) -> Option<usize> {
         self.config.link_config.language_layers.iter().position(|l| *l == layer)
     }
 
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         self.config.link_config.vision_layers.iter().copied().max().unwrap_or(0)
     }
 

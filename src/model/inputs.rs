@@ -1,7 +1,7 @@
 //! Inputs of a recorded program: tensors that stay, whose contents change with each batch.
 
 use super::config::HiveConfig;
-use super::positions::{LinkedPositions, row_1d};
+use super::positions::LinkedPositions;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::linked_attention::LinkedTables;
 use crate::nn::self_attention::Sequence;
@@ -87,7 +87,8 @@ impl Inputs {
             per_sample: rows,
             start: 0,
         };
-        let plain: Vec<f32> = (0..text + n).flat_map(|t| row_1d(t, head, c.rope_theta)).collect();
+        let positions = Self::positions(config);
+        let plain: Vec<f32> = (0..text + n).flat_map(|t| positions.row(t)).collect();
         Self {
             pixels: gpu.tensor([batch, v.num_channels, size, size], f, "pixels"),
             ids: gpu.tensor([batch * text], u, "ids"),
@@ -114,6 +115,7 @@ impl Inputs {
             image: config.vision_config.tokens(),
             head: config.text_config.head(),
             theta: config.text_config.rope_theta,
+            scaling: config.text_config.rope_scaling,
             two_d: config.link_config.rope_2d,
             layout: config.link_config.rope_layout,
         }

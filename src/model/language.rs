@@ -5,9 +5,10 @@ use super::registry::Registry;
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::nn::decoder_layer::{self, DecoderLayer, LinkInput};
 use crate::nn::self_attention::Sequence;
-use crate::nn::{ParamId, Params, RmsNorm};
+use crate::nn::{ParamId, Params, RmsNorm, Stack};
 use crate::ops::cross_entropy::{self, Chunks, Loss};
-use crate::ops::{embed, rms_norm};
+use crate::ops::matmul::Epilogue;
+use crate::ops::{embed, packed, rms_norm};
 
 /// Parameters.
 #[derive(Clone, Debug)]
@@ -16,7 +17,8 @@ pub struct Language {
     pub embed: ParamId,
     /// Layers.
     pub layers: Vec<DecoderLayer>,
-    norm: RmsNorm,
+    /// Before the head.
+    pub norm: RmsNorm,
     /// (V, C); the embedding when tied.
     pub head: ParamId,
 }
@@ -64,9 +66,19 @@ impl Language {
         }
     }
 
+    /// How its weights lie in packed matrices.
+    #[must_use]
+    pub fn stacks(&self) -> Vec<Stack> {
+        let tables = std::iter::once(self.embed).chain((self.head != self.embed).then_some(self.head));
+        tables.map(Stack::table).chain(self.layers.iter().flat_map(DecoderLayer::stacks)).collect()
+    }
+
     /// (B T, C) rows of the embedding.
     pub fn embed(&self, r: &mut Recorder, p: &Params, ids: &Tensor) -> Tensor {
-        embed::forward(r, ids, &p.value(self.embed))
+        match p.packed_view(self.embed) {
+            Some(table) => packed::gather(r, ids, &table.matrix),
+            None => embed::forward(r, ids, &p.value(self.embed)),
+        }
     }
 
     /// Adds to the embedding's gradient, if it trains.
@@ -175,6 +187,6 @@ impl Language {
     /// Logits (R, V) of the stream (R, C): for looking and for generation; training never makes them whole.
     pub fn logits(&self, r: &mut Recorder, p: &Params, x: &Tensor) -> Tensor {
         let (x, _) = self.norm.forward(r, p, x);
-        crate::ops::matmul::linear(r, &x, &p.value(self.head), crate::ops::matmul::Epilogue::default(), "logits")
+        p.linear(r, &x, self.head, Epilogue::default(), "logits")
     }
 }

@@ -3,10 +3,15 @@
 
 pub mod cascade;
 pub mod config;
+pub mod decode;
+pub mod full;
 pub mod generate;
 pub mod hive;
+pub mod hub;
 pub mod inputs;
 pub mod language;
+pub mod load;
+pub mod plan;
 pub mod positions;
 pub mod probe;
 pub mod registry;

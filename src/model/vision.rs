@@ -4,7 +4,7 @@ use super::config::VisionConfig;
 use super::registry::Registry;
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::nn::vit_block::{self, VitBlock};
-use crate::nn::{LayerNorm, Linear, ParamId, Params};
+use crate::nn::{LayerNorm, Linear, ParamId, Params, Role, Stack};
 use crate::ops::attention::Layout;
 use crate::ops::{add, bias, patchify};
 
@@ -43,6 +43,13 @@ impl Vision {
             blocks: (0..c.num_hidden_layers).map(|i| g.vit_block(c, i)).collect(),
             post_norm: g.layer_norm("vision_model.post_layernorm", c.hidden_size, c.layer_norm_eps),
         }
+    }
+
+    /// How its weights lie in packed matrices.
+    #[must_use]
+    pub fn stacks(&self) -> Vec<Stack> {
+        let patch = Stack::of(Role::Tower, &[&self.patch]);
+        std::iter::once(patch).chain(self.blocks.iter().flat_map(VitBlock::stacks)).collect()
     }
 
     /// Does any of its parameters train?

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use half::{bf16, f16};
+use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use thiserror::Error;
 
+use super::hub::FileDType;
 use crate::nn::ParamSpec;
 use crate::nn::params::Weights;
 
@@ -82,19 +83,9 @@ pub fn attachments(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, WeightsErr
 }
 
 fn floats(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, WeightsError> {
-    fn each<const N: usize>(data: &[u8], f: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        data.as_chunks::<N>().0.iter().map(|b| f(*b)).collect()
-    }
-    let data = view.data();
-    Ok(match view.dtype() {
-        Dtype::F32 => each(data, f32::from_le_bytes),
-        Dtype::F16 => each(data, |b| f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => each(data, |b| bf16::from_le_bytes(b).to_f32()),
-        Dtype::I64 => each(data, |b| i64::from_le_bytes(b) as f32),
-        Dtype::I32 => each(data, |b| i32::from_le_bytes(b) as f32),
-        Dtype::U32 => each(data, |b| u32::from_le_bytes(b) as f32),
-        other => return Err(WeightsError::Type { name: name.to_owned(), dtype: format!("{other:?}") }),
-    })
+    let dtype = view.dtype().to_string();
+    let values = FileDType::named(&dtype).and_then(|t| t.values(view.data()));
+    values.ok_or_else(|| WeightsError::Type { name: name.to_owned(), dtype })
 }
 
 /// The values that `specs` ask for, checked by name and shape; further tensors are listed in the second part.
@@ -118,7 +109,7 @@ pub fn select(mut tensors: HostTensors, specs: &[ParamSpec]) -> Result<(Weights,
 }
 
 /// Number of characters that differ, by common prefix and suffix: enough to find a near name.
-fn distance(a: &str, b: &str) -> usize {
+pub(super) fn distance(a: &str, b: &str) -> usize {
     let prefix = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
     let suffix = a.bytes().rev().zip(b.bytes().rev()).take_while(|(x, y)| x == y).count();
     (a.len() + b.len()).saturating_sub(2 * (prefix + suffix).min(a.len().min(b.len())))

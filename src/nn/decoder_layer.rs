@@ -3,7 +3,7 @@
 use super::layers::SwigluSaved;
 use super::linked_attention::{self, Link, Linked, LinkedTables};
 use super::self_attention::{self, Cache, SelfAttention, Sequence};
-use super::{Params, SwigluMlp};
+use super::{Params, Role, Stack, SwigluMlp};
 use crate::gpu::{Recorder, Tensor};
 
 /// Parameters.
@@ -50,6 +50,18 @@ impl Saved {
 }
 
 impl DecoderLayer {
+    /// How its weights lie in packed matrices: q, k and v; o; gate and up; down.
+    #[must_use]
+    pub fn stacks(&self) -> [Stack; 4] {
+        let (a, m) = (&self.attention, &self.mlp);
+        [
+            Stack::of(Role::Layer, &[&a.q, &a.k, &a.v]),
+            Stack::of(Role::Layer, &[&a.o]),
+            Stack { alternate: true, ..Stack::of(Role::Layer, &[&m.gate, &m.up]) },
+            Stack::of(Role::Layer, &[&m.down]),
+        ]
+    }
+
     /// (B T, C) from x (B T, C). With a link, `s.layout.image` is its number of image keys.
     pub fn forward(
         &self,

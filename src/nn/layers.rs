@@ -23,7 +23,7 @@ impl Linear {
     pub fn forward_add(&self, r: &mut Recorder, p: &Params, x: &Tensor, residual: Option<&Tensor>) -> Tensor {
         let bias = self.b.map(|b| p.value(b));
         let epilogue = matmul::Epilogue { bias: bias.as_ref(), residual };
-        matmul::linear(r, x, &p.value(self.w), epilogue, "linear")
+        p.linear(r, x, self.w, epilogue, "linear")
     }
 
     /// Parameter gradients from the input `x` and the output gradient, and dx if someone needs it.

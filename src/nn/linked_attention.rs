@@ -5,7 +5,7 @@
 //! their own or by the text's; keys rotated (text 1-D, image by row and column), then normed head by head.
 
 use super::self_attention::{Cache, SelfAttention, Sequence, whole};
-use super::{LayerNorm, Linear, Params, RmsNorm};
+use super::{LayerNorm, Linear, Params, RmsNorm, Role, Stack};
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::ops::attention;
 use crate::ops::gelu::{self, Form};
@@ -50,6 +50,13 @@ pub struct ProjectorSaved {
 }
 
 impl Link {
+    /// How its weights lie in packed matrices; the text's projections, where they serve the image too, lie elsewhere.
+    #[must_use]
+    pub fn stacks(&self, layer: &SelfAttention) -> Vec<Stack> {
+        let own = [&self.fc1, &self.fc2, &self.image_k, &self.image_v].into_iter();
+        own.filter(|l| l.w != layer.k.w && l.w != layer.v.w).map(|l| Stack::of(Role::Link, &[l])).collect()
+    }
+
     /// e (B N, C) from features (B N, W): LayerNorm, Linear, GELU (erf), Linear, then the layer's input norm.
     pub fn project(&self, r: &mut Recorder, p: &Params, input_norm: &RmsNorm, features: &Tensor) -> ProjectorSaved {
         let (y, norm) = self.norm.forward(r, p, features);

@@ -9,7 +9,9 @@ pub mod layers;
 pub mod linked_attention;
 pub mod params;
 pub mod self_attention;
+pub mod stacks;
 pub mod vit_block;
 
 pub use layers::{LayerNorm, Linear, RmsNorm, SwigluMlp};
 pub use params::{ParamId, ParamSpec, Params};
+pub use stacks::{Role, Stack};

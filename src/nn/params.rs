@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::gpu::{DType, Gpu, GpuError, Tensor};
+use super::stacks::{Packed, Stack, Stacked};
+use crate::gpu::{DType, Gpu, GpuError, Recorder, Tensor};
+use crate::ops::matmul::{self, Epilogue};
+use crate::ops::packed::{self, Format, View};
 
 /// Index of a parameter in its [`Params`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,8 +68,10 @@ pub struct Params {
     gpu: Gpu,
     specs: Vec<ParamSpec>,
     slabs: Vec<Slab>,
-    /// (slab, first element) of each parameter.
+    /// (slab, first element) of each parameter that lies in one.
     places: Vec<(usize, usize)>,
+    /// Matrices of frozen weights, where this is a model to run and not to train.
+    packed: Packed,
 }
 
 /// Elements that a tensor's start is a multiple of: 256 bytes, the binding alignment every adapter has.
@@ -82,7 +87,7 @@ impl Params {
     /// If a weight is missing or of another size: loaders check that before.
     #[must_use]
     pub fn new(gpu: &Gpu, specs: Vec<ParamSpec>, weights: &Weights, trained: &BTreeSet<String>) -> Self {
-        let (slabs, places) = pack(&specs, trained, gpu.max_binding as usize / 4);
+        let (slabs, places) = pack(&specs, trained, gpu.max_binding as usize / 4, &|_| true);
         let slabs = slabs
             .into_iter()
             .map(|plan| {
@@ -99,7 +104,71 @@ impl Params {
                 Slab { value, trained, decays: plan.decays, members: plan.members }
             })
             .collect();
-        Self { gpu: gpu.clone(), specs, slabs, places }
+        Self { gpu: gpu.clone(), specs, slabs, places, packed: Packed::default() }
+    }
+
+    /// Parameters of a model to run: the weights of `stacks` as packed matrices, everything else as floats; all zero until
+    /// [`Self::write`] and [`Self::pack`] fill them.
+    #[must_use]
+    pub fn frozen(gpu: &Gpu, specs: Vec<ParamSpec>, stacks: &[Stack], format: &dyn Fn(&Stack) -> Format) -> Self {
+        let packed = Packed::new(gpu, &specs, stacks, format);
+        let plain = |id| packed.view(id).is_none();
+        let (slabs, places) = pack(&specs, &BTreeSet::new(), gpu.max_binding as usize / 4, &plain);
+        let slabs = slabs
+            .into_iter()
+            .map(|plan| {
+                let value = gpu.tensor([plan.len], DType::F32, "parameters");
+                Slab { value, trained: None, decays: plan.decays, members: plan.members }
+            })
+            .collect();
+        Self { gpu: gpu.clone(), specs, slabs, places, packed }
+    }
+
+    /// Overwrites a parameter that is not packed.
+    pub fn write(&self, id: ParamId, values: &[f32]) {
+        let (slab, start) = self.places[id.0];
+        assert_eq!(values.len(), self.specs[id.0].len(), "size of {}", self.specs[id.0].name);
+        self.gpu.write_part(&self.slabs[slab].value, start, values);
+        self.packed.write_bias(&self.gpu, id, values);
+    }
+
+    /// The packed matrices.
+    #[must_use]
+    pub fn packed(&self) -> &Packed {
+        &self.packed
+    }
+
+    /// The matrix that a packed weight lies in.
+    ///
+    /// # Panics
+    /// If it is not packed: fused kernels work on packed weights only.
+    #[must_use]
+    #[track_caller]
+    pub fn stack(&self, id: ParamId) -> &Stacked {
+        let found = self.packed.stack_of(id);
+        found.unwrap_or_else(|| panic!("{} is not packed", self.specs[id.0].name))
+    }
+
+    /// Where a packed weight is.
+    #[must_use]
+    pub fn packed_view(&self, id: ParamId) -> Option<&View> {
+        self.packed.view(id)
+    }
+
+    /// y (M, N) = x (M, K) wᵀ, plus what the epilogue says, however w is stored.
+    #[track_caller]
+    pub fn linear(
+        &self,
+        r: &mut Recorder,
+        x: &Tensor,
+        w: ParamId,
+        epilogue: Epilogue<'_>,
+        label: &'static str,
+    ) -> Tensor {
+        match self.packed.view(w) {
+            Some(view) => packed::linear(r, x, view, epilogue, label),
+            None => matmul::linear(r, x, &self.value(w), epilogue, label),
+        }
     }
 
     /// The device they live on.
@@ -120,21 +189,28 @@ impl Params {
         &self.slabs
     }
 
-    /// Bytes of values, gradients and moments.
+    /// Bytes of values, gradients, moments and packed matrices.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.slabs.iter().map(|s| s.value.bytes() * if s.trained.is_some() { 4 } else { 1 }).sum()
+        let slab = |s: &Slab| s.value.bytes() * if s.trained.is_some() { 4 } else { 1 };
+        self.slabs.iter().map(slab).sum::<u64>() + self.packed.bytes()
     }
 
+    #[track_caller]
     fn view(&self, id: ParamId, of: &Tensor) -> Tensor {
         let spec = &self.specs[id.0];
+        assert!(self.packed.view(id).is_none(), "{} is packed", spec.name);
         // As a matrix: the first axis, and the rest flattened (a convolution weight is one row per output channel).
         let rows = if spec.shape.len() > 1 { spec.shape[0] } else { 1 };
         of.range(self.places[id.0].1, spec.len()).reshaped([rows, spec.len() / rows])
     }
 
     /// Value as a matrix (first axis, rest).
+    ///
+    /// # Panics
+    /// If it is packed: who wants floats of a packed weight asks for them with [`Self::linear`].
     #[must_use]
+    #[track_caller]
     pub fn value(&self, id: ParamId) -> Tensor {
         self.view(id, &self.slabs[self.places[id.0].0].value)
     }
@@ -142,13 +218,16 @@ impl Params {
     /// Gradient as a matrix, if this parameter is trained.
     #[must_use]
     pub fn grad(&self, id: ParamId) -> Option<Tensor> {
+        if self.packed.view(id).is_some() {
+            return None;
+        }
         self.slabs[self.places[id.0].0].trained.as_ref().map(|t| self.view(id, &t.grad))
     }
 
     /// Is it trained?
     #[must_use]
     pub fn trains(&self, id: ParamId) -> bool {
-        self.slabs[self.places[id.0].0].trained.is_some()
+        self.packed.view(id).is_none() && self.slabs[self.places[id.0].0].trained.is_some()
     }
 
     /// Names of trained parameters.
@@ -216,14 +295,21 @@ struct Plan {
     members: Vec<(ParamId, usize, usize)>,
 }
 
-/// Trained matrices, trained vectors, frozen tensors; no slab over `limit` elements, no tensor across slabs.
-fn pack(specs: &[ParamSpec], trained: &BTreeSet<String>, limit: usize) -> (Vec<Plan>, Vec<(usize, usize)>) {
+/// Trained matrices, trained vectors, frozen tensors; no slab over `limit` elements, no tensor across slabs. Only those with
+/// `here` have a place.
+fn pack(
+    specs: &[ParamSpec],
+    trained: &BTreeSet<String>,
+    limit: usize,
+    here: &dyn Fn(ParamId) -> bool,
+) -> (Vec<Plan>, Vec<(usize, usize)>) {
     let mut slabs: Vec<Plan> = Vec::new();
     let mut places = vec![(0, 0); specs.len()];
     for (is_trained, decays) in [(true, true), (true, false), (false, false)] {
         let first = slabs.len();
         for (i, spec) in specs.iter().enumerate() {
-            if trained.contains(&spec.name) != is_trained || is_trained && spec.decays() != decays {
+            if !here(ParamId(i)) || trained.contains(&spec.name) != is_trained || is_trained && spec.decays() != decays
+            {
                 continue;
             }
             let room = spec.len().next_multiple_of(ALIGN);
@@ -249,7 +335,7 @@ mod tests {
         let spec = |name: &str, n: usize| ParamSpec { name: name.into(), shape: vec![n] };
         let specs = vec![spec("a.weight", 100), spec("a.norm.weight", 3), spec("b.weight", 70), spec("c.weight", 90)];
         let trained = ["a.weight", "a.norm.weight", "b.weight"].map(String::from).into();
-        let (slabs, places) = pack(&specs, &trained, 192);
+        let (slabs, places) = pack(&specs, &trained, 192, &|_| true);
         assert_eq!(places, [(0, 0), (2, 0), (1, 0), (3, 0)]);
         assert_eq!(
             slabs.iter().map(|s| (s.len, s.trained, s.decays)).collect::<Vec<_>>(),

@@ -1,6 +1,6 @@
 //! A block of the vision tower: x += attention(norm(x)); x += mlp(norm(x)). Bidirectional, biased projections, tanh GELU.
 
-use super::{LayerNorm, Linear, Params};
+use super::{LayerNorm, Linear, Params, Role, Stack};
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::ops::attention::{self, Layout};
 use crate::ops::gelu::{self, Form};
@@ -41,6 +41,12 @@ pub struct Saved {
 }
 
 impl VitBlock {
+    /// How its weights lie in packed matrices.
+    #[must_use]
+    pub fn stacks(&self) -> [Stack; 6] {
+        [&self.q, &self.k, &self.v, &self.out, &self.fc1, &self.fc2].map(|l| Stack::of(Role::Tower, &[l]))
+    }
+
     /// (B N, W) from x (B N, W). `rows` is any (B, 3) table: nothing is masked.
     pub fn forward(&self, r: &mut Recorder, p: &Params, rows: &Tensor, layout: Layout, x: &Tensor) -> (Tensor, Saved) {
         let (y, norm1) = self.norm1.forward(r, p, x);

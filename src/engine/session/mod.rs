@@ -189,7 +189,7 @@ impl Session {
             Command::Export => self.export().await?,
             Command::Load { name, bytes } => self.load(&name, &bytes).await?,
             Command::Verify => self.begin_test(verify::all_cases()),
-            Command::Adapter(options) => self.change_adapter(options).await?,
+            Command::Adapter(options) => Box::pin(self.change_adapter(options)).await?,
             Command::LoseDevice => {
                 if let Some(gpu) = &self.gpu {
                     gpu.destroy();

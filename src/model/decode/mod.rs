@@ -1,0 +1,251 @@
+//! Running a model of any size token by token: programs for the picture, for pieces of the prompt, and for one token with
+//! fused kernels. State, choice and advance live on the GPU, so that several tokens are made per submission.
+
+mod record;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::full::Model;
+use super::inputs::Inputs;
+use super::positions::LinkedPositions;
+use crate::gpu::{Gpu, GpuError, Program};
+use crate::nn::Params;
+use crate::ops::sample::Settings;
+use record::{Piece, Positions, Recording, Sight, State};
+
+/// Rows of a piece of the prompt; a shorter one is padded to the smallest that holds it.
+pub(super) const PIECES: [usize; 2] = [16, 128];
+
+/// Why a prompt cannot be answered.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    /// Nothing to continue.
+    #[error("the prompt is empty: give it at least one token")]
+    Empty,
+    /// More than the room.
+    #[error(
+        "the prompt has {tokens} tokens, there is room for {room} with an answer. Ask something shorter, or give more room"
+    )]
+    Long {
+        /// Tokens of the prompt, the image's included.
+        tokens: usize,
+        /// Rows of the cache.
+        room: usize,
+    },
+    /// An id that the model has no row for.
+    #[error("token {id} is not in the model's vocabulary of {vocabulary}: tokenizer and model do not belong together")]
+    Token {
+        /// The id.
+        id: u32,
+        /// V.
+        vocabulary: usize,
+    },
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
+/// Tokens to continue.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prompt<'a> {
+    /// Text.
+    pub ids: &'a [u32],
+    /// The image (3, S, S), where the decoder has one.
+    pub pixels: &'a [f32],
+    /// Text tokens before the image.
+    pub offset: usize,
+}
+
+/// One token that was made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Made {
+    /// Token id.
+    pub token: u32,
+    /// Its probability before any filter.
+    pub probability: f32,
+}
+
+/// A model with its caches. See `docs/ARCHITECTURE.md`, life of a question.
+pub struct Decoder {
+    gpu: Gpu,
+    model: Arc<Model>,
+    params: Arc<Params>,
+    room: usize,
+    record: Recording,
+    positions: Positions,
+    sight: Option<Sight>,
+    pieces: BTreeMap<usize, Piece>,
+    state: State,
+    step: Program,
+    /// What the caches hold: tokens by position, none for an image row.
+    history: Vec<Option<u32>>,
+    /// The token to feed next; it is not in the caches yet.
+    position: usize,
+}
+
+impl Decoder {
+    /// Records the programs for at most `room` rows: text and, where it stands in the text, the image. Without `with_image`
+    /// the model answers from text alone, and linked layers are ordinary ones.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn new(model: Arc<Model>, params: Arc<Params>, room: usize, with_image: bool) -> Result<Self, GpuError> {
+        let gpu = params.gpu().clone();
+        let with_image = with_image && model.sees();
+        let linked = (with_image && !model.links().is_empty()).then(|| Inputs::positions(model.config()));
+        let positions = Positions::new(model.language_config(), linked);
+        // A padded piece may begin at the last row.
+        let rows = room + PIECES[PIECES.len() - 1];
+        let record = Recording::new(&model, &params, rows, with_image).await?;
+        let state = State::new(&gpu, &positions, rows, model.language_config().vocab_size);
+        Ok(Self {
+            step: record.step(&model, &params, &state),
+            sight: with_image.then(|| record.sight(&model, &params)),
+            record,
+            pieces: BTreeMap::new(),
+            room,
+            positions,
+            state,
+            history: Vec::new(),
+            position: 0,
+            gpu,
+            model,
+            params,
+        })
+    }
+
+    /// Rows that a text may have.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Tokens in the text so far, image rows included.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.position + 1
+    }
+
+    /// No room for another token?
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.used() >= self.room
+    }
+
+    /// The program of one token.
+    #[must_use]
+    pub fn step_program(&self) -> &Program {
+        &self.step
+    }
+
+    /// The program of the picture.
+    #[must_use]
+    pub fn image_program(&self) -> Option<&Program> {
+        self.sight.as_ref().map(|s| &s.program)
+    }
+
+    /// Logits (V) that the last token was chosen by.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn logits(&self) -> Result<Vec<f32>, GpuError> {
+        self.gpu.read_f32(&self.state.logits).await
+    }
+
+    /// Reads all of the prompt but its last token into the caches. What they hold already of a text stays.
+    ///
+    /// # Errors
+    /// An empty or too long prompt, an unknown token, or a GPU fault.
+    pub async fn begin(&mut self, prompt: Prompt<'_>, settings: &Settings) -> Result<(), DecodeError> {
+        let vocabulary = self.model.language_config().vocab_size;
+        let Some(&last) = prompt.ids.last() else { return Err(DecodeError::Empty) };
+        if let Some(&id) = prompt.ids.iter().find(|id| **id as usize >= vocabulary) {
+            return Err(DecodeError::Token { id, vocabulary });
+        }
+        let offset = prompt.offset.min(prompt.ids.len() - 1);
+        let spliced = self.sight.as_ref().map_or(0, |s| if s.spliced { s.tokens } else { 0 });
+        let total = prompt.ids.len() + spliced;
+        if total >= self.room {
+            return Err(DecodeError::Long { tokens: total, room: self.room });
+        }
+        let (before, after) = prompt.ids.split_at(offset);
+        let text = |ids: &[u32]| ids.iter().copied().map(Some).collect::<Vec<_>>();
+        let rows = [text(before), vec![None; spliced], text(after)].concat();
+        self.gpu.write_u32(&self.state.tokens, &self.state.padded(&rows));
+        self.gpu.write_u32(&self.state.settings, &settings.words());
+        let cached = &rows[..total - 1];
+        if self.sight.is_some() {
+            self.state.write_linked(&self.gpu, &self.positions, offset);
+            self.history.clear();
+            self.read(before, 0, offset).await?;
+            self.see(prompt.pixels, offset).await?;
+            self.read(&after[..after.len() - 1], offset + spliced, offset).await?;
+        } else {
+            let same = self.history.iter().zip(cached).take_while(|(a, b)| a == b).count();
+            self.history.truncate(same);
+            self.read(&prompt.ids[same..total - 1], same, 0).await?;
+        }
+        self.history = cached.to_vec();
+        self.position = total - 1;
+        self.gpu.write_u32(&self.state.id, &[last]);
+        self.gpu.write_u32(&self.state.rows, &[total as u32, offset as u32, total as u32 - 1]);
+        Ok(())
+    }
+
+    /// Keys and values of the picture.
+    async fn see(&mut self, pixels: &[f32], offset: usize) -> Result<(), GpuError> {
+        if let Some(sight) = &self.sight {
+            sight.write(&self.gpu, &self.positions, pixels, offset);
+            sight.program.run_shared().await?;
+        }
+        Ok(())
+    }
+
+    /// Keys and values of text whose first token is at position `start`.
+    async fn read(&mut self, ids: &[u32], mut start: usize, offset: usize) -> Result<(), GpuError> {
+        let mut rest = ids;
+        while !rest.is_empty() {
+            let size = PIECES.into_iter().find(|p| *p >= rest.len()).unwrap_or(PIECES[PIECES.len() - 1]);
+            if !self.pieces.contains_key(&size) {
+                self.pieces.insert(size, self.record.piece(&self.model, &self.params, size));
+            }
+            let (now, later) = rest.split_at(size.min(rest.len()));
+            let piece = &self.pieces[&size];
+            piece.write(&self.gpu, &self.positions, now, start, offset);
+            piece.program.run_shared().await?;
+            start += now.len();
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Makes up to `count` tokens in one submission; fewer where the room ends.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn next(&mut self, count: usize) -> Result<Vec<Made>, GpuError> {
+        let count = count.min(self.room - self.used());
+        self.step.run_times(count);
+        let all = self.gpu.read_all(&[self.state.tokens.clone(), self.state.chosen.clone()]).await?;
+        let made = |i: usize| Made { token: all[0][i].to_bits(), probability: all[1][i] };
+        let made: Vec<Made> = (self.used()..self.used() + count).map(made).collect();
+        // The last token made is not in the caches yet.
+        let fed = self.state_id(&all[0]).chain(made.iter().map(|m| Some(m.token)));
+        let fed: Vec<_> = fed.take(count).collect();
+        self.history.extend(fed);
+        self.position += count;
+        Ok(made)
+    }
+
+    /// The token at the current position.
+    fn state_id<'a>(&self, tokens: &'a [f32]) -> impl Iterator<Item = Option<u32>> + 'a {
+        let at = self.position;
+        std::iter::once(Some(tokens[at].to_bits()))
+    }
+}
+
+/// How linked layers number their rows, where there are any.
+pub(super) type Shifted = Option<LinkedPositions>;

@@ -1,0 +1,181 @@
+//! Weights from files to the GPU, a few megabytes at a time: the host never holds a tensor whole. Packing and quantising
+//! happen on the GPU.
+
+use thiserror::Error;
+
+use super::hub::{Checkpoint, FileDType, Found, HubError, Resolved};
+use crate::gpu::{DType, Gpu, GpuError, Recorder, Tensor};
+use crate::nn::{ParamId, ParamSpec, Params, Role, Stack};
+use crate::ops::packed::{self, Format, PANEL, Source, View};
+
+/// Most bytes that are read at once.
+pub(super) const CHUNK: usize = 8 << 20;
+/// Chunks under way before the GPU is waited for: its driver keeps a copy of each until then.
+pub(super) const UNDER_WAY: usize = 4;
+
+/// Why a model is not loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Its files.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// Somebody changed their mind.
+    #[error("loading was stopped")]
+    Stopped,
+}
+
+/// The format of each part of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Formats {
+    /// Vision tower.
+    pub tower: Format,
+    /// Projectors, image keys and values.
+    pub link: Format,
+    /// Layers of the language model.
+    pub layer: Format,
+    /// Embedding and head.
+    pub table: Format,
+}
+
+impl Formats {
+    /// The parts' formats where the layers have this one: with int4 layers everything else is int8, which costs little
+    /// memory and keeps much of the quality.
+    #[must_use]
+    pub fn of(layer: Format) -> Self {
+        let rest = if layer == Format::Int4 { Format::Int8 } else { layer };
+        Self { tower: rest, link: rest, layer, table: rest }
+    }
+
+    /// By what a matrix is for.
+    #[must_use]
+    pub fn by_role(&self, role: Role) -> Format {
+        match role {
+            Role::Tower => self.tower,
+            Role::Link => self.link,
+            Role::Layer => self.layer,
+            Role::Table => self.table,
+        }
+    }
+}
+
+/// How far loading is, in bytes of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Read so far.
+    pub done: u64,
+    /// To read in all.
+    pub total: u64,
+}
+
+fn source(dtype: FileDType) -> Option<Source> {
+    match dtype {
+        FileDType::F32 => Some(Source::F32),
+        FileDType::F16 => Some(Source::F16),
+        FileDType::BF16 => Some(Source::Bf16),
+        _ => None,
+    }
+}
+
+/// Loads the parameters of `specs` as `resolved` places them. `tell` hears of every chunk; false stops.
+///
+/// # Errors
+/// Files that cannot be read, a GPU that has too little memory or is lost, or a stop.
+pub async fn load(
+    gpu: &Gpu,
+    checkpoint: &Checkpoint,
+    resolved: &Resolved,
+    specs: Vec<ParamSpec>,
+    stacks: &[Stack],
+    formats: Formats,
+    mut tell: impl FnMut(Progress) -> bool,
+) -> Result<Params, LoadError> {
+    let mut order: Vec<(ParamId, Found)> =
+        (0..specs.len()).filter_map(|i| Some((ParamId(i), resolved.found.get(&specs[i].name)?.clone()))).collect();
+    // As they lie in the files: disks and downloads like that best.
+    order.sort_by_key(|(_, f)| (f.place.blob, f.place.info.start));
+    let params = Params::frozen(gpu, specs, stacks, &|stack| formats.by_role(stack.role));
+    // A device without the memory says so now.
+    gpu.finished().await?;
+    let total = order.iter().map(|(_, f)| f.place.info.bytes).sum();
+    let mut loader = Loader {
+        gpu,
+        checkpoint,
+        staging: gpu.tensor([staging_words(&order)], DType::U32, "bytes of the file"),
+        under_way: 0,
+        progress: Progress { done: 0, total },
+    };
+    for (id, found) in &order {
+        match params.packed_view(*id) {
+            Some(view) => loader.matrix(view, found, &mut tell).await?,
+            None => {
+                params.write(*id, &checkpoint.read_values(&found.name).await?);
+                loader.advance(found.place.info.bytes, &mut tell)?;
+            }
+        }
+    }
+    gpu.finished().await?;
+    Ok(params)
+}
+
+/// Rows that are read at once, whole panels, and bytes of a row.
+fn rows_at_once(found: &Found) -> (usize, usize) {
+    let info = &found.place.info;
+    let rows = info.shape.first().copied().unwrap_or(1).max(1);
+    let row = info.bytes as usize / rows;
+    ((CHUNK / row.max(1) / PANEL * PANEL).clamp(PANEL, rows.next_multiple_of(PANEL)), row)
+}
+
+fn staging_words(order: &[(ParamId, Found)]) -> usize {
+    let bytes = order.iter().map(|(_, found)| {
+        let (rows, row) = rows_at_once(found);
+        (rows * row).min(found.place.info.bytes as usize)
+    });
+    bytes.max().unwrap_or(0).div_ceil(4).max(1)
+}
+
+struct Loader<'a> {
+    gpu: &'a Gpu,
+    checkpoint: &'a Checkpoint,
+    staging: Tensor,
+    under_way: usize,
+    progress: Progress,
+}
+
+impl Loader<'_> {
+    async fn matrix(
+        &mut self,
+        view: &View,
+        found: &Found,
+        tell: &mut impl FnMut(Progress) -> bool,
+    ) -> Result<(), LoadError> {
+        let info = &found.place.info;
+        let Some(source) = source(info.dtype) else {
+            let (file, tensor) = (self.checkpoint.blob(found.place.blob).name().to_owned(), found.name.clone());
+            return Err(HubError::Unread { file, tensor, dtype: info.dtype }.into());
+        };
+        let (at_once, row) = rows_at_once(found);
+        for first in (0..view.rows).step_by(at_once) {
+            let count = at_once.min(view.rows - first);
+            let bytes = self.checkpoint.read_bytes(&found.name, (first * row) as u64, count * row).await?;
+            self.gpu.write_bytes(&self.staging, &bytes);
+            let mut r = Recorder::new(self.gpu);
+            packed::pack(&mut r, &self.staging, source, view, first, count);
+            r.finish().run();
+            self.under_way += 1;
+            if self.under_way == UNDER_WAY {
+                self.gpu.finished().await?;
+                self.under_way = 0;
+            }
+            self.advance(bytes.len() as u64, tell)?;
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, bytes: u64, tell: &mut impl FnMut(Progress) -> bool) -> Result<(), LoadError> {
+        self.progress.done += bytes;
+        if tell(self.progress) { Ok(()) } else { Err(LoadError::Stopped) }
+    }
+}

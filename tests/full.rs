@@ -1,0 +1,238 @@
+//! Models to run: loading piece by piece, packed weights, fused decoding, and text, against published outputs.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{difference, done, gpu, repository};
+use hive::gpu::Gpu;
+use hive::model::decode::{DecodeError, Decoder, Prompt};
+use hive::model::full::{Model, Wiring};
+use hive::model::hub::{Checkpoint, Folder, ModelKind, ModelSpec, resolve};
+use hive::model::load::{Formats, load};
+use hive::model::weights::{HostTensors, Precision, parse, write};
+use hive::ops::packed::Format;
+use hive::ops::packed::oracle::quantised;
+use hive::ops::sample::Settings;
+use hive::platform::{Blob, block_on, folder_blobs, read_file};
+
+/// A fixture as a model to run.
+struct Fixture {
+    model: Arc<Model>,
+    io: HostTensors,
+    with_image: bool,
+    checkpoint: Checkpoint,
+    specs: Vec<hive::nn::ParamSpec>,
+    layers: Vec<usize>,
+}
+
+impl Fixture {
+    fn open(name: &str) -> Self {
+        let path = repository(&format!("tests/fixtures/{name}"));
+        let folder = Folder::new(folder_blobs(&path).unwrap()).unwrap();
+        let spec = block_on(ModelSpec::open(&folder)).unwrap();
+        let wiring = match spec.kind {
+            ModelKind::Language => Wiring::Text,
+            ModelKind::Hive => Wiring::Hive,
+            ModelKind::Cascade => Wiring::Cascade,
+            ModelKind::Vision => panic!("{name} has no text"),
+        };
+        let (model, specs) = Model::new(&spec.config, wiring);
+        Self {
+            model: Arc::new(model),
+            io: parse(&read_file(&path.join("io.safetensors")).unwrap()).unwrap(),
+            with_image: wiring != Wiring::Text,
+            checkpoint: block_on(Checkpoint::open(&folder)).unwrap(),
+            specs,
+            layers: spec.config.link_config.language_layers,
+        }
+    }
+
+    fn decoder(&self, gpu: &Gpu, format: Format, room: usize) -> Decoder {
+        let resolved = resolve(&self.checkpoint, &self.specs, &self.layers).unwrap();
+        let (specs, stacks) = (self.specs.clone(), self.model.stacks());
+        let formats = Formats::of(format);
+        let params = block_on(load(gpu, &self.checkpoint, &resolved, specs, &stacks, formats, |_| true)).unwrap();
+        block_on(Decoder::new(Arc::clone(&self.model), Arc::new(params), room, self.with_image)).unwrap()
+    }
+
+    /// The same with packed weights rounded on the host.
+    fn rounded(&self, format: Format) -> Self {
+        let formats = Formats::of(format);
+        let mut all = Vec::new();
+        for (i, spec) in self.specs.iter().enumerate() {
+            let mut values = block_on(self.checkpoint.read_values(&spec.name)).unwrap();
+            let stack = self.model.stacks().into_iter().find(|s| s.members.iter().any(|(w, _)| w.0 == i));
+            if let Some(stack) = stack {
+                let exact: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+                let rounded = quantised(&exact, exact.len() / spec.shape[0], formats.by_role(stack.role));
+                values = rounded.iter().map(|v| *v as f32).collect();
+            }
+            all.push((spec.name.clone(), spec.shape.clone(), values));
+        }
+        let tensors: Vec<_> = all.iter().map(|(n, s, v)| (n.clone(), s.clone(), v.as_slice())).collect();
+        let bytes = write(&tensors, Precision::F32).unwrap();
+        let folder = Folder::new([Blob::memory("model.safetensors", bytes)]).unwrap();
+        Self {
+            model: Arc::clone(&self.model),
+            io: self.io.clone(),
+            checkpoint: block_on(Checkpoint::open(&folder)).unwrap(),
+            specs: self.specs.clone(),
+            layers: self.layers.clone(),
+            ..*self
+        }
+    }
+
+    fn whole(&self, name: &str) -> Vec<u32> {
+        self.io[name].values.iter().map(|v| *v as u32).collect()
+    }
+
+    /// Real tokens, offset and pixels of row 0.
+    fn row(&self) -> (Vec<u32>, usize, Vec<f32>) {
+        let length = self.whole("lengths")[0] as usize;
+        let pixels = self.io.get("pixels").map_or(Vec::new(), |p| {
+            let image: usize = p.shape[1..].iter().product();
+            p.values[..image].to_vec()
+        });
+        let offset = if self.with_image { self.whole("offset")[0] as usize } else { 0 };
+        (self.whole("ids")[..length].to_vec(), offset, pixels)
+    }
+}
+
+const FIXTURES: [&str; 10] = [
+    "llama",
+    "llama-untied",
+    "qwen2",
+    "hive",
+    "hive-1d",
+    "hive-head64",
+    "hive-qwen2",
+    "hive-released",
+    "hive-shared-kv",
+    "cascade",
+];
+
+/// Largest difference of logits from those published, for formats that keep values.
+fn tolerance(format: Format) -> f64 {
+    if format == Format::F32 { 2e-4 } else { 8e-3 }
+}
+
+/// Logits after the first `count` tokens of row 0.
+fn logits(fixture: &Fixture, decoder: &mut Decoder, count: usize) -> Vec<f32> {
+    let (ids, offset, pixels) = fixture.row();
+    let prompt = Prompt { ids: &ids[..count], pixels: &pixels, offset };
+    block_on(decoder.begin(prompt, &Settings::default())).unwrap();
+    block_on(decoder.next(1)).unwrap();
+    block_on(decoder.logits()).unwrap()
+}
+
+/// The shortest text that sees the picture, and all of it.
+fn lengths(fixture: &Fixture) -> [usize; 2] {
+    let (ids, offset, _) = fixture.row();
+    [offset + 1, ids.len()]
+}
+
+#[test]
+fn logits_of_packed_models_are_those_published() {
+    let Some(gpu) = gpu() else { return };
+    for name in FIXTURES {
+        let fixture = Fixture::open(name);
+        let vocabulary = fixture.model.language_config().vocab_size;
+        for format in [Format::F32, Format::F16] {
+            let mut decoder = fixture.decoder(&gpu, format, 64);
+            for count in lengths(&fixture) {
+                let got = logits(&fixture, &mut decoder, count);
+                let want = &fixture.io["out.logits"].values[(count - 1) * vocabulary..count * vocabulary];
+                let error = difference(&got, want);
+                assert!(error < tolerance(format), "{name} {} {count} tokens: {error:.1e}", format.name());
+            }
+        }
+    }
+    done(&gpu);
+}
+
+/// A quantised model computes what an exact one does whose weights were rounded beforehand, and its error is what rounding costs.
+#[test]
+fn quantised_models_are_exact_models_with_rounded_weights() {
+    let Some(gpu) = gpu() else { return };
+    for name in FIXTURES {
+        let fixture = Fixture::open(name);
+        for format in [Format::Int8, Format::Int4] {
+            let mut quantised = fixture.decoder(&gpu, format, 64);
+            let mut rounded = fixture.rounded(format).decoder(&gpu, Format::F32, 64);
+            let mut exact = fixture.decoder(&gpu, Format::F32, 64);
+            for count in lengths(&fixture) {
+                let got = logits(&fixture, &mut quantised, count);
+                let (same, cost) = (
+                    difference(&got, &logits(&fixture, &mut rounded, count)),
+                    difference(&got, &logits(&fixture, &mut exact, count)),
+                );
+                assert!(same < 2e-3, "{name} {} {count} tokens: {same:.1e}", format.name());
+                assert!(cost > 1e-4, "{name} {} {count} tokens: rounding changes nothing: {cost:.1e}", format.name());
+            }
+        }
+    }
+    done(&gpu);
+}
+
+#[test]
+fn greedy_text_is_that_published_however_it_is_cut_into_submissions() {
+    let Some(gpu) = gpu() else { return };
+    for name in FIXTURES.into_iter().filter(|n| *n != "cascade") {
+        let fixture = Fixture::open(name);
+        let (_, offset, pixels) = fixture.row();
+        let (prompt, want) = (fixture.whole("prompt"), fixture.whole("out.greedy"));
+        for most in [1, 3, 64] {
+            let mut decoder = fixture.decoder(&gpu, Format::F32, prompt.len() + want.len() + 1);
+            block_on(decoder.begin(Prompt { ids: &prompt, pixels: &pixels, offset }, &Settings::default())).unwrap();
+            let mut got = Vec::new();
+            while got.len() < want.len() {
+                let made = block_on(decoder.next(most.min(want.len() - got.len()))).unwrap();
+                assert!(made.iter().all(|m| m.probability > 0.0 && m.probability <= 1.0), "{made:?}");
+                got.extend(made.iter().map(|m| m.token));
+            }
+            assert_eq!(got, want, "{name}, {most} tokens per submission");
+        }
+    }
+    done(&gpu);
+}
+
+/// Reading in pieces of 16, with padding and reuse of an equal beginning, changes nothing.
+#[test]
+fn a_conversation_that_goes_on_is_read_from_where_it_differs() {
+    let Some(gpu) = gpu() else { return };
+    let fixture = Fixture::open("llama");
+    let ids: Vec<u32> = (0..150).map(|i| (i * 31 + 7) % 97).collect();
+    let logits = |decoder: &mut Decoder, ids: &[u32]| {
+        block_on(decoder.begin(Prompt { ids, ..Prompt::default() }, &Settings::default())).unwrap();
+        block_on(decoder.next(2)).unwrap();
+        block_on(decoder.logits()).unwrap()
+    };
+    let fresh = |ids: &[u32]| logits(&mut fixture.decoder(&gpu, Format::F32, 200), ids);
+    let mut decoder = fixture.decoder(&gpu, Format::F32, 200);
+    for count in [1, 17, 150, 40, 41] {
+        assert!(difference(&logits(&mut decoder, &ids[..count]), &fresh(&ids[..count])) < 1e-5, "{count}");
+    }
+    let mut other = ids[..41].to_vec();
+    other[20] = 96;
+    assert!(difference(&logits(&mut decoder, &other), &fresh(&other)) < 1e-5);
+    assert!(difference(&logits(&mut decoder, &other), &fresh(&ids[..41])) > 1e-3);
+    done(&gpu);
+}
+
+#[test]
+fn prompts_that_cannot_be_answered_get_a_sentence() {
+    let Some(gpu) = gpu() else { return };
+    let fixture = Fixture::open("llama");
+    let mut decoder = fixture.decoder(&gpu, Format::F32, 8);
+    let mut begin = |ids: &[u32]| block_on(decoder.begin(Prompt { ids, ..Prompt::default() }, &Settings::default()));
+    assert!(matches!(begin(&[]), Err(DecodeError::Empty)));
+    assert!(begin(&[1; 8]).unwrap_err().to_string().contains("8 tokens, there is room for 8"));
+    assert!(begin(&[1, 97]).unwrap_err().to_string().contains("token 97"));
+    begin(&[1; 7]).unwrap();
+    let made = block_on(decoder.next(64)).unwrap();
+    assert_eq!(made.len(), 1);
+    assert!(decoder.is_full());
+    done(&gpu);
+}
