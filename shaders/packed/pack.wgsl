@@ -1,7 +1,7 @@
 // packed/pack: rows as they stand in a file to one of the packed formats. See docs/MATH.md#packed.
 //
-//   f32, f16: the values      int8: scale = max|x| / 127, q = round(x / scale)
-//   int4: scale = m / -t for the t of 8, 7.75 .. 6.25 with the least squared error, m the value of largest size
+//   f32, f16: the values      int8, int4: q = round(x / scale), scale = m / t, m the group's value of largest size and t the one of
+//   127, 126 .. 64 (int8) or -8, -7.75 .. -6.25 (int4) with the least squared error
 //
 // | @ | name   | access  | type             | shape |
 // |---|--------|---------|------------------|--------|
@@ -49,6 +49,8 @@ fn half_bits(v: f32) -> u32 {
 }
 
 #ifdef SCALED
+var<private> group_values: array<f32, 32>;
+
 // A scale as it is stored.
 fn rounded(scale: f32) -> f32 {
     return unpack2x16float(half_bits(scale)).x;
@@ -60,35 +62,46 @@ fn inverse(scale: f32) -> f32 {
 #endif
 
 #ifdef INT8
-fn scale_of(row: u32, k0: u32) -> f32 {
-    var most = 0.0;
-    for (var i = 0u; i < 32u; i++) {
-        most = max(most, abs(value(row, k0 + i)));
-    }
-    return rounded(most / 127.0);
+const LEAST = -127.0;
+const MOST = 127.0;
+const MASK = 255u;
+const TRIES = 64u;
+// Try number n: the largest value becomes 127, 126 .. 64 steps.
+fn steps(n: u32) -> f32 {
+    return 127.0 - f32(n);
 }
-
-fn quantised(x: f32, inverse: f32) -> u32 {
-    return u32(i32(clamp(round(x * inverse), -127.0, 127.0))) & 255u;
+#endif
+#ifdef INT4
+const LEAST = -8.0;
+const MOST = 7.0;
+const MASK = 15u;
+const TRIES = 8u;
+// The largest value becomes -8, -7.75 .. -6.25 steps.
+fn steps(n: u32) -> f32 {
+    return 0.25 * f32(n) - 8.0;
 }
 #endif
 
-#ifdef INT4
+#ifdef SCALED
+fn step_of(x: f32, inverse: f32) -> f32 {
+    return clamp(round(x * inverse), LEAST, MOST);
+}
+
+// The scale of the group from k0 on: of all tries the one with the least squared error, the first of equals.
 fn scale_of(row: u32, k0: u32) -> f32 {
     var most = 0.0;
     for (var i = 0u; i < 32u; i++) {
-        let v = value(row, k0 + i);
-        most = select(most, v, abs(v) > abs(most));
+        group_values[i] = value(row, k0 + i);
+        most = select(most, group_values[i], abs(group_values[i]) > abs(most));
     }
     var best = 0.0;
     var least = 3.0e38;
-    for (var step = 0u; step < 8u; step++) {
-        let scale = rounded(most / (0.25 * f32(step) - 8.0));
+    for (var n = 0u; n < TRIES; n++) {
+        let scale = rounded(most / steps(n));
         let inv = inverse(scale);
         var error = 0.0;
         for (var i = 0u; i < 32u; i++) {
-            let v = value(row, k0 + i);
-            let off = v - scale * clamp(round(v * inv), -8.0, 7.0);
+            let off = group_values[i] - scale * step_of(group_values[i], inv);
             error = fma(off, off, error);
         }
         if error < least {
@@ -100,7 +113,7 @@ fn scale_of(row: u32, k0: u32) -> f32 {
 }
 
 fn quantised(x: f32, inverse: f32) -> u32 {
-    return u32(i32(clamp(round(x * inverse), -8.0, 7.0))) & 15u;
+    return u32(i32(step_of(x, inverse))) & MASK;
 }
 #endif
 

@@ -6,21 +6,21 @@ use serde_json::json;
 
 use super::args::Args;
 use super::train::{folder_source, table};
-use super::{Fault, open_gpu, read, say, warn};
+use super::{Fault, open_gpu, read, say, talk, warn};
 use crate::data::image::Preprocess;
 use crate::data::scene::{Dataset, Split, to_rgb8};
 use crate::engine::answer::Answerer;
 use crate::engine::assets::{self, made_source};
-use crate::platform::block_on;
+use crate::platform::{self, block_on};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::Picture;
 use crate::train::run::Run;
 
 const ASK_HELP: &str = "\
-hive ask IMAGE QUESTION [--model NAME|FILE]
+hive ask IMAGE QUESTION [--model NAME|FILE|FOLDER]
 
-Asks a model about a picture (PNG, JPEG or WebP). --model is a shipped model (pictures, shapes) or a checkpoint file; default
-pictures. IMAGE can also be held-out:N, a held-out picture of the model's own data, which is then saved beside you as
+Asks a model about a picture (PNG, JPEG or WebP). --model is a shipped model (pictures, shapes), a checkpoint file, or a folder
+with Hugging Face's files (then with the options of hive chat, and without IMAGE where it knows text alone); default pictures. IMAGE can also be held-out:N, a held-out picture of the model's own data, which is then saved beside you as
 held-out-N.png. The shipped models know a small world; hive ask --model NAME --help lists its words.
 ";
 
@@ -40,7 +40,10 @@ pub fn load(name: &str) -> Result<Checkpoint, Fault> {
 /// # Errors
 /// See [`Fault`].
 pub fn ask(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["model"], &[])?;
+    let args = Args::parse(list, &talk::ask_options(), &[])?;
+    if args.option("model").is_some_and(platform::is_folder) && !args.flag("help") {
+        return talk::ask(&args);
+    }
     let name = args.option("model").unwrap_or("pictures");
     if args.flag("help") {
         say(ASK_HELP);

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::args::Args;
 use super::{Fault, open_gpu, say};
 use crate::gpu::{AdapterKind, AdapterSummary, Gpu, GpuOptions};
+use crate::model::hub::Folder;
 use crate::ops::verify::{self, Outcome, SABOTAGES};
 use crate::platform::{self, block_on};
 use crate::train::parity::{self, Group};
@@ -43,8 +44,12 @@ pub fn parity(list: &[String]) -> Result<(), Fault> {
     let mut failed = Vec::new();
     let mut rows = Vec::new();
     for (name, path) in &folders {
-        let read = |file: &str| platform::read_file(&path.join(file)).map_err(|e| e.to_string());
-        let groups = match block_on(parity::check(&gpu, &read)) {
+        let blobs = platform::folder_blobs(path).map_err(|e| super::unreadable(path, &e))?;
+        let checked = match Folder::new(blobs) {
+            Ok(folder) => block_on(parity::check_folder(&gpu, &folder)),
+            Err(e) => Err(e.into()),
+        };
+        let groups = match checked {
             Ok(groups) => groups,
             Err(parity::FixtureError::Gpu(e)) => return Err(e.into()),
             Err(e) => {

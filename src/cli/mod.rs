@@ -8,6 +8,7 @@ pub mod check;
 pub mod demo;
 pub mod pretrain;
 pub mod report;
+pub mod talk;
 pub mod train;
 #[cfg(feature = "gui")]
 pub mod window;
@@ -104,7 +105,9 @@ hive: linked attention between a vision encoder and a small language model, in W
   hive demo                     align tower and language model in three stages on pictures, with a report (minutes)
   hive train                    the same with your choice of preset, data, seed; can be stopped and resumed
   hive pretrain vision|language make start weights
-  hive ask IMAGE QUESTION       ask the shipped model, or --model FILE, about a picture
+  hive ask IMAGE QUESTION       ask the shipped model, or --model FILE or FOLDER, about a picture
+  hive chat --model FOLDER      talk with a language model or a vision-language model from Hugging Face's files
+  hive plan FOLDER              what such a model takes: disk, GPU, host
   hive eval                     held-out accuracy by kind of question, with own, swapped and no pictures
   hive parity DIR               check this GPU against published fixtures
   hive verify [OP]              check every operation on this GPU against its reference
@@ -136,6 +139,8 @@ pub fn run(list: &[String]) -> u8 {
         "train" => train::run(rest),
         "pretrain" => pretrain::run(rest),
         "ask" => ask::ask(rest),
+        "chat" => talk::chat(rest),
+        "plan" => talk::plan(rest),
         "eval" => ask::eval(rest),
         "parity" => check::parity(rest),
         "verify" => check::verify(rest),
@@ -184,11 +189,12 @@ pub fn open_gpu(args: &Args) -> Result<Gpu, Fault> {
 /// # Errors
 /// A sentence with the path.
 pub fn read(path: &Path) -> Result<Vec<u8>, Fault> {
-    platform::read_file(path).map_err(|e| Fault::File {
-        what: "cannot read",
-        path: path.display().to_string(),
-        reason: e.to_string(),
-    })
+    platform::read_file(path).map_err(|e| unreadable(path, &e))
+}
+
+/// A file or folder that cannot be read.
+fn unreadable(path: &Path, e: &std::io::Error) -> Fault {
+    Fault::File { what: "cannot read", path: path.display().to_string(), reason: e.to_string() }
 }
 
 /// Writes a file, all or nothing.

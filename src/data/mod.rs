@@ -19,6 +19,8 @@
 //! A held-out question: `Dataset::sample(Split::HeldOut, seed, index, 1)` -> [`batch::questions`].
 
 pub mod batch;
+pub mod bpe;
+pub mod chat;
 pub mod folder;
 mod folder_list;
 pub mod image;

@@ -5,8 +5,10 @@
 
 pub mod answer;
 pub mod assets;
+pub mod assistant;
 pub mod command;
 pub mod event;
+pub mod hub;
 mod lane;
 pub mod log;
 pub mod losses;

@@ -81,8 +81,8 @@ impl BlockKind {
     }
 }
 
-/// Folders of `shaders/` that serve training as a whole, or measurements, and no block alone.
-pub const COMMON_SHADERS: [&str; 3] = ["sum_squares", "adamw", "mean"];
+/// Folders of `shaders/` that serve training or running a model as a whole, or measurements, and no block alone.
+pub const COMMON_SHADERS: [&str; 7] = ["sum_squares", "adamw", "mean", "packed", "gemv", "cached_attention", "sample"];
 
 /// A box of the diagram.
 #[derive(Clone, Debug, PartialEq)]

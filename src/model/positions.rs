@@ -4,8 +4,8 @@ use std::f64::consts::TAU;
 
 use super::config::{RopeLayout, RopeScaling};
 
-/// theta^(-2 j / D) for j in 0 .. D/2. With scaling, frequencies of less than `low_freq_factor` turns in the original context
-/// are divided by `factor`, those of more than `high_freq_factor` turns stay, and those between are mixed of both.
+/// theta^(-2 j / D) for j in 0 .. D/2. With scaling, frequencies of less than `low_freq_factor` turns in the original
+/// context are divided by `factor`, those of more than `high_freq_factor` turns stay, those between are mixed of both.
 #[must_use]
 pub fn frequencies(head: usize, theta: f64, scaling: Option<RopeScaling>) -> Vec<f64> {
     let plain = (0..head / 2).map(|j| theta.powf(-2.0 * j as f64 / head as f64));

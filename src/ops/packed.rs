@@ -303,6 +303,14 @@ pub mod oracle {
             .collect()
     }
 
+    /// A group by the scale with the least squared error, of those that make its largest value so many steps.
+    fn least(g: &[f64], steps: impl Iterator<Item = f64>, low: f64, high: f64) -> Vec<f64> {
+        let most = g.iter().fold(0.0, |m: f64, v| if v.abs() > m.abs() { *v } else { m });
+        let tries = steps.map(|t| by(g, rounded(most / t), low, high));
+        let error = |y: &Vec<f64>| y.iter().zip(g).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+        tries.min_by(|a, b| error(a).total_cmp(&error(b))).unwrap_or_default()
+    }
+
     /// What (R, `cols`) values become in a format.
     #[must_use]
     pub fn quantised(x: &[f64], cols: usize, format: Format) -> Vec<f64> {
@@ -310,17 +318,12 @@ pub mod oracle {
         match format {
             Format::F32 => x.to_vec(),
             Format::F16 => x.iter().map(|v| rounded(*v)).collect(),
-            Format::Int8 => groups
-                .flat_map(|g| by(g, rounded(g.iter().fold(0.0, |m: f64, v| m.max(v.abs())) / 127.0), -127.0, 127.0))
-                .collect(),
-            Format::Int4 => groups
-                .flat_map(|g| {
-                    let most = g.iter().fold(0.0, |m: f64, v| if v.abs() > m.abs() { *v } else { m });
-                    let tries = (0..8).map(|step| by(g, rounded(most / (0.25 * f64::from(step) - 8.0)), -8.0, 7.0));
-                    let error = |y: &Vec<f64>| y.iter().zip(g).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
-                    tries.min_by(|a, b| error(a).total_cmp(&error(b))).unwrap_or_default()
-                })
-                .collect(),
+            Format::Int8 => {
+                groups.flat_map(|g| least(g, (0..64).map(|n| 127.0 - f64::from(n)), -127.0, 127.0)).collect()
+            }
+            Format::Int4 => {
+                groups.flat_map(|g| least(g, (0..8).map(|n| 0.25 * f64::from(n) - 8.0), -8.0, 7.0)).collect()
+            }
         }
     }
 

@@ -41,7 +41,7 @@ pub const SABOTAGES: &[(&str, Sabotage)] = &[
     ("attention", Sabotage { kernel: "attention/backward_q", find: "- stat.y", replace: "" }),
     ("attention", Sabotage { kernel: "attention/probabilities", find: "j < row.length", replace: "true" }),
     ("embed", Sabotage { kernel: "embed/scatter", find: "j < end", replace: "j < start + 1u" }),
-    ("packed", Sabotage { kernel: "packed/pack_int4", find: "step < 8u", replace: "step < 1u" }),
+    ("packed", Sabotage { kernel: "packed/pack_int4", find: "n < TRIES", replace: "n < 1u" }),
     (
         "packed",
         Sabotage {

@@ -59,7 +59,7 @@ impl Blob {
         let end = start.checked_add(len as u64).filter(|end| *end <= self.len);
         if end.is_none() {
             return Err(format!(
-                "{name} has {} bytes, {len} are wanted from byte {start} on: it may be cut off. Copy or download it again",
+                "{name} has {} bytes, {len} are wanted from byte {start} on: it may be cut off. Copy it again",
                 self.len
             ));
         }

@@ -68,6 +68,12 @@ pub fn list_folder(path: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// Is there a folder of that name?
+#[must_use]
+pub fn is_folder(path: &str) -> bool {
+    Path::new(path).is_dir()
+}
+
 /// Priority of background threads, 0 to 99. The threads of a driver that computes on the processor are started by them and
 /// have it too, so that a window stays smooth beside training.
 const BACKGROUND: u8 = 20;

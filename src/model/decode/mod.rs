@@ -16,8 +16,8 @@ use crate::nn::Params;
 use crate::ops::sample::Settings;
 use record::{Piece, Positions, Recording, Sight, State};
 
-/// Rows of a piece of the prompt; a shorter one is padded to the smallest that holds it.
-pub(super) const PIECES: [usize; 2] = [16, 128];
+/// Rows of a piece of the prompt: the largest that is full, and at the end the smallest, padded.
+pub(super) const PIECES: [usize; 4] = [16, 32, 64, 128];
 
 /// Why a prompt cannot be answered.
 #[derive(Debug, Error)]
@@ -208,7 +208,7 @@ impl Decoder {
     async fn read(&mut self, ids: &[u32], mut start: usize, offset: usize) -> Result<(), GpuError> {
         let mut rest = ids;
         while !rest.is_empty() {
-            let size = PIECES.into_iter().find(|p| *p >= rest.len()).unwrap_or(PIECES[PIECES.len() - 1]);
+            let size = PIECES.into_iter().rev().find(|p| *p <= rest.len()).unwrap_or(PIECES[0]);
             if !self.pieces.contains_key(&size) {
                 self.pieces.insert(size, self.record.piece(&self.model, &self.params, size));
             }

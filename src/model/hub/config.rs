@@ -1,5 +1,5 @@
-//! From `config.json` of the classes Hive can build to its own configuration: defaults of the classes, both spellings of
-//! rotary scaling, and a sentence for whatever would compute something else.
+//! From `config.json` of the classes Hive can build to its own configuration: defaults of the classes, both spellings
+//! of rotary scaling, and a sentence for whatever would compute something else.
 
 use serde::Deserialize;
 use serde_json::Value;

@@ -84,7 +84,8 @@ fn absent_keys_are_those_of_the_class() {
         let spec = read(&config).unwrap();
         assert_eq!((spec.kind, spec.config.vision_config), (ModelKind::Vision, VisionConfig::default()));
     }
-    let nested = json!({"model_type": "siglip", "vision_config": {"hidden_size": 1024, "image_size": 384, "num_attention_heads": 16}});
+    let part = json!({"hidden_size": 1024, "image_size": 384, "num_attention_heads": 16});
+    let nested = json!({"model_type": "siglip", "vision_config": part});
     let v = read(&nested).unwrap().config.vision_config;
     assert_eq!((v.hidden_size, v.image_size, v.patch_size, v.num_hidden_layers), (1024, 384, 16, 12));
 }
@@ -182,7 +183,8 @@ fn what_hive_does_not_compute_is_refused_by_name() {
 #[test]
 fn own_files_have_three_parts() {
     let own = json!({
-        "vision_config": {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "image_size": 20, "patch_size": 4},
+        "vision_config": {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "image_size": 20,
+            "patch_size": 4},
         "text_config": {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
             "attention_bias": true},
         "link_config": {"vision_layers": [1, 2], "language_layers": [1, 3]}

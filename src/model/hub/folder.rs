@@ -43,6 +43,13 @@ impl Folder {
         self.files.get(name)
     }
 
+    /// The files without the one of that name.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.files.remove(name);
+        self
+    }
+
     /// File names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
@@ -210,7 +217,7 @@ impl Checkpoint {
         let Place { blob, info } = self.place(name)?;
         let file = shown(self.blobs[*blob].name());
         let too_long = || HubError::Read(format!("{file}: tensor {} is too large for this platform", shown(name)));
-        let len = usize::try_from(info.bytes).map_err(|_| too_long())?;
+        let len = usize::try_from(info.bytes).ok().ok_or_else(too_long)?;
         let bytes = self.read_bytes(name, 0, len).await?;
         let unread = || HubError::Unread { file: file.clone(), tensor: shown(name), dtype: info.dtype };
         info.dtype.values(&bytes).ok_or_else(unread)

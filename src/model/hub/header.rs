@@ -137,7 +137,7 @@ pub async fn read(blob: &Blob) -> Result<Header, HubError> {
     let short = || HubError::Short { file: file(), len: blob.len() };
     let room = blob.len().checked_sub(8).ok_or_else(short)?;
     let first = blob.read(0, 8).await.map_err(HubError::Read)?;
-    let claimed = u64::from_le_bytes(first.as_slice().try_into().map_err(|_| short())?);
+    let claimed = first.first_chunk().copied().map(u64::from_le_bytes).ok_or_else(short)?;
     let allowed = room.min(HEADER_LIMIT);
     let too_long = || HubError::HeaderLength { file: file(), claimed, allowed };
     let len = usize::try_from(claimed).ok().filter(|_| claimed <= allowed).ok_or_else(too_long)?;

@@ -1,6 +1,7 @@
 //! JSON that is not trusted: objects whose keys must differ, lists of bounded length, typed keys of a configuration.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -28,10 +29,9 @@ impl<T> Entries<T> {
         T: Deserialize<'de>,
     {
         let value = map.next_value().map_err(|e| A::Error::custom(format!("{}: {}", shown(&key), brief(&e))))?;
-        if self.map.contains_key(&key) {
-            self.twice = Some(key);
-        } else {
-            self.map.insert(key, value);
+        match self.map.entry(key) {
+            Entry::Occupied(first) => self.twice = Some(first.key().clone()),
+            Entry::Vacant(place) => drop(place.insert(value)),
         }
         Ok(())
     }

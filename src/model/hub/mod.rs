@@ -1,8 +1,8 @@
-//! Folders with Hugging Face's files: what `save_pretrained` writes and model hubs hand out. Headers, configurations and
-//! names are read here; tensors stay in their files until somebody asks for their bytes.
+//! Folders with Hugging Face's files: what `save_pretrained` writes and model hubs hand out. Headers, configurations
+//! and names are read here; tensors stay in their files until somebody asks for their bytes.
 //!
-//! Files are not trusted: whatever they contain, the answer is a sentence, and nothing is allocated for bytes that a file
-//! only claims to have.
+//! Files are not trusted: whatever they contain, the answer is a sentence, and nothing is allocated for bytes that a
+//! file only claims to have.
 
 pub mod config;
 pub mod folder;

@@ -113,6 +113,8 @@ fn everything_that_does_not_fit_is_told_at_once() {
     ] {
         assert!(text.contains(part), "{text}\nlacks {part}");
     }
+    let text = resolve(&c, &[spec("model.norm.weight", &[4])], &[]).unwrap_err().to_string();
+    assert!(text.contains("language_model.model.norm.weight is [3] and must be [4]"), "{text}");
     let many: Vec<ParamSpec> = (0..50).map(|i| spec(&format!("model.x{i}"), &[1])).collect();
     let text = resolve(&c, &many, &[]).unwrap_err().to_string();
     assert!(

@@ -10,17 +10,35 @@ use thiserror::Error;
 use crate::data::image::Preprocess;
 use crate::gpu::{Gpu, GpuError};
 use crate::model::config::ConfigError;
+use crate::model::hub::{Checkpoint, FileDType, Folder, HubError, ModelSpec, resolve};
 use crate::model::inputs::HostBatch;
 use crate::model::probe::Kind;
 use crate::model::weights::{self, HostTensor, HostTensors, WeightsError};
 use crate::nn::params::Weights;
 use crate::nn::{ParamSpec, Params};
 use crate::ops::case::error_of;
+use crate::platform::Blob;
 
-/// Largest max |a - b| / max |b| of an output tensor.
-pub const OUTPUT_TOLERANCE: f64 = 2e-4;
-/// The same for gradients, and for the losses, norms and weights of a training run.
-pub const GRADIENT_TOLERANCE: f64 = 2e-3;
+/// Largest errors allowed, as max |a - b| / max |b|.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerances {
+    /// Of outputs.
+    pub output: f64,
+    /// Of gradients, and of the losses, norms and weights of a training run.
+    pub gradient: f64,
+    /// Must greedy tokens be the same? Where two are nearly as likely, rounding chooses another, and then all differ.
+    pub tokens: bool,
+}
+
+/// By the type of the weights in the file. Fixtures are computed from f32 weights, so a copy of another type is off by
+/// its rounding, 2^-11 of a weight in f16 and 2^-8 in bf16, and by what layers and backward make of that: on the
+/// fixtures up to 11 times as much in outputs and 32 times in gradients. The factors here are 16 and 48.
+pub const TOLERANCES: [(FileDType, Tolerances); 3] = [
+    (FileDType::F32, Tolerances { output: 2e-4, gradient: 2e-3, tokens: true }),
+    (FileDType::F16, Tolerances { output: 16.0 / 2048.0, gradient: 48.0 / 2048.0, tokens: false }),
+    (FileDType::BF16, Tolerances { output: 16.0 / 256.0, gradient: 48.0 / 256.0, tokens: false }),
+];
+
 /// Largest distance of the sum of an attention row from 1.
 pub const ROW_TOLERANCE: f64 = 1e-5;
 
@@ -43,10 +61,13 @@ pub enum FixtureError {
     /// A kind that nobody knows.
     #[error("config.json: unknown kind \"{0}\"")]
     Kind(String),
+    /// Weights or a configuration that cannot be read, or do not fit each other.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// A model that cannot be built.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Weights that do not fit.
+    /// Inputs or outputs that are not there.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A picture that cannot be read.
@@ -107,29 +128,40 @@ impl Group {
 /// Files of a fixture by name.
 pub type Read<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
 
+const CONFIG: &str = "config.json";
+const IO: &str = "io.safetensors";
+
 struct Fixture {
+    /// `config.json` as it is: fixtures have keys of their own.
     config: Value,
-    model: HostTensors,
+    text: String,
+    checkpoint: Checkpoint,
     io: HostTensors,
+    tolerances: Tolerances,
 }
 
-fn file(read: Read<'_>, name: &str) -> Result<Vec<u8>, FixtureError> {
-    read(name).map_err(|reason| FixtureError::File { name: name.into(), reason })
+async fn contents(folder: &Folder, name: &str) -> Result<Vec<u8>, FixtureError> {
+    let fault = |reason| FixtureError::File { name: name.into(), reason };
+    let blob = folder.get(name).ok_or_else(|| fault("it is not there".into()))?;
+    let len = usize::try_from(blob.len()).map_err(|e| fault(e.to_string()))?;
+    blob.read(0, len).await.map_err(fault)
 }
 
-/// Checks a fixture of any kind.
+/// Checks a fixture of any kind whose weights are in one file or several, in f32, f16 or bf16.
 ///
 /// # Errors
 /// A folder that is no fixture, or a GPU fault. Wrong numbers are in the groups.
-pub async fn check(gpu: &Gpu, read: Read<'_>) -> Result<Vec<Group>, FixtureError> {
-    let config: Value = serde_json::from_slice(&file(read, "config.json")?)?;
-    let io = weights::parse(&file(read, "io.safetensors")?)?;
+pub async fn check_folder(gpu: &Gpu, folder: &Folder) -> Result<Vec<Group>, FixtureError> {
+    let io = weights::parse(&contents(folder, IO).await?)?;
+    let text = String::from_utf8_lossy(&contents(folder, CONFIG).await?).into_owned();
+    let config: Value = serde_json::from_str(&text)?;
     let kind = config["kind"].as_str().unwrap_or_default().to_owned();
     if kind == "preprocessing" {
-        return preprocessing(&config, &io, read);
+        return preprocessing(&config, &io, folder).await;
     }
-    let model = weights::parse(&file(read, "model.safetensors")?)?;
-    let f = Fixture { config, model, io };
+    let checkpoint = Checkpoint::open(&folder.clone().without(IO)).await?;
+    let tolerances = tolerances(&checkpoint);
+    let f = Fixture { config, text, checkpoint, io, tolerances };
     match kind.as_str() {
         "vision" => models::vision(gpu, &f).await,
         "language" | "hive" => models::hive(gpu, &f, kind == "hive").await,
@@ -141,21 +173,59 @@ pub async fn check(gpu: &Gpu, read: Read<'_>) -> Result<Vec<Group>, FixtureError
     }
 }
 
+/// Checks a fixture of one file of weights from its files' contents.
+///
+/// # Errors
+/// As [`check_folder`].
+pub async fn check(gpu: &Gpu, read: Read<'_>) -> Result<Vec<Group>, FixtureError> {
+    let file = |name: &str| read(name).map_err(|reason| FixtureError::File { name: name.into(), reason });
+    let (config, io) = (file(CONFIG)?, file(IO)?);
+    // Pictures are named after what is expected of them.
+    let pictures = weights::parse(&io)?.into_keys().filter_map(|k| Some(format!("{}.png", k.strip_prefix("out.")?)));
+    let more =
+        pictures.chain(["model.safetensors".into()]).filter_map(|name| Some(Blob::memory(&name, read(&name).ok()?)));
+    check_folder(gpu, &Folder::new(more.chain([Blob::memory(CONFIG, config), Blob::memory(IO, io)]))?).await
+}
+
+/// Those of the coarsest type among the weights.
+fn tolerances(checkpoint: &Checkpoint) -> Tolerances {
+    let has = |dtype| checkpoint.tensors().values().any(|p| p.info.dtype == dtype);
+    TOLERANCES.iter().rev().find(|(dtype, _)| has(*dtype)).unwrap_or(&TOLERANCES[0]).1
+}
+
 impl Fixture {
     fn expect(&self, key: &str) -> Result<&HostTensor, FixtureError> {
         get(&self.io, key)
     }
 
+    fn spec(&self) -> Result<ModelSpec, FixtureError> {
+        Ok(ModelSpec::read(&self.text, None)?)
+    }
+
+    fn outputs(&self, name: &str) -> Group {
+        Group::new(name, self.tolerances.output)
+    }
+
+    async fn weights(&self, specs: &[ParamSpec]) -> Result<Weights, FixtureError> {
+        let links = self.config["link_config"]["language_layers"].as_array().into_iter().flatten();
+        let links: Vec<usize> = links.filter_map(|l| usize::try_from(l.as_u64()?).ok()).collect();
+        let mut out = Weights::new();
+        for (name, found) in resolve(&self.checkpoint, specs, &links)?.found {
+            out.insert(name, self.checkpoint.read_values(&found.name).await?);
+        }
+        Ok(out)
+    }
+
     /// All weights train: every gradient is asked for.
-    fn params(&self, gpu: &Gpu, specs: Vec<ParamSpec>) -> Result<Params, FixtureError> {
-        let (weights, _) = weights::select(self.model.clone(), &specs)?;
+    async fn params(&self, gpu: &Gpu, specs: Vec<ParamSpec>) -> Result<Params, FixtureError> {
+        let weights = self.weights(&specs).await?;
         let all = specs.iter().map(|s| s.name.clone()).collect();
         Ok(Params::new(gpu, specs, &weights, &all))
     }
 
     /// Gradients against `grad.*`; a weight without such a key must have none.
     fn gradients(&self, got: &Weights) -> Group {
-        let mut group = Group::new("gradients", GRADIENT_TOLERANCE);
+        let mut group = Group::new("gradients", self.tolerances.gradient);
         let expected = self.io.iter().filter(|(k, _)| k.starts_with("grad."));
         let largest = expected.map(|(_, t)| largest(&t.values)).fold(0.0, f32::max);
         for (name, values) in got {
@@ -246,13 +316,15 @@ impl Batch {
     }
 }
 
-fn preprocessing(config: &Value, io: &HostTensors, read: Read<'_>) -> Result<Vec<Group>, FixtureError> {
+async fn preprocessing(config: &Value, io: &HostTensors, folder: &Folder) -> Result<Vec<Group>, FixtureError> {
     let preprocess = Preprocess::deserialize(config)?;
     // One step of 255 over a range of two.
     let mut group = Group::new("pixels", 1.0 / 255.0 + 1e-6);
     for (key, want) in io {
         let name = format!("{}.png", key.strip_prefix("out.").unwrap_or(key));
-        let got = preprocess.decode(&file(read, &name)?, &name).map_err(|e| FixtureError::Picture(e.to_string()))?;
+        let got = preprocess
+            .decode(&contents(folder, &name).await?, &name)
+            .map_err(|e| FixtureError::Picture(e.to_string()))?;
         let worst = got.iter().zip(&want.values).fold(0.0_f64, |m, (a, b)| m.max(f64::from((a - b).abs()) / 2.0));
         if got.len() == want.values.len() {
             group.record(key, worst);

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Batch, Fixture, FixtureError, GRADIENT_TOLERANCE, Group};
+use super::{Batch, Fixture, FixtureError, Group};
 use crate::gpu::Gpu;
 use crate::model::config::HiveConfig;
 use crate::model::hive::Hive;
-use crate::model::weights::{self, HostTensor};
+use crate::model::weights::HostTensor;
 use crate::train::model::Wiring;
 use crate::train::recipe::StageRecipe;
 use crate::train::stage::{Scope, Stage, enter_stage_two, trainable};
@@ -47,8 +47,9 @@ pub(super) async fn training(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, Fixtu
     let mut config = t.model.clone();
     config.check()?;
     let specs = Hive::new(&config).1;
-    let (mut weights, _) = weights::select(f.model.clone(), &specs)?;
-    let mut log = [("losses", GRADIENT_TOLERANCE), ("gradient norms", GRADIENT_TOLERANCE), ("learning rates", 1e-9)]
+    let mut weights = f.weights(&specs).await?;
+    let tolerance = f.tolerances.gradient;
+    let mut log = [("losses", tolerance), ("gradient norms", tolerance), ("learning rates", 1e-9)]
         .map(|(name, tolerance)| Group::new(name, tolerance));
     let mut frozen = Group::new("frozen tensors", 0.0);
     let mut n = 0;
@@ -99,7 +100,7 @@ pub(super) async fn training(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, Fixtu
         }
         weights = after;
     }
-    let mut end = Group::new("final weights", GRADIENT_TOLERANCE);
+    let mut end = Group::new("final weights", tolerance);
     let expected: BTreeMap<&str, &HostTensor> =
         f.io.iter().filter_map(|(k, v)| Some((k.strip_prefix("end.")?, v))).collect();
     for (name, want) in expected {
