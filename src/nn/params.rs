@@ -108,7 +108,7 @@ impl Params {
     }
 
     /// Parameters of a model to run: the weights of `stacks` as packed matrices, everything else as floats; all zero until
-    /// [`Self::write`] and [`Self::pack`] fill them.
+    /// [`Self::write`] and [`packed::pack`] fill them.
     #[must_use]
     pub fn frozen(gpu: &Gpu, specs: Vec<ParamSpec>, stacks: &[Stack], format: &dyn Fn(&Stack) -> Format) -> Self {
         let packed = Packed::new(gpu, &specs, stacks, format);

@@ -8,7 +8,9 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
-use web_sys::{Document, Element, HtmlAnchorElement, MessageChannel, MessagePort};
+#[cfg(feature = "gui")]
+use web_sys::HtmlAnchorElement;
+use web_sys::{Document, Element, MessageChannel, MessagePort};
 
 /// The browser's event loop must not be blocked.
 pub const BLOCKING: bool = false;
