@@ -45,7 +45,7 @@ fn half_bits(v: f32) -> u32 {
     let size = bits & 0x7fffffffu;
     let small = u32(round(abs(v) * 16777216.0));
     let normal = min(((size + 0xfffu + ((size >> 13u) & 1u)) >> 13u) - (112u << 10u), 0x7bffu);
-    return (bits >> 16u & 0x8000u) | select(normal, small, size < 0x38800000u);
+    return ((bits >> 16u) & 0x8000u) | select(normal, small, size < 0x38800000u);
 }
 
 #ifdef SCALED
@@ -123,7 +123,7 @@ fn word(row: u32, k: u32, inverse: f32) -> u32 {
     return bitcast<u32>(value(row, k));
 #endif
 #ifdef F16
-    return half_bits(value(row, k)) | half_bits(value(row, k + 1u)) << 16u;
+    return half_bits(value(row, k)) | (half_bits(value(row, k + 1u)) << 16u);
 #endif
 #ifdef SCALED
     var bits = 0u;
@@ -162,7 +162,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #ifdef SCALED
     let pair = vec2(scale_of(row, block * 64u), scale_of(row, block * 64u + 32u));
     inverses = vec2(inverse(pair.x), inverse(pair.y));
-    scales[scales_of(stored, block, blocks)] = half_bits(pair.x) | half_bits(pair.y) << 16u;
+    scales[scales_of(stored, block, blocks)] = half_bits(pair.x) | (half_bits(pair.y) << 16u);
 #endif
     for (var c = 0u; c < 64u / per_unit; c++) {
         let k = block * 64u + c * per_unit;
