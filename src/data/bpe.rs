@@ -1,9 +1,10 @@
 //! Tokenizers of published models, from their `tokenizer.json`: byte-level pairs (Qwen2, SmolLM2) and `SentencePiece`'s (Llama).
 //! Text comes back token by token without ever cutting a character.
 
-use serde::de::IgnoredAny;
 use thiserror::Error;
 use tokenizers::Tokenizer;
+
+use super::bpe_check::check;
 
 /// Why a tokenizer cannot be used.
 #[derive(Debug, Error)]
@@ -27,8 +28,7 @@ impl Bpe {
     /// # Errors
     /// A text that is no tokenizer.
     pub fn from_json(text: &str) -> Result<Self, BpeError> {
-        // The parser of decoders panics on what is no JSON, so that is found out before.
-        serde_json::from_str::<IgnoredAny>(text).map_err(|e| BpeError::Unusable(e.to_string()))?;
+        check(text).map_err(BpeError::Unusable)?;
         let mut inner = Tokenizer::from_bytes(text.as_bytes()).map_err(|e| BpeError::Unusable(e.to_string()))?;
         // What a file asks for when texts are padded or cut to one length has no place in a conversation.
         inner.with_padding(None);
@@ -81,7 +81,8 @@ impl Bpe {
 }
 
 /// Turns tokens to text as they come. What [`Self::push`] and [`Self::finish`] give, joined, is what [`Bpe::decode`] gives for
-/// all ids at once.
+/// all ids at once. Only where bytes make no character the number of signs for that may differ: a decoder may take back
+/// characters beside them, and what was told cannot be.
 pub struct Stream<'a> {
     bpe: &'a Bpe,
     ids: Vec<u32>,
@@ -114,6 +115,9 @@ impl Stream<'_> {
     fn rest(&self) -> String {
         let before = self.bpe.decode(&self.ids[self.context..self.told]);
         let all = self.bpe.decode(&self.ids[self.context..]);
-        all.strip_prefix(&before).map_or(String::new(), str::to_owned)
+        match all.strip_prefix(&before) {
+            Some(text) => text.to_owned(),
+            None => self.bpe.decode(&self.ids[self.told..]),
+        }
     }
 }

@@ -1,10 +1,13 @@
 //! Chat templates: how a conversation becomes one text. A model's own template is rendered as transformers does it; three
 //! built-in ones serve models that have none.
 
+use std::io::{self, Write};
+
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
+use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde::{Deserialize, Serialize};
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use thiserror::Error as ThisError;
 
 /// Why a conversation has no text.
@@ -51,6 +54,9 @@ const PLAIN: &str = "{{ bos_token }}{% for m in messages %}{{ m.content }}\n{% e
 const QWEN_2: &str = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 /// The same form with SmolLM2's.
 const SMOLLM2: &str = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+/// Steps that a template may take: one that never ends must not keep a page waiting.
+const FUEL: u64 = 3_000_000;
 
 /// How a model wants a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +156,8 @@ impl ChatTemplate {
         all.add_function("raise_exception", |text: String| -> Result<String, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, text))
         });
+        all.add_filter("tojson", to_json);
+        all.set_fuel(Some(FUEL));
         all.add_template("chat", &self.source)?;
         Ok(all)
     }
@@ -168,6 +176,9 @@ impl ChatTemplate {
         let values = context! {
             messages => Serde(messages),
             add_generation_prompt => answer,
+            // Templates ask whether they are none.
+            tools => (),
+            documents => (),
             bos_token => &s.bos_token,
             eos_token => &s.eos_token,
             pad_token => &s.pad_token,
@@ -175,6 +186,41 @@ impl ChatTemplate {
         };
         all.get_template("chat").and_then(|t| t.render(values)).map_err(refused)
     }
+}
+
+/// JSON on one line as Python writes it, with a space behind commas and colons.
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: Write + ?Sized>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+        to.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: Write + ?Sized>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+        to.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: Write + ?Sized>(&mut self, to: &mut W) -> io::Result<()> {
+        to.write_all(b": ")
+    }
+}
+
+/// The filter `tojson` of transformers: unlike the usual one it leaves `<`, `>`, `&` and `'` as they are.
+#[expect(clippy::needless_pass_by_value, reason = "filters get their named arguments like this")]
+fn to_json(value: &Value, indent: Option<usize>, rest: Kwargs) -> Result<String, Error> {
+    let indent = indent.or(rest.get("indent")?);
+    let mut out = Vec::new();
+    let written = match indent {
+        Some(width) => {
+            let width = " ".repeat(width.min(16));
+            let pretty = PrettyFormatter::with_indent(width.as_bytes());
+            value.serialize(&mut Serializer::with_formatter(&mut out, pretty))
+        }
+        None => value.serialize(&mut Serializer::with_formatter(&mut out, Spaced)),
+    };
+    let fault = |e: String| Error::new(ErrorKind::BadSerialization, e);
+    written.map_err(|e| fault(e.to_string()))?;
+    String::from_utf8(out).map_err(|e| fault(e.to_string()))
 }
 
 fn said(e: &Error) -> String {

@@ -20,6 +20,7 @@
 
 pub mod batch;
 pub mod bpe;
+mod bpe_check;
 pub mod chat;
 pub mod folder;
 mod folder_list;
