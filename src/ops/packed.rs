@@ -349,6 +349,8 @@ pub(super) fn words(rows: usize, cols: usize, format: Format, source: Source, se
         } else {
             scale * ((step / 3.0 * high).round().clamp(low + 1.0, high - 1.0) + 0.2 * off.clamp(-1.0, 1.0))
         };
+        // Values that are subnormal as f16 may be read as zero, and some drivers do.
+        let q = if q.abs() < 1e-4 { 0.0 } else { q };
         bits.push(match source {
             Source::F32 => (q as f32).to_bits(),
             Source::F16 => u32::from(half::f16::from_f64(q).to_bits()),
