@@ -8,12 +8,11 @@
 // | 1 | parts | read    | array<vec4<f32>> | (H, splits, 4 + D) |
 // | 2 | y     | write   | array<vec4<f32>> | (H, D) |
 //
-// grid: one invocation per four values, folded.   overrides: WG, D4
+// grid: one invocation per four values, folded.   overrides: WG
 #import params
 #import grid
 
 override WG: u32 = 64u;
-override D4: u32 = 16u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> parts: array<vec4<f32>>;
@@ -22,19 +21,19 @@ override D4: u32 = 16u;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = flat(group, groups) * WG + lane;
-    if i < p.heads * D4 {
-        let at = i / D4 * p.splits * (D4 + 1u);
+    if i < p.heads * p.width {
+        let at = i / p.width * p.splits * (p.width + 1u);
         var top = parts[at].x;
         for (var s = 1u; s < p.splits; s++) {
-            top = max(top, parts[at + s * (D4 + 1u)].x);
+            top = max(top, parts[at + s * (p.width + 1u)].x);
         }
         var sum = vec4<f32>();
         var total = 0.0;
         for (var s = 0u; s < p.splits; s++) {
-            let origin = at + s * (D4 + 1u);
+            let origin = at + s * (p.width + 1u);
             let weight = exp(parts[origin].x - top);
             total = fma(weight, parts[origin].y, total);
-            sum = fma(vec4(weight), parts[origin + 1u + i % D4], sum);
+            sum = fma(vec4(weight), parts[origin + 1u + i % p.width], sum);
         }
         y[i] = sum / total;
     }

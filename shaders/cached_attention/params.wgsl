@@ -1,6 +1,7 @@
 struct Params {
     heads: u32, // H
     groups: u32, // G
+    width: u32, // D / 4
     text: u32, // text rows of the cache
     image: u32, // image rows after them
     splits: u32, // parts of the keys

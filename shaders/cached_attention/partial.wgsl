@@ -15,19 +15,20 @@
 // | 6 | value  | update  | array<vec4<f32>> | (text + image, G D) |
 // | 7 | y      | write   | array<vec4<f32>> | (H, D), or (H, splits, 4 + D) |
 //
-// grid: (heads, splits).   overrides: WG (at least 64), D4, NORM, SPLIT
+// grid: (heads, splits).   overrides: WG, PARTS (1, or so many that PARTS D / 4 <= WG), NORM, SPLIT
 #import params
 #import reduce
 
 override WG: u32 = 64u;
-override D4: u32 = 16u;
+// Lanes that share the keys of a column.
+override PARTS: u32 = 4u;
 override NORM: bool = false;
 override SPLIT: bool = false;
 
+// Keys whose scores are kept at a time.
+const CHUNK: u32 = 1024u;
 // Below every real score; its exponential is zero.
 const MASKED = -1e30;
-// Floats of the widest head.
-const WIDEST: u32 = 128u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> rows: array<u32>;
@@ -38,130 +39,150 @@ const WIDEST: u32 = 128u;
 @group(0) @binding(6) var<storage, read_write> value: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>;
 
-var<workgroup> query_row: array<vec4<f32>, 32>;
-var<workgroup> key_row: array<vec4<f32>, 32>;
-var<workgroup> turned: array<f32, WIDEST>;
-var<workgroup> weights: array<f32, WG>;
-var<workgroup> sums: array<vec4<f32>, WG>;
+var<workgroup> query_row: array<f32, 128>;
+var<workgroup> key_row: array<f32, 128>;
+var<workgroup> scores: array<f32, CHUNK>;
+var<workgroup> sums: array<vec4<f32>, 128>;
 
-// Rotates and norms D values of qkv from `at` on into `turned`. `which`: 0 a query, 1 a key.
-fn turn(at: u32, which: u32, t: u32, lane: u32) {
-    let half = 2u * D4;
-    let d = 4u * D4;
-    let i = min(lane, half - 1u);
-    let angle = (which * p.text + t) * d + 2u * i;
-    let low = qkv[at + i];
-    let high = qkv[at + half + i];
-    var a = low * angles[angle] - high * angles[angle + 1u];
-    var b = high * angles[angle] + low * angles[angle + 1u];
+// Component i of the rotated row of qkv that begins at `at`. `which`: 0 a query, 1 a key.
+fn turned(at: u32, which: u32, t: u32, i: u32) -> f32 {
+    let half = 2u * p.width;
+    let angle = (which * p.text + t) * 4u * p.width + 2u * (i % half);
+    let other = qkv[at + (i + half) % (2u * half)];
+    return qkv[at + i] * angles[angle] + other * select(angles[angle + 1u], -angles[angle + 1u], i < half);
+}
+
+// What the norm multiplies a row by.
+fn rstd_of(at: u32, which: u32, t: u32, lane: u32) -> f32 {
+    var rstd = 1.0;
     if NORM {
-        let squares = reduce_sum(select(0.0, a * a + b * b, lane < half), lane);
-        let rstd = inverseSqrt(squares / f32(d) + p.eps);
-        a *= rstd * gains[which * d + i];
-        b *= rstd * gains[which * d + half + i];
+        var squares = 0.0;
+        for (var i = lane; i < 4u * p.width; i += WG) {
+            let v = turned(at, which, t, i);
+            squares = fma(v, v, squares);
+        }
+        rstd = inverseSqrt(reduce_sum(squares, lane) / f32(4u * p.width) + p.eps);
     }
-    workgroupBarrier();
-    if lane < half {
-        turned[i] = a;
-        turned[half + i] = b;
-    }
-    workgroupBarrier();
+    return rstd;
 }
 
-fn turned_at(i: u32) -> vec4<f32> {
-    return vec4(turned[4u * i], turned[4u * i + 1u], turned[4u * i + 2u], turned[4u * i + 3u]);
+fn gain_of(which: u32, i: u32) -> f32 {
+    if NORM { return gains[which * 4u * p.width + i]; }
+    return 1.0;
 }
 
-fn score(at: u32) -> f32 {
-    var sum = vec4<f32>();
-    for (var i = 0u; i < D4; i++) {
-        sum = fma(query_row[i], key[at + i], sum);
+fn query_at(i: u32) -> vec4<f32> {
+    return vec4(query_row[4u * i], query_row[4u * i + 1u], query_row[4u * i + 2u], query_row[4u * i + 3u]);
+}
+
+// The query times four keys whose rows begin there.
+fn scores_of(at: vec4<u32>) -> vec4<f32> {
+    var s0 = vec4<f32>();
+    var s1 = vec4<f32>();
+    var s2 = vec4<f32>();
+    var s3 = vec4<f32>();
+    for (var i = 0u; i < p.width; i++) {
+        let q = query_at(i);
+        s0 = fma(q, key[at.x + i], s0);
+        s1 = fma(q, key[at.y + i], s1);
+        s2 = fma(q, key[at.z + i], s2);
+        s3 = fma(q, key[at.w + i], s3);
     }
-    return (sum.x + sum.y) + (sum.z + sum.w);
+    let one = vec4(1.0);
+    return vec4(dot(s0, one), dot(s1, one), dot(s2, one), dot(s3, one));
 }
 
 fn own_score() -> f32 {
-    var sum = vec4<f32>();
-    for (var i = 0u; i < D4; i++) {
+    var sum = 0.0;
+    for (var i = 0u; i < 4u * p.width; i++) {
         sum = fma(query_row[i], key_row[i], sum);
     }
-    return (sum.x + sum.y) + (sum.z + sum.w);
+    return sum;
 }
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
-    let g = head / (p.heads / p.groups);
-    let d = 4u * D4;
-    let t = rows[2];
-    let step = p.groups * D4;
-    let new_value = (p.heads + p.groups + g) * d;
-    turn(head * d, 0u, t, lane);
-    if lane < D4 { query_row[lane] = turned_at(lane) * p.scale; }
-    turn((p.heads + g) * d, 1u, t, lane);
-    if lane < D4 { key_row[lane] = turned_at(lane); }
+    let share = p.heads / p.groups;
+    let g = head / share;
+    let d = 4u * p.width;
+    let t = min(rows[2], p.text - 1u);
+    let new_key = (p.heads + g) * d;
+    let new_value = new_key + p.groups * d;
+    let query_rstd = rstd_of(head * d, 0u, t, lane);
+    let key_rstd = rstd_of(new_key, 1u, t, lane);
+    for (var i = lane; i < d; i += WG) {
+        query_row[i] = turned(head * d, 0u, t, i) * query_rstd * gain_of(0u, i) * p.scale;
+        key_row[i] = turned(new_key, 1u, t, i) * key_rstd * gain_of(1u, i);
+    }
     workgroupBarrier();
-    if head % (p.heads / p.groups) == 0u && group.y == 0u && lane < D4 {
-        let v = new_value + 4u * lane;
-        key[t * step + g * D4 + lane] = key_row[lane];
-        value[t * step + g * D4 + lane] = vec4(qkv[v], qkv[v + 1u], qkv[v + 2u], qkv[v + 3u]);
+
+    // The first part begins with this token, whose row nobody reads from the cache.
+    let first_part = group.y == 0u;
+    let column0 = g * p.width;
+    let step = p.groups * p.width;
+    var top = select(MASKED, own_score(), first_part);
+    var total = select(0.0, 1.0, first_part);
+    for (var slot = lane; slot < PARTS * p.width; slot += WG) {
+        let v = new_value + 4u * (slot % p.width);
+        let own = vec4(qkv[v], qkv[v + 1u], qkv[v + 2u], qkv[v + 3u]);
+        sums[slot] = select(vec4<f32>(), own, first_part && slot < p.width);
+        if first_part && slot < p.width && head % share == 0u {
+            let k = 4u * slot;
+            key[t * step + column0 + slot] = vec4(key_row[k], key_row[k + 1u], key_row[k + 2u], key_row[k + 3u]);
+            value[t * step + column0 + slot] = own;
+        }
     }
 
-    // Keys in the order: earlier text, image, this token.
-    let seen = t + select(0u, p.image, t >= rows[1]) + 1u;
-    let share = (seen + p.splits - 1u) / p.splits;
-    let begin = min(group.y * share, seen);
-    let end = min(begin + share, seen);
-    let parts = WG / D4;
-    let part = lane / D4;
-    let column = lane % D4;
-    var top = MASKED;
-    var total = 0.0;
-    var sum = vec4<f32>();
-    for (var first = begin; first < end; first += WG) {
-        let n = first + lane;
-        var s = MASKED;
-        if n < end {
-            if n + 1u == seen {
-                s = own_score();
-            } else {
-                s = score(select(n - t + p.text, n, n < t) * step + g * D4);
+    // The others in the order: earlier text, image.
+    let seen = t + select(0u, p.image, t >= rows[1]);
+    let each = (seen + p.splits - 1u) / p.splits;
+    let begin = min(group.y * each, seen);
+    let end = min(begin + each, seen);
+    for (var first = begin; first < end; first += CHUNK) {
+        let count = min(CHUNK, end - first);
+        var high = top;
+        for (var k = lane; k < count; k += 4u * WG) {
+            let k4 = vec4(k, k + WG, k + 2u * WG, k + 3u * WG);
+            let n = vec4(first) + min(k4, vec4(count - 1u));
+            let s = scores_of(select(n - vec4(t) + vec4(p.text), n, n < vec4(t)) * step + vec4(column0));
+            for (var i = 0u; i < 4u; i++) {
+                if k4[i] < count { scores[k4[i]] = s[i]; }
             }
+            high = max(high, max(max(s.x, s.y), max(s.z, s.w)));
         }
-        let high = max(top, reduce_max(s, lane));
+        high = reduce_max(high, lane);
         let shrink = exp(top - high);
-        let weight = select(0.0, exp(s - high), n < end);
         top = high;
+        var weight = 0.0;
+        for (var k = lane; k < count; k += WG) {
+            scores[k] = exp(scores[k] - high);
+            weight += scores[k];
+        }
         total = total * shrink + reduce_sum(weight, lane);
-        weights[lane] = weight;
-        workgroupBarrier();
-        sum *= shrink;
-        if part < parts {
-            for (var k = part; k < min(WG, end - first); k += parts) {
-                let m = first + k;
-                if m + 1u == seen {
-                    let v = new_value + 4u * column;
-                    sum = fma(vec4(weights[k]), vec4(qkv[v], qkv[v + 1u], qkv[v + 2u], qkv[v + 3u]), sum);
-                } else {
-                    sum = fma(vec4(weights[k]), value[select(m - t + p.text, m, m < t) * step + g * D4 + column], sum);
-                }
+        for (var slot = lane; slot < PARTS * p.width; slot += WG) {
+            let column = column0 + slot % p.width;
+            var sum = sums[slot] * shrink;
+            for (var k = select(slot / p.width, 0u, PARTS == 1u); k < count; k += PARTS) {
+                let n = first + k;
+                sum = fma(vec4(scores[k]), value[select(n - t + p.text, n, n < t) * step + column], sum);
             }
+            sums[slot] = sum;
         }
         workgroupBarrier();
     }
-    sums[lane] = select(vec4<f32>(), sum, part < parts);
     workgroupBarrier();
-    if lane < D4 {
+    for (var i = lane; i < p.width; i += WG) {
         var all = vec4<f32>();
-        for (var q = 0u; q < parts; q++) {
-            all += sums[q * D4 + lane];
+        for (var q = 0u; q < PARTS; q++) {
+            all += sums[q * p.width + i];
         }
         if SPLIT {
-            let at = (head * p.splits + group.y) * (D4 + 1u);
-            y[at + 1u + lane] = all;
-            if lane == 0u { y[at] = vec4(top, total, 0.0, 0.0); }
+            let at = (head * p.splits + group.y) * (p.width + 1u);
+            y[at + 1u + i] = all;
+            if i == 0u { y[at] = vec4(top, total, 0.0, 0.0); }
         } else {
-            y[head * D4 + lane] = all / total;
+            y[head * p.width + i] = all / total;
         }
     }
 }

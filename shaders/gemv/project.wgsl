@@ -13,12 +13,12 @@
 // | 6 | residual | read    | array<f32>       | (N), if RESIDUAL |
 // | 7 | y        | write   | array<f32>       | (N) |
 //
-// grid: one workgroup of 32 rows x SLICES parts of K per panel, folded.   overrides: SLICES, NORM, BIAS, RESIDUAL
+// grid: one workgroup per panel of 32 rows, folded.   overrides: SLICES, WG (8 SLICES), NORM, BIAS, RESIDUAL
 #import params
 #import grid
 #import panel
-#import dot
 #import slices
+#import dot
 
 override NORM: bool = false;
 override BIAS: bool = false;
@@ -33,23 +33,29 @@ override RESIDUAL: bool = false;
 @group(0) @binding(6) var<storage, read> residual: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;
 
+fn store(row: u32, sum: f32, sum_of_squares: f32) {
+    if row < p.rows {
+        let n = p.first + row;
+        var v = sum * rstd_of(sum_of_squares);
+        if BIAS { v += bias[n]; }
+        if RESIDUAL { v += residual[n]; }
+        y[n] = v;
+    }
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let n = flat(group, groups) * PANEL + lane % PANEL;
-    let stored = min(n / PANEL, (p.rows - 1u) / PANEL) * PANEL + lane % PANEL;
-    squares = 0.0;
-    var sum = vec4<f32>();
-    for (var c = lane / PANEL; c < p.units; c += SLICES) {
-        let i = c * (PER_UNIT / 4u);
-        sum += scale_of(stored, c) * times_x(data[unit_of(stored, c, p.units)], i);
-        add_squares(i, PER_UNIT / 4u);
-    }
-    let both = over_slices(vec2(total(sum), squares), lane);
-    if lane < PANEL && n < p.rows {
-        var v = both.x;
-        if NORM { v *= inverseSqrt(both.y / f32(p.cols) + p.eps); }
-        if BIAS { v += bias[p.first + n]; }
-        if RESIDUAL { v += residual[p.first + n]; }
-        y[p.first + n] = v;
+    // The folded grid has more workgroups than panels.
+    let panel = min(flat(group, groups), (p.rows - 1u) / PANEL);
+    let sums = rows_times_x(p.start + panel * p.step, lane);
+    if SLICES == 1u {
+        for (var i = 0u; i < 4u; i++) {
+            store(panel * PANEL + i * LANES + lane, sums[i], squares);
+        }
+    } else {
+        gather(sums, lane);
+        if lane < PANEL {
+            store(panel * PANEL + lane, row_sum(lane), all_squares());
+        }
     }
 }

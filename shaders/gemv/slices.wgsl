@@ -1,20 +1,44 @@
-// Parts of K that meet: SLICES times 32 invocations, invocation l has row l % 32 and part l / 32.
+// How a workgroup shares a panel: a lane has four of its 32 rows, and 8 lanes have the panel; SLICES such eights have a slice of
+// K each, every SLICES-th unit.
 
-override SLICES: u32 = 8u;
-override WG: u32 = 256u;
+const LANES: u32 = 8u;
 
-var<workgroup> slice_sums: array<vec2<f32>, WG>;
+override SLICES: u32 = 32u;
+override WG: u32 = 256u; // LANES times SLICES
 
-// The sum over the parts of a row, for those of the first part. Every invocation must call, in uniform control flow.
-fn over_slices(value: vec2<f32>, lane: u32) -> vec2<f32> {
-    if SLICES == 1u {
-        return value;
-    }
-    slice_sums[lane] = value;
+var<workgroup> slice_sums: array<vec4<f32>, WG>;
+var<workgroup> slice_squares: array<f32, WG>;
+
+// Brings the slices together, for `row_sum` and `row_squares`. Every invocation must call, in uniform control flow.
+fn gather(sums: vec4<f32>, lane: u32) {
     workgroupBarrier();
-    var sum = vec2<f32>();
+    slice_sums[lane] = sums;
+    slice_squares[lane] = squares;
+    workgroupBarrier();
+}
+
+// Sum over the slices of a row of the panel.
+fn row_sum(row: u32) -> f32 {
+    var sum = 0.0;
     for (var s = 0u; s < SLICES; s++) {
-        sum += slice_sums[s * PANEL + lane % PANEL];
+        sum += slice_sums[s * LANES + row % LANES][row / LANES];
     }
     return sum;
+}
+
+// Sum of all squares of x.
+fn all_squares() -> f32 {
+    var sum = 0.0;
+    for (var s = 0u; s < SLICES; s++) {
+        sum += slice_squares[s * LANES];
+    }
+    return sum;
+}
+
+// The norm's factor, from the sum of all squares.
+fn rstd_of(sum: f32) -> f32 {
+    if NORM {
+        return inverseSqrt(sum / f32(p.cols) + p.eps);
+    }
+    return 1.0;
 }

@@ -4,6 +4,8 @@
 //   temperature 0: the largest z, the lowest id among equals
 //   else the largest z / temperature + g over the tokens that pass, g = -log(-log u), u from seed, position and token
 //
+// Token i belongs to lane i % WG: no other lane touches its logit and its weight.
+//
 // | @ | name     | access  | type       | shape |
 // |---|----------|---------|------------|--------|
 // | 0 | p        | uniform | Params     | |
@@ -11,12 +13,14 @@
 // | 2 | logits   | update  | array<f32> | (V) |
 // | 3 | tokens   | update  | array<u32> | (room), by position |
 // | 4 | rows     | update  | array<u32> | (3): length, offset, start |
-// | 5 | id       | write   | array<u32> | (1): the token to feed next |
-// | 6 | chosen   | write   | array<f32> | (room): probability of the token before filters, by position |
+// | 5 | weights  | update  | array<f32> | (V): exp((z - max z) / temperature) |
+// | 6 | id       | write   | array<u32> | (1): the token to feed next |
+// | 7 | chosen   | write   | array<f32> | (room): probability of the token before filters, by position |
 //
 // grid: one workgroup.   overrides: WG
 #import params
 #import reduce
+#import noise
 
 override WG: u32 = 256u;
 
@@ -25,93 +29,72 @@ override WG: u32 = 256u;
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(3) var<storage, read_write> tokens: array<u32>;
 @group(0) @binding(4) var<storage, read_write> rows: array<u32>;
-@group(0) @binding(5) var<storage, read_write> id: array<u32>;
-@group(0) @binding(6) var<storage, read_write> chosen: array<f32>;
+@group(0) @binding(5) var<storage, read_write> weights: array<f32>;
+@group(0) @binding(6) var<storage, read_write> id: array<u32>;
+@group(0) @binding(7) var<storage, read_write> chosen: array<f32>;
 
+// Below every logit.
 const LEAST = -3.0e38;
 
-// Whole numbers in the order of floats.
-fn order(v: f32) -> u32 {
-    let bits = bitcast<u32>(v);
-    return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
+// Four tokens of a lane: loads that do not wait for each other.
+fn four(i: u32) -> vec4<u32> {
+    return vec4(i, i + WG, i + 2u * WG, i + 3u * WG);
 }
 
-// A good hash of three words (Wang's and Jenkins' finalisers).
-fn hash(a: u32, b: u32, c: u32) -> u32 {
-    var h = a ^ 0x9e3779b9u;
-    h = (h ^ b) * 0x85ebca6bu;
-    h ^= h >> 13u;
-    h = (h ^ c) * 0xc2b2ae35u;
-    h ^= h >> 16u;
-    h *= 0x7feb352du;
-    h ^= h >> 15u;
-    h *= 0x846ca68bu;
-    return h ^ (h >> 16u);
+fn logits_at(at: vec4<u32>) -> vec4<f32> {
+    let i = min(at, vec4(p.vocab - 1u));
+    return select(vec4(LEAST), vec4(logits[i.x], logits[i.y], logits[i.z], logits[i.w]), at < vec4(p.vocab));
 }
 
-// The noise of a token at a position.
-fn gumbel(position: u32, token: u32) -> f32 {
-    let h = hash(hash(settings[5], settings[6], position), token, 0x68bc21ebu);
-    let u = (f32(h >> 8u) + 0.5) / 16777216.0;
-    return -log(-log(u));
+fn weights_at(at: vec4<u32>) -> vec4<f32> {
+    let i = min(at, vec4(p.vocab - 1u));
+    return select(vec4<f32>(), vec4(weights[i.x], weights[i.y], weights[i.z], weights[i.w]), at < vec4(p.vocab));
 }
 
-// Tokens of the history count once, by their first place.
+// Tokens of the history count once, however often they occurred: all are computed before any is replaced.
 fn penalise(penalty: f32, length: u32, lane: u32) {
-    for (var j = lane; j < length; j += WG) {
+    for (var j = 0u; j < length; j++) {
         let token = tokens[j];
-        var first = token < p.vocab;
-        for (var k = 0u; k < j && first; k++) {
-            first = tokens[k] != token;
-        }
-        if first {
+        if token < p.vocab && token % WG == lane {
             let z = logits[token];
-            logits[token] = select(z / penalty, z * penalty, z < 0.0);
+            weights[token] = select(z / penalty, z * penalty, z < 0.0);
+        }
+    }
+    for (var j = 0u; j < length; j++) {
+        let token = tokens[j];
+        if token < p.vocab && token % WG == lane {
+            logits[token] = weights[token];
         }
     }
 }
 
-// Tokens whose order is at least `least`.
-fn count(least: u32, lane: u32) -> f32 {
-    var n = 0.0;
-    for (var i = lane; i < p.vocab; i += WG) {
-        n += select(0.0, 1.0, order(logits[i]) >= least);
+// Number of tokens with weights from `least` on, for three of them; or the sum of these weights.
+fn measure(least: vec3<f32>, masses: bool, lane: u32) -> vec3<f32> {
+    var sums = vec3<f32>();
+    for (var i = lane; i < p.vocab; i += 4u * WG) {
+        let w = weights_at(four(i));
+        let amount = select(vec4<f32>(w > vec4<f32>()), w, masses);
+        let none = vec4<f32>();
+        sums += vec3(
+            dot(select(none, amount, w >= vec4(least.x)), vec4(1.0)),
+            dot(select(none, amount, w >= vec4(least.y)), vec4(1.0)),
+            dot(select(none, amount, w >= vec4(least.z)), vec4(1.0)),
+        );
     }
-    return reduce_sum(n, lane);
+    return vec3(reduce_sum(sums.x, lane), reduce_sum(sums.y, lane), reduce_sum(sums.z, lane));
 }
 
-// Their share of exp((z - top) / temperature).
-fn mass(least: u32, top: f32, inverse: f32, lane: u32) -> f32 {
-    var sum = 0.0;
-    for (var i = lane; i < p.vocab; i += WG) {
-        let z = logits[i];
-        sum += select(0.0, exp((z - top) * inverse), order(z) >= least);
-    }
-    return reduce_sum(sum, lane);
-}
-
-// The largest order that so many tokens reach.
-fn by_count(wanted: f32, lane: u32) -> u32 {
-    var least = 0u;
-    for (var bit = 0u; bit < 32u; bit++) {
-        let next = least | (0x80000000u >> bit);
-        least = select(least, next, count(next, lane) >= wanted);
-    }
-    return least;
-}
-
-// The largest order whose tokens have at least this share of the mass of those from `floor` on.
-fn by_mass(share: f32, floor: u32, top: f32, inverse: f32, lane: u32) -> u32 {
-    let wanted = share * mass(floor, top, inverse, lane);
-    var least = floor;
+// The largest weight, at least `floor`, from which on there is so much: two bits at a time of 30, as weights are at most one.
+fn threshold(wanted: f32, floor: f32, masses: bool, lane: u32) -> f32 {
     var found = 0u;
-    for (var bit = 0u; bit < 32u; bit++) {
-        let next = found | (0x80000000u >> bit);
-        let enough = mass(max(next, floor), top, inverse, lane) >= wanted;
-        found = select(found, next, enough);
+    for (var shift = 30u; shift > 0u; shift -= 2u) {
+        let tries = vec3(found) + (vec3(1u, 2u, 3u) << vec3(shift - 2u));
+        let enough = measure(max(bitcast<vec3<f32>>(tries), vec3(floor)), masses, lane) >= vec3(wanted);
+        found = select(found, tries.x, enough.x);
+        found = select(found, tries.y, enough.y);
+        found = select(found, tries.z, enough.z);
     }
-    least = max(found, floor);
-    return least;
+    return clamp(bitcast<f32>(found), floor, 1.0);
 }
 
 @compute @workgroup_size(WG)
@@ -125,55 +108,68 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if penalty != 1.0 {
         penalise(penalty, length, lane);
     }
-    storageBarrier();
-    workgroupBarrier();
 
     var high = LEAST;
     var best = p.vocab;
-    for (var i = lane; i < p.vocab; i += WG) {
-        let z = logits[i];
-        if z > high {
-            high = z;
-            best = i;
+    var fault = false;
+    for (var i = lane; i < p.vocab; i += 4u * WG) {
+        let at = four(i);
+        let z = logits_at(at);
+        // Exponents of NaN and infinity; minus infinity rules a token out.
+        let bits = bitcast<vec4<u32>>(z);
+        fault |= any(((bits & vec4(0x7f800000u)) == vec4(0x7f800000u)) & (bits != vec4(0xff800000u)));
+        for (var c = 0u; c < 4u; c++) {
+            if z[c] > high {
+                high = z[c];
+                best = at[c];
+            }
         }
     }
     let top = reduce_max(high, lane);
     var exps = 0.0;
-    for (var i = lane; i < p.vocab; i += WG) {
-        exps += exp(logits[i] - top);
+    for (var i = lane; i < p.vocab; i += 4u * WG) {
+        exps += dot(exp(logits_at(four(i)) - top), vec4(1.0));
     }
     let total = reduce_sum(exps, lane);
+    let faults = reduce_max(select(0.0, 1.0, fault), lane);
 
     if temperature > 0.0 {
-        let inverse = 1.0 / temperature;
-        var least = 0u;
+        for (var i = lane; i < p.vocab; i += WG) {
+            let z = logits[i];
+            weights[i] = select(exp((z - top) / temperature), 1.0, z == top);
+        }
+        var least = 0.0;
         if top_k > 0u && top_k < p.vocab {
-            least = by_count(f32(top_k), lane);
+            least = threshold(f32(top_k), 0.0, false, lane);
         }
         if top_p < 1.0 {
-            least = by_mass(top_p, least, top, inverse, lane);
+            let mass = measure(vec3(least), true, lane).x;
+            least = threshold(top_p * mass, least, true, lane);
         }
-        let low = select(LEAST, log(min_p) * temperature + top, min_p > 0.0);
+        least = max(least, min_p);
         high = LEAST;
         best = p.vocab;
         for (var i = lane; i < p.vocab; i += WG) {
-            let z = logits[i];
-            let score = (z - top) * inverse + gumbel(length, i);
-            if order(z) >= least && z >= low && score > high {
-                high = score;
-                best = i;
+            if weights[i] >= least {
+                let score = (logits[i] - top) / temperature + gumbel(length, i);
+                if score > high {
+                    high = score;
+                    best = i;
+                }
             }
         }
     }
     let most = reduce_max(high, lane);
     // The lowest id among equals. Ids are small enough to be exact as floats.
     let lowest = -reduce_max(select(-f32(p.vocab), -f32(best), high == most && best < p.vocab), lane);
-    if lane == 0u {
-        let token = select(0u, u32(lowest), lowest < f32(p.vocab));
+    let sound = faults == 0.0 && lowest < f32(p.vocab);
+    let token = select(0u, u32(lowest), sound);
+    if token % WG == lane {
         id[0] = token;
         tokens[length] = token;
-        chosen[length] = exp(logits[token] - top) / total;
-        rows[0] = length + 1u;
-        rows[2] = rows[2] + 1u;
+        chosen[length] = select(bitcast<f32>(p.fault), exp(logits[token] - top) / total, sound);
+        let step = select(0u, 1u, rows[0] < p.room);
+        rows[0] += step;
+        rows[2] += step;
     }
 }

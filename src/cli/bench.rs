@@ -1,9 +1,10 @@
 //! `hive bench`: speed of products, of a training step, of the parts of a step.
 
 use super::args::Args;
-use super::{Fault, open_gpu, say};
+use super::{Fault, bench_model, open_gpu, say};
 use crate::engine::assets::{self, made_source};
 use crate::engine::losses::losses;
+use crate::engine::speed::median;
 use crate::gpu::{Dest, Gpu, GpuError, Recorder};
 use crate::nn::params::Weights;
 use crate::ops::case::Array;
@@ -52,23 +53,6 @@ pub async fn products(gpu: &Gpu, [m, n, k]: [usize; 3], runs: usize) -> Result<V
     Ok(out)
 }
 
-/// Median seconds of `run` until the GPU is done, after one run to warm up.
-///
-/// # Errors
-/// A GPU fault.
-pub async fn median(gpu: &Gpu, runs: usize, mut run: impl FnMut()) -> Result<f64, GpuError> {
-    let mut times = Vec::new();
-    for i in 0..=runs.max(1) {
-        let start = platform::now_secs();
-        run();
-        gpu.finished().await?;
-        if i > 0 {
-            times.push(platform::now_secs() - start);
-        }
-    }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
-}
 /// Which training step is measured.
 struct StepCase {
     preset: &'static str,
@@ -79,6 +63,7 @@ const HELP: &str = "\
 hive bench gemm [MxNxK]   products by every kernel variant, GFLOP/s (default 512x512x512)
 hive bench step           a training step of shapes, pictures and the flattened control, in stages 1 to 3: time, share per
                           kernel, dispatches, GFLOP/s, bytes of GPU memory against the plan
+hive bench decode|encode  a model of real size, token by token; its tower and its prompt. See hive bench decode --help
 hive bench losses         losses of --steps updates (100) of --stage (2) of --preset (tiny): the same numbers everywhere
 ";
 
@@ -87,6 +72,11 @@ hive bench losses         losses of --steps updates (100) of --stage (2) of --pr
 /// # Errors
 /// See [`Fault`].
 pub fn run(list: &[String]) -> Result<(), Fault> {
+    match list.split_first() {
+        Some((what, rest)) if what == "decode" => return bench_model::decode(rest),
+        Some((what, rest)) if what == "encode" => return bench_model::encode(rest),
+        _ => {}
+    }
     let args = Args::parse(list, &["runs", "preset", "stage", "steps"], &[])?;
     if args.flag("help") {
         say(HELP);
@@ -97,7 +87,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
         Some("gemm") => gemm(&args, runs),
         Some("step") => step(&args, runs),
         Some("losses") => print_losses(&args),
-        _ => Err(Fault::usage("hive bench needs gemm, step or losses")),
+        _ => Err(Fault::usage("hive bench needs gemm, step, decode, encode or losses")),
     }
 }
 

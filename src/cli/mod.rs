@@ -4,6 +4,7 @@
 pub mod args;
 pub mod ask;
 pub mod bench;
+mod bench_model;
 pub mod check;
 pub mod demo;
 pub mod pretrain;
@@ -111,7 +112,7 @@ hive: linked attention between a vision encoder and a small language model, in W
   hive eval                     held-out accuracy by kind of question, with own, swapped and no pictures
   hive parity DIR               check this GPU against published fixtures
   hive verify [OP]              check every operation on this GPU against its reference
-  hive bench gemm|step|frames   measure
+  hive bench gemm|step|decode|encode|frames   measure
   hive doctor                   adapters, limits, self-test
 
 Every command: --adapter NAME, --seed N, --json, --help. Exit codes: 0 fine, 1 failed, 2 usage, 3 no usable GPU.

@@ -62,20 +62,20 @@ fn open(path: &str) -> Result<Source, Fault> {
     block_on(Source::open(&folder)).map_err(|e| failed(&e))
 }
 
-fn format_of(args: &Args) -> Result<Format, Fault> {
+pub(super) fn format_of(args: &Args) -> Result<Format, Fault> {
     let name = args.option("weights").unwrap_or("f16");
     Format::named(name).ok_or_else(|| Fault::usage(format!("--weights is f32, f16, int8 or int4, not \"{name}\"")))
 }
 
-/// Loads with a line of progress.
-fn load(args: &Args, gpu: &Gpu) -> Result<Assistant, Fault> {
+/// Loads with a line of progress; `room` is the wish where the arguments have none.
+pub(super) fn load(args: &Args, gpu: &Gpu, room: Option<usize>) -> Result<Assistant, Fault> {
     let path = args.option("model").ok_or_else(|| Fault::usage("--model FOLDER is needed"))?;
     let source = open(path)?;
     if !source.extra.is_empty() {
         warn(&format!("{} tensors are not used: {}\n", source.extra.len(), shortened(&source.extra)));
     }
     let formats = Formats::of(format_of(args)?);
-    let room = source.room(args.number("room")?);
+    let room = source.room(args.number("room")?.or(room));
     let memory = args.number::<u64>("memory")?.map(|mib| mib << 20);
     let (mut told, watched) = (u64::MAX, std::io::stderr().is_terminal());
     let tell = |p: Progress| {
@@ -166,7 +166,7 @@ fn reply(
 /// See [`Fault`].
 pub fn ask(args: &Args) -> Result<(), Fault> {
     let options = options(args)?;
-    let mut assistant = load(args, &open_gpu(args)?)?;
+    let mut assistant = load(args, &open_gpu(args)?, None)?;
     let sees = assistant.preprocess().is_some();
     let words = args.words();
     let (image, question) = words.split_at(usize::from(sees).min(words.len()));
@@ -204,7 +204,7 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
         return Ok(());
     }
     let options = options(&args)?;
-    let mut assistant = load(&args, &open_gpu(&args)?)?;
+    let mut assistant = load(&args, &open_gpu(&args)?, None)?;
     let mut picture = args.option("image").map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;
     let start = || args.option("system").map(|s| message("system", s)).into_iter().collect::<Vec<_>>();
     let mut messages = start();

@@ -120,6 +120,12 @@ impl Assistant {
         &self.decoder
     }
 
+    /// The decoder alone.
+    #[must_use]
+    pub fn into_decoder(self) -> Decoder {
+        self.decoder
+    }
+
     /// Ids of a text, special tokens as it names them.
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u32> {

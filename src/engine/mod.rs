@@ -16,6 +16,7 @@ pub mod outline;
 pub mod runfile;
 pub mod session;
 mod snapshots;
+pub mod speed;
 pub mod worker;
 
 pub use command::{Command, Lane, Open, Question, Steps};

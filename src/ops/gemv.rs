@@ -10,6 +10,8 @@ use super::{rms_norm, swiglu};
 use crate::gpu::kernels::gemv as k;
 use crate::gpu::{Recorder, Tensor};
 
+type Norm<'a> = Option<(&'a Tensor, f32)>;
+
 /// What happens before and after the product.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fused<'a> {
@@ -21,36 +23,57 @@ pub struct Fused<'a> {
     pub residual: Option<&'a Tensor>,
 }
 
-/// Parts of K per row: a CPU driver has no use for more than one.
+/// Slices of K in a workgroup: a CPU driver has no use for more than one. A slice is 8 lanes with four rows each.
 fn slices(r: &Recorder) -> [(&'static str, f64); 2] {
-    let slices = if r.gpu().is_software() { 1 } else { 8 };
-    [("SLICES", f64::from(slices)), ("WG", f64::from(slices) * PANEL as f64)]
+    let slices = if r.gpu().is_software() { 1.0 } else { 32.0 };
+    [("SLICES", slices), ("WG", 8.0 * slices)]
 }
 
-/// y (N) = W norm(x) + bias + residual, x (K). A view is whole, or the matrix has one shard and K a multiple of 4.
+/// x, and the norm that the kernel is to do. Where all lanes of a vector load the same x, norming it once is cheaper than loading
+/// the gain with it again and again.
+fn normed<'a>(r: &mut Recorder, x: &Tensor, norm: Norm<'a>) -> (Tensor, Norm<'a>) {
+    match norm {
+        Some((gain, eps)) if r.gpu().is_software() => {
+            let rows = x.reshaped([1, x.shape().len()]);
+            (rms_norm::forward(r, &rows, gain, eps).0, None)
+        }
+        norm => (x.clone(), norm),
+    }
+}
+
+/// y (N) = W norm(x) + bias + residual, x (K). Fast where K is a multiple of 4 and the view begins with a panel; a matrix of
+/// several shards is used whole, and its K is a multiple of 4.
 #[track_caller]
 pub fn project(r: &mut Recorder, x: &Tensor, w: &View, fused: Fused<'_>, y: &Tensor) {
     let m = &w.matrix;
     let (n, cols) = (w.rows, m.cols);
     assert!(x.shape().len() == cols && y.shape().len() == n, "gemv: {x:?}, {w:?} -> {y:?}");
-    let whole = w.start == 0 && w.step == 1;
-    if !cols.is_multiple_of(4) || !whole {
+    assert!(m.shards.len() == 1 || w.start == 0 && w.step == 1, "gemv: a view of a matrix in shards: {w:?}");
+    if !cols.is_multiple_of(4) || !w.start.is_multiple_of(PANEL) {
         return plain(r, x, w, fused, y);
     }
     let kernel = m.format.pick([&k::PROJECT_F32, &k::PROJECT_F16, &k::PROJECT_INT8, &k::PROJECT_INT4]);
     let flag = |on: bool| f64::from(u8::from(on));
+    let (x, norm) = &normed(r, x, fused.norm);
     let flags = [
-        ("NORM", flag(fused.norm.is_some())),
+        ("NORM", flag(norm.is_some())),
         ("BIAS", flag(fused.bias.is_some())),
         ("RESIDUAL", flag(fused.residual.is_some())),
     ];
     let constants: Vec<(&str, f64)> = slices(r).into_iter().chain(flags).collect();
-    let (gain, eps) = fused.norm.unwrap_or((x, 0.0));
+    let (gain, eps) = norm.unwrap_or((x, 0.0));
     let (bias, residual) = (fused.bias.unwrap_or(x), fused.residual.unwrap_or(x));
     for shard in &m.shards {
-        let rows = shard.rows.min(n - shard.first);
-        let params =
-            k::Params { rows: rows as u32, cols: cols as u32, units: m.units() as u32, first: shard.first as u32, eps };
+        let rows = if m.shards.len() == 1 { n } else { shard.rows.min(n - shard.first) };
+        let params = k::Params {
+            rows: rows as u32,
+            cols: cols as u32,
+            units: m.units() as u32,
+            first: shard.first as u32,
+            start: (w.start / PANEL) as u32,
+            step: w.step as u32,
+            eps,
+        };
         r.flops(2 * rows * cols);
         let tensors = [x, gain, &shard.data, &shard.scales, bias, residual, y];
         r.dispatch(kernel, &constants, &params, &tensors, Recorder::fold(rows.div_ceil(PANEL)));
@@ -71,10 +94,14 @@ pub fn gated(r: &mut Recorder, x: &Tensor, gate_up: &Arc<Matrix>, (gain, eps): (
         return r.copy(&gated, y);
     }
     let kernel = m.format.pick([&k::GATED_F32, &k::GATED_F16, &k::GATED_INT8, &k::GATED_INT4]);
-    let params = k::Params { rows: rows as u32, cols: m.cols as u32, units: m.units() as u32, first: 0, eps };
+    let (x, norm) = &normed(r, x, Some((gain, eps)));
+    let [slices, lanes] = slices(r);
+    let constants = [slices, lanes, ("NORM", f64::from(u8::from(norm.is_some())))];
+    let (rows32, cols, units) = (rows as u32, m.cols as u32, m.units() as u32);
+    let params = k::Params { rows: rows32, cols, units, first: 0, start: 0, step: 2, eps };
     r.flops(4 * rows * m.cols);
     let tensors = [x, gain, &shard.data, &shard.scales, y];
-    r.dispatch(kernel, &slices(r), &params, &tensors, Recorder::fold(rows.div_ceil(PANEL)));
+    r.dispatch(kernel, &constants, &params, &tensors, Recorder::fold(rows.div_ceil(PANEL)));
 }
 
 /// The same as [`project`] by the ordinary operations, for sizes that the kernel does not take.
@@ -147,6 +174,29 @@ fn project_case(n: usize, cols: usize, format: Format, fused: [bool; 3], limit: 
     }
 }
 
+/// The second of two layers that alternate panel by panel, or a layer from that row on.
+fn view_case(n: usize, cols: usize, format: Format, start: usize, step: usize) -> Case {
+    Case {
+        name: format!("{} view N={n} K={cols} from {start} by {step}", format.name()),
+        inputs: vec![Array::random(&[cols], 1), packed::words(n, cols, format, Source::F32, 8)],
+        wrt: vec![],
+        record: Box::new(move |r, x, _| {
+            let matrix = Arc::new(Matrix::new(r.gpu(), format, start + step * n.next_multiple_of(PANEL), cols));
+            let view = View { matrix, start, rows: n, step };
+            packed_rows(r, &x[1], &view);
+            let y = r.alloc([n], "y");
+            project(r, &x[0], &view, Fused::default(), &y);
+            Built { outs: vec![y], grads: vec![] }
+        }),
+        forward: Box::new(move |x| {
+            let w = packed::oracle::quantised(&packed::oracle::decode(&x[1], Source::F32), cols, format);
+            vec![oracle::times(&w, &x[0])]
+        }),
+        backward: None,
+        tolerance: 1e-5,
+    }
+}
+
 fn gated_case(f: usize, cols: usize, format: Format) -> Case {
     Case {
         name: format!("gated {} F={f} K={cols}", format.name()),
@@ -179,7 +229,8 @@ fn gated_case(f: usize, cols: usize, format: Format) -> Case {
     }
 }
 
-/// Every format, with and without what is fused; one, primes, several panels and shards, and what the kernel leaves to others.
+/// Every format, with and without what is fused; one, primes, several panels and shards, views, and what the kernel leaves to
+/// others.
 #[must_use]
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
@@ -187,8 +238,11 @@ pub fn cases() -> Vec<Case> {
         all.push(project_case(32, 64, format, [false, false, false], u64::MAX));
         all.push(project_case(97, 292, format, [true, false, true], u64::MAX));
         all.push(project_case(70, 132, format, [true, true, true], 1));
+        all.push(project_case(34, 1100, format, [true, false, true], u64::MAX));
         all.push(project_case(1, 4, format, [false, true, false], u64::MAX));
         all.push(project_case(13, 37, format, [true, true, true], u64::MAX));
+        all.push(view_case(71, 132, format, PANEL, 2));
+        all.push(view_case(40, 68, format, 5, 1));
         all.push(gated_case(75, 100, format));
         all.push(gated_case(1, 4, format));
         all.push(gated_case(33, 30, format));

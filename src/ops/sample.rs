@@ -93,9 +93,10 @@ pub struct Choice<'a> {
 pub fn choose(r: &mut Recorder, c: &Choice<'_>) {
     let (vocab, room) = (c.logits.shape().len(), c.tokens.shape().len());
     assert!(vocab < 1 << 24 && c.chosen.shape().len() == room, "sample: {c:?}");
-    let lanes = if r.gpu().is_software() { 64.0 } else { 256.0 };
-    let params = k::Params { vocab: vocab as u32, room: room as u32 };
-    let tensors = [c.settings, c.logits, c.tokens, c.rows, c.id, c.chosen];
+    let lanes = if r.gpu().is_software() { 8.0 } else { 256.0 };
+    let params = k::Params { vocab: vocab as u32, room: room as u32, fault: f32::NAN.to_bits() };
+    let weights = r.alloc([vocab], "weights of tokens");
+    let tensors = [c.settings, c.logits, c.tokens, c.rows, &weights, c.id, c.chosen];
     r.dispatch(&k::CHOOSE, &[("WG", lanes)], &params, &tensors, [1, 1, 1]);
 }
 
@@ -117,7 +118,7 @@ pub mod oracle {
 
     fn gumbel(seed: u64, position: u32, token: u32) -> f64 {
         let h = hash(hash(seed as u32, (seed >> 32) as u32, position), token, 0x68bc_21eb);
-        -(-((f64::from(h >> 8) + 0.5) / 16_777_216.0).ln()).ln()
+        -(-(1.0 - (f64::from(h >> 9) + 0.5) / 8_388_608.0).ln()).ln()
     }
 
     /// Logits after the penalty.
@@ -146,12 +147,14 @@ pub mod oracle {
         }
         if s.top_p < 1.0 {
             let wanted = f64::from(s.top_p) * all.iter().map(|(_, w)| w).sum::<f64>();
-            let (mut sum, mut kept) = (0.0, 0);
-            while sum < wanted && kept < all.len() {
-                sum += all[kept].1;
-                kept += 1;
+            let (mut sum, mut least) = (0.0, 1.0);
+            for (_, w) in &all {
+                if sum < wanted {
+                    sum += w;
+                    least = *w;
+                }
             }
-            all.truncate(kept.max(1));
+            all.retain(|(_, w)| *w >= least);
         }
         all.retain(|(_, w)| *w >= f64::from(s.min_p));
         let total: f64 = all.iter().map(|(_, w)| w).sum();
@@ -226,38 +229,36 @@ fn case(vocab: usize, history: &[u32], settings: Settings, logits: Array) -> Cas
     }
 }
 
-/// Each filter alone and all together, penalty with repeated tokens, ties, one token, primes, a real vocabulary.
+/// Each filter alone and all together, penalty with repeated tokens, ties, one token, primes, real vocabularies.
 #[must_use]
 pub fn cases() -> Vec<Case> {
     let hot = Settings { temperature: 1.0, seed: 7, ..Settings::default() };
+    let penalty = |repetition_penalty| Settings { repetition_penalty, ..Settings::default() };
     let history = [3, 5, 3, u32::MAX, 6, 5];
     let random = |vocab, seed| Array::scaled(&[vocab], seed, 3.0);
+    let long: Vec<u32> = (0..700).map(|i| i % 11).collect();
+    let ties = Array::floats(&[9], &[1.0, 2.0, 0.0, 2.0, 2.0, 1.0, -1.0, 1.0, 0.0]);
+    let everything = Settings { temperature: 0.7, top_k: 40, top_p: 0.9, min_p: 0.05, repetition_penalty: 1.3, ..hot };
     let mut all = vec![
         case(101, &[], Settings::default(), random(101, 1)),
         case(1, &[0], hot, random(1, 2)),
-        case(7, &history, Settings { repetition_penalty: 1.7, ..Settings::default() }, random(7, 3)),
-        case(
-            13,
-            &(0..700).map(|i| i % 11).collect::<Vec<_>>(),
-            Settings { repetition_penalty: 1.2, ..Settings::default() },
-            random(13, 10),
-        ),
-        case(5, &[], Settings::default(), Array::floats(&[5], &[-1.0, 2.0, 0.0, 2.0, 2.0])),
+        case(1, &[0], Settings { top_k: 1, top_p: 0.5, min_p: 1.0, ..hot }, random(1, 2)),
+        case(7, &history, penalty(1.7), random(7, 3)),
+        case(13, &long, penalty(1.2), random(13, 10)),
+        case(9, &[], Settings::default(), ties.clone()),
         case(49_999, &history, Settings::default(), random(49_999, 4)),
+        case(50_000, &long, everything, random(50_000, 11)),
     ];
-    for seed in [1_u64, 2, 1 << 40] {
+    for seed in [1_u64, 2, 3, 1 << 40] {
         let hot = Settings { seed, ..hot };
         all.extend([
+            case(9, &[], Settings { top_k: 2, ..hot }, ties.clone()),
+            case(9, &[], Settings { top_p: 0.5, ..hot }, ties.clone()),
             case(1009, &history, hot, random(1009, 5)),
             case(1009, &history, Settings { top_k: 5, ..hot }, random(1009, 6)),
             case(1009, &history, Settings { top_p: 0.6, ..hot }, random(1009, 7)),
             case(1009, &history, Settings { min_p: 0.2, ..hot }, random(1009, 8)),
-            case(
-                1009,
-                &history,
-                Settings { temperature: 0.7, top_k: 40, top_p: 0.9, min_p: 0.05, repetition_penalty: 1.3, ..hot },
-                random(1009, 9),
-            ),
+            case(1009, &history, Settings { seed, ..everything }, random(1009, 9)),
         ]);
     }
     all

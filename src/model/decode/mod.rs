@@ -135,6 +135,39 @@ impl Decoder {
         self.used() >= self.room
     }
 
+    /// Structure.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Weights.
+    #[must_use]
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// As if a text of `position` tokens had been read, whatever the caches hold: to measure the tokens after it.
+    ///
+    /// # Panics
+    /// Where there is no room for another token.
+    pub fn place(&mut self, position: usize) {
+        assert!(position + 1 < self.room, "token {position} in a room of {}", self.room);
+        self.history.clear();
+        self.position = position;
+        self.gpu.write_u32(&self.state.tokens, &self.state.padded(&[]));
+        self.gpu.write_u32(&self.state.settings, &Settings::default().words());
+        self.gpu.write_u32(&self.state.id, &[0]);
+        self.gpu.write_u32(&self.state.rows, &[position as u32 + 1, 0, position as u32]);
+    }
+
+    /// The program of a piece of the prompt of 128 tokens.
+    pub fn prompt_program(&mut self) -> &Program {
+        let size = PIECES[PIECES.len() - 1];
+        let (record, model, params) = (&self.record, &self.model, &self.params);
+        &self.pieces.entry(size).or_insert_with(|| record.piece(model, params, size)).program
+    }
+
     /// The program of one token.
     #[must_use]
     pub fn step_program(&self) -> &Program {

@@ -1,0 +1,238 @@
+//! One token: the spread of many choices, faults, the end of the room, dispatches, and how the cost grows with the text.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use common::{done, gpu};
+use hive::engine::speed;
+use hive::gpu::{AdapterKind, DType, Gpu, GpuOptions, Recorder, Sabotage, Tensor};
+use hive::model::decode::Decoder;
+use hive::model::full::Model;
+use hive::model::load::Formats;
+use hive::nn::Params;
+use hive::ops::packed::Format;
+use hive::ops::sample::{self, Choice, Settings};
+use hive::ops::verify;
+use hive::platform::block_on;
+
+/// Tensors of a choice among tokens of these logits.
+struct Chooser {
+    settings: Tensor,
+    logits: Tensor,
+    tokens: Tensor,
+    rows: Tensor,
+    id: Tensor,
+    chosen: Tensor,
+}
+
+impl Chooser {
+    fn new(gpu: &Gpu, logits: &[f32], room: usize) -> Self {
+        let vocab = logits.len();
+        Self {
+            settings: gpu.tensor([sample::SETTINGS], DType::U32, "settings"),
+            logits: gpu.upload(logits, [vocab], "logits"),
+            tokens: gpu.tensor([room], DType::U32, "tokens"),
+            rows: gpu.tensor([3], DType::U32, "rows"),
+            id: gpu.tensor([1], DType::U32, "id"),
+            chosen: gpu.tensor([room], DType::F32, "probabilities"),
+        }
+    }
+
+    fn choice(&self) -> Choice<'_> {
+        Choice {
+            settings: &self.settings,
+            logits: &self.logits,
+            tokens: &self.tokens,
+            rows: &self.rows,
+            id: &self.id,
+            chosen: &self.chosen,
+        }
+    }
+
+    fn words(gpu: &Gpu, t: &Tensor) -> Vec<u32> {
+        block_on(gpu.read_all(std::slice::from_ref(t))).unwrap()[0].iter().map(|v| v.to_bits()).collect()
+    }
+}
+
+/// How often each token is chosen at 2000 positions.
+fn counts(gpu: &Gpu, logits: &[f32], settings: Settings) -> Vec<f64> {
+    let choices = 2000;
+    let chooser = Chooser::new(gpu, logits, choices + 1);
+    let mut r = Recorder::new(gpu);
+    sample::choose(&mut r, &chooser.choice());
+    let program = r.finish();
+    gpu.write_u32(&chooser.settings, &settings.words());
+    gpu.write_u32(&chooser.rows, &[0, 0, 0]);
+    (0..choices / 100).for_each(|_| program.run_times(100));
+    let mut counts = vec![0.0; logits.len()];
+    Chooser::words(gpu, &chooser.tokens)[..choices].iter().for_each(|t| counts[*t as usize] += 1.0);
+    counts
+}
+
+/// Options of the kind of adapter that this one is not.
+fn other_kind(gpu: &Gpu) -> GpuOptions {
+    let kind = if gpu.is_software() { AdapterKind::Hardware } else { AdapterKind::Software };
+    GpuOptions { kind: Some(kind), ..GpuOptions::default() }
+}
+
+#[test]
+fn cases_are_right_with_the_other_kinds_shapes() {
+    let Some(gpu) = gpu() else { return };
+    let other = block_on(Gpu::new(&other_kind(&gpu))).unwrap();
+    for op in ["gemv", "cached_attention", "sample"] {
+        let outcomes = block_on(verify::run(&other, op, |_| ())).unwrap();
+        let wrong: Vec<_> = outcomes.iter().filter(|o| !o.passed()).collect();
+        assert!(!outcomes.is_empty() && wrong.is_empty(), "{wrong:#?}");
+    }
+    done(&other);
+}
+
+#[test]
+fn faults_of_hardware_shapes_are_noticed() {
+    let Some(_one_at_a_time) = gpu() else { return };
+    let options = GpuOptions { kind: Some(AdapterKind::Hardware), ..GpuOptions::default() };
+    for (op, kernel, find, replace) in [
+        ("gemv", "gemv/project_f16", "dot(v, v)", "v.x * v.x"),
+        ("gemv", "gemv/project_int4", "s < SLICES", "s < SLICES - 1u"),
+        ("gemv", "gemv/gated_f32", "* up * rstd", "* up"),
+        ("cached_attention", "cached_attention/partial", "q < PARTS", "q < 1u"),
+    ] {
+        let fault = Sabotage { kernel, find, replace };
+        assert!(block_on(verify::caught(&options, op, &fault)).unwrap(), "{fault:?} was not noticed");
+    }
+}
+
+#[test]
+fn tokens_are_as_frequent_as_they_are_probable() {
+    let Some(gpu) = gpu() else { return };
+    let probabilities = [0.02, 0.4, 0.05, 0.3, 0.08, 0.15];
+    let logits: Vec<f32> = probabilities.iter().map(|p: &f64| p.ln() as f32 + 1.5).collect();
+    let hot = Settings { temperature: 1.0, ..Settings::default() };
+    let filters: [(Settings, &[usize], f64); 6] = [
+        (hot, &[0, 1, 2, 3, 4, 5], 1.0),
+        (Settings { seed: 0xdead_beef_0000_0001, ..hot }, &[0, 1, 2, 3, 4, 5], 1.0),
+        (Settings { temperature: 0.5, ..hot }, &[0, 1, 2, 3, 4, 5], 0.5),
+        (Settings { top_k: 2, ..hot }, &[1, 3], 1.0),
+        (Settings { top_p: 0.8, ..hot }, &[1, 3, 5], 1.0),
+        (Settings { min_p: 0.19, ..hot }, &[1, 3, 4, 5], 1.0),
+    ];
+    for (settings, passing, temperature) in filters {
+        let counts = counts(&gpu, &logits, settings);
+        let weight = |i: &usize| probabilities[*i].powf(1.0 / temperature);
+        let total: f64 = passing.iter().map(weight).sum();
+        let mut squares = 0.0;
+        for (i, count) in counts.iter().enumerate() {
+            if passing.contains(&i) {
+                let expected = weight(&i) / total * 2000.0;
+                squares += (count - expected) * (count - expected) / expected;
+            } else {
+                assert!(*count == 0.0, "{settings:?}: token {i} does not pass and was chosen {count} times");
+            }
+        }
+        // χ² with at most 5 degrees of freedom exceeds 20.5 once in a thousand times.
+        assert!(squares < 20.5, "{settings:?}: {counts:?}, chi squared {squares:.1}");
+    }
+    done(&gpu);
+}
+
+/// Token, probability and rows after one choice.
+fn one_choice(gpu: &Gpu, logits: &[f32], settings: Settings, rows: [u32; 3], room: usize) -> (u32, f32, Vec<u32>) {
+    let chooser = Chooser::new(gpu, logits, room);
+    let mut r = Recorder::new(gpu);
+    sample::choose(&mut r, &chooser.choice());
+    gpu.write_u32(&chooser.settings, &settings.words());
+    gpu.write_u32(&chooser.rows, &rows);
+    r.finish().run();
+    let chosen = block_on(gpu.read_f32(&chooser.chosen)).unwrap();
+    let at = (rows[0] as usize).min(room - 1);
+    (Chooser::words(gpu, &chooser.id)[0], chosen[at], Chooser::words(gpu, &chooser.rows))
+}
+
+#[test]
+fn logits_that_are_no_numbers_are_noticed() {
+    let Some(gpu) = gpu() else { return };
+    for temperature in [0.0, 1.0] {
+        let settings = Settings { temperature, ..Settings::default() };
+        for at in [0, 1, 700, 998] {
+            for fault in [f32::NAN, f32::INFINITY] {
+                let mut logits = vec![0.5; 999];
+                logits[3] = 2.0;
+                logits[at] = fault;
+                let (token, probability, _) = one_choice(&gpu, &logits, settings, [4, 0, 4], 9);
+                assert!(token == 0 && probability.is_nan(), "{fault} at {at}: token {token}, {probability}");
+            }
+        }
+        // Tokens ruled out are no fault.
+        let (token, probability, _) = one_choice(&gpu, &[f32::NEG_INFINITY, 1.0], settings, [4, 0, 4], 9);
+        assert_eq!((token, probability), (1, 1.0));
+    }
+    done(&gpu);
+}
+
+#[test]
+fn choices_stay_in_the_room() {
+    let Some(gpu) = gpu() else { return };
+    let logits = [0.0, 1.0, 0.5];
+    let at = |rows, room| one_choice(&gpu, &logits, Settings::default(), rows, room);
+    assert_eq!(at([3, 1, 2], 5).2, [4, 1, 3]);
+    assert_eq!(at([4, 1, 3], 5).2, [5, 1, 4]);
+    assert_eq!(at([5, 1, 4], 5).2, [5, 1, 4], "the last place is written again");
+    assert_eq!(at([5, 1, 4], 5).0, 1);
+    done(&gpu);
+}
+
+/// Largest ratio allowed between a token late in the text and one early, attention left out.
+const FLAT: f64 = 1.5;
+
+/// A decoder of a published size in int4, whose programs are recorded and never run.
+fn recorded(options: &GpuOptions, size: &str) -> usize {
+    let gpu = block_on(Gpu::new(options)).unwrap();
+    let (config, wiring) = speed::size(size).unwrap();
+    let (model, specs) = Model::new(&config, wiring);
+    let formats = Formats::of(Format::Int4);
+    let params = Params::frozen(&gpu, specs, &model.stacks(), &|stack| formats.by_role(stack.role));
+    let decoder = block_on(Decoder::new(Arc::new(model), Arc::new(params), 1024, true)).unwrap();
+    decoder.step_program().dispatches()
+}
+
+#[test]
+fn a_token_takes_few_dispatches() {
+    let Some(_one_at_a_time) = gpu() else { return };
+    for kind in [AdapterKind::Software, AdapterKind::Hardware] {
+        let options = GpuOptions { kind: Some(kind), ..GpuOptions::default() };
+        let counts = ["mobilellm-600m", "qwen2-0.5b"].map(|size| recorded(&options, size));
+        say(&format!("dispatches per token, {kind:?} kernels: MobileLLM-600M {}, Qwen2-0.5B {}", counts[0], counts[1]));
+        assert!(counts[0] <= 300 && counts[1] <= 180, "{kind:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn later_tokens_cost_more_in_attention_only() {
+    let Some(gpu) = gpu() else { return };
+    let (mut config, wiring) = speed::size("smollm2-135m").unwrap();
+    config.text_config.num_hidden_layers = 6;
+    let mut decoder = block_on(speed::random(&gpu, &config, wiring, Formats::of(Format::Int8), 1040)).unwrap();
+    let mut rest = |context: usize| {
+        decoder.place(context);
+        let kernels = block_on(decoder.step_program().profile()).unwrap();
+        let all: f64 = kernels.iter().map(|k| k.secs).sum();
+        all * (1.0 - speed::share(&kernels, "cached_attention/"))
+    };
+    // In pairs, as the machine does other things, too.
+    let mut pair = || {
+        let early = rest(16);
+        rest(1024) / early
+    };
+    let mut ratios: Vec<f64> = (0..15).map(|_| pair()).collect();
+    ratios.sort_by(f64::total_cmp);
+    say(&format!("a token after 1024 others, attention left out: {:.2} of one after 16", ratios[7]));
+    assert!((1.0 / FLAT..FLAT).contains(&ratios[7]), "{ratios:.2?}");
+    done(&gpu);
+}
+
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
