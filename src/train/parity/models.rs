@@ -8,7 +8,7 @@ use crate::model::cascade::Cascade;
 use crate::model::config::HiveConfig;
 use crate::model::generate::Generator;
 use crate::model::hive::Hive;
-use crate::model::inputs::Inputs;
+use crate::model::inputs::{HostBatch, Inputs};
 use crate::model::probe::{Kind, Probe, ProbeInputs, Sizes};
 use crate::model::registry::Registry;
 use crate::model::vision::Vision;
@@ -88,9 +88,7 @@ pub(super) async fn hive(gpu: &Gpu, f: &Fixture, with_image: bool) -> Result<Vec
     groups.push(logits(gpu, f, &batch, &look.logits).await?);
     groups.push(loss_group(gpu, f, &loss).await?);
     groups.push(f.gradients(&params.download_grads().await?));
-    if f.tolerances.tokens {
-        groups.push(greedy(f, &model, &params, &batch, with_image).await?);
-    }
+    groups.extend(greedy(f, &model, &params, &batch, with_image).await?);
     Ok(groups)
 }
 
@@ -133,26 +131,59 @@ pub(super) async fn loss_group(gpu: &Gpu, f: &Fixture, loss: &Tensor) -> Result<
     Ok(group)
 }
 
-/// Tokens of a cached decoder against the uncached ones of the fixture.
-pub(super) async fn greedy(
+/// Greedy tokens of a cached decoder: against those that the same weights choose without a cache, and, where rounding of the
+/// weights cannot have changed them, against the fixture's.
+async fn greedy(
     f: &Fixture,
     model: &Hive,
     params: &Params,
     batch: &Batch,
     with_image: bool,
-) -> Result<Group, FixtureError> {
-    let mut group = Group::new("greedy tokens", 0.0);
+) -> Result<Vec<Group>, FixtureError> {
     let (prompt, want) = (whole(f.expect("prompt")?), whole(f.expect("out.greedy")?));
     let mut generator = Generator::new(model, params, prompt.len() + want.len(), with_image);
-    let image = batch.pixels.len() / batch.rows;
-    generator.start(&batch.pixels[..image], batch.offset[0] as usize);
-    let got = generator.complete(&prompt, want.len(), None).await?;
-    let got: Vec<u32> = got.iter().map(|c| c.token).collect();
+    let image = &batch.pixels[..batch.pixels.len() / batch.rows];
+    generator.start(image, batch.offset[0] as usize);
+    let cached = generator.complete(&prompt, want.len(), None).await?;
+    let cached: Vec<u32> = cached.iter().map(|c| c.token).collect();
+    let uncached = uncached(model, params, &prompt, &cached, image, batch.offset[0], with_image).await?;
+    let mut groups = vec![same_tokens("cached tokens", &cached, &uncached)];
+    if f.tolerances.tokens {
+        groups.push(same_tokens("greedy tokens", &cached, &want));
+    }
+    Ok(groups)
+}
+
+fn same_tokens(name: &str, got: &[u32], want: &[u32]) -> Group {
+    let mut group = Group::new(name, 0.0);
     group.tensors = 1;
     if got != want {
         group.faults.push(format!("got {got:?}, expected {want:?}"));
     }
-    Ok(group)
+    group
+}
+
+/// The likeliest token after the prompt and after each of `made` but the last, from one pass over all of them.
+async fn uncached(
+    model: &Hive,
+    params: &Params,
+    prompt: &[u32],
+    made: &[u32],
+    pixels: &[f32],
+    offset: u32,
+    with_image: bool,
+) -> Result<Vec<u32>, FixtureError> {
+    let ids = [prompt, &made[..made.len().saturating_sub(1)]].concat();
+    let inputs = Inputs::new(params.gpu(), &model.config, 1, ids.len(), with_image);
+    let (labels, lengths) = (vec![-1; ids.len()], [ids.len() as u32]);
+    inputs.write(HostBatch { ids: &ids, labels: &labels, lengths: &lengths, offset: &[offset], pixels }, 0);
+    let mut r = Recorder::new(params.gpu());
+    let look = model.look(&mut r, params, &inputs);
+    r.finish().run();
+    let logits = params.gpu().read_f32(&look.logits).await?;
+    let rows = logits.chunks(look.logits.shape().cols()).skip(prompt.len().saturating_sub(1));
+    let largest = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as u32;
+    Ok(rows.map(largest).collect())
 }
 
 pub(super) async fn cascade(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, FixtureError> {
