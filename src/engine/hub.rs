@@ -137,7 +137,8 @@ impl Source {
         let decoder = Decoder::new(Arc::clone(&self.model), Arc::new(params), room, with_image).await?;
         let size = self.spec.config.vision_config.image_size;
         let fit = if self.spec.kind == ModelKind::Cascade { Fit::Pad } else { Fit::Squash };
-        let preprocess = with_image.then(|| Preprocess { fit, ..Preprocess::new(size) });
+        let background = self.spec.background;
+        let preprocess = with_image.then(|| Preprocess { fit, background, ..Preprocess::new(size) });
         Ok(Assistant::new(decoder, self.tokenizer.clone(), self.template.clone(), self.spec.eos.clone(), preprocess))
     }
 

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod assets;
 pub mod assistant;
 pub mod command;
+pub mod convert;
 pub mod event;
 pub mod hub;
 mod lane;

@@ -4,6 +4,7 @@
 pub mod cascade;
 pub mod config;
 pub mod decode;
+pub mod export;
 pub mod full;
 pub mod generate;
 pub mod hive;
