@@ -55,14 +55,14 @@ fn failed(e: &OpenError) -> Fault {
 }
 
 /// A folder of files.
-fn open(path: &str) -> Result<Source, Fault> {
+pub(super) fn open(path: &str) -> Result<Source, Fault> {
     let path = Path::new(path);
     let blobs = platform::folder_blobs(path).map_err(|e| unreadable(path, &e))?;
     let folder = Folder::new(blobs).map_err(|e| Fault::Failed(e.to_string()))?;
     block_on(Source::open(&folder)).map_err(|e| failed(&e))
 }
 
-fn format_of(args: &Args) -> Result<Format, Fault> {
+pub(super) fn format_of(args: &Args) -> Result<Format, Fault> {
     let name = args.option("weights").unwrap_or("f16");
     Format::named(name).ok_or_else(|| Fault::usage(format!("--weights is f32, f16, int8 or int4, not \"{name}\"")))
 }

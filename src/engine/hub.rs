@@ -59,10 +59,10 @@ pub struct Source {
     pub model: Arc<Model>,
     /// Tensors that nothing explains, by name.
     pub extra: Vec<String>,
-    checkpoint: Checkpoint,
-    specs: Vec<ParamSpec>,
-    resolved: Resolved,
-    tokenizer: Bpe,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) specs: Vec<ParamSpec>,
+    pub(super) resolved: Resolved,
+    pub(super) tokenizer: Bpe,
     template: ChatTemplate,
 }
 

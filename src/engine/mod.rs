@@ -14,6 +14,7 @@ mod lane;
 pub mod log;
 pub mod losses;
 pub mod outline;
+pub mod quality;
 pub mod runfile;
 pub mod session;
 mod snapshots;

@@ -15,6 +15,7 @@ pub mod load;
 pub mod plan;
 pub mod positions;
 pub mod probe;
+pub mod quality;
 pub mod registry;
 pub mod vision;
 pub mod weights;
