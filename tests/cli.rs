@@ -131,7 +131,7 @@ fn version_help_and_wrong_words() {
     hive(&["trian"]).code(2).complains(&["no command called \"trian\"", "hive --help"]);
     hive(&["verify", "--sabotaged"]).code(2).complains(&["unknown option --sabotaged", "--sabotage"]);
     hive(&["ask", "one.png"]).code(2).complains(&["needs an image and a question"]);
-    for command in ["train", "pretrain", "eval", "convert", "parity", "verify", "doctor", "bench"] {
+    for command in ["train", "pretrain", "eval", "convert", "quantise", "parity", "verify", "doctor", "bench"] {
         assert!(!hive(&[command, "--help"]).code(0).out.is_empty(), "{command}");
     }
 }
@@ -494,4 +494,34 @@ fn converting_replaces_nothing_unasked_and_leaves_nothing_half_done() {
         "tokenizer_config.json",
     ];
     assert_eq!(names, want);
+}
+
+#[test]
+fn quantising_prints_errors_and_losses() {
+    hive(&["quantise"]).code(2).complains(&["needs a folder"]);
+    if !adapter() {
+        return;
+    }
+    let here = folder("quantise");
+    let (model, words) = (here.join("model"), here.join("words.txt"));
+    hive(&["convert", "shapes", text(&model)]).code(0);
+    std::fs::write(&words, "<image> what color is the circle ? red </s>").unwrap();
+    let said = hive(&["quantise", text(&model), "--text", text(&words), "--json"]).code(0).json();
+    let tensors = said["tensors"].as_array().unwrap();
+    let named = |name: &str| tensors.iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("{name}: {said}"));
+    let layer = named("model.layers.0.mlp.up_proj.weight");
+    assert_eq!(layer["shape"], serde_json::json!([224, 96]));
+    let rms: Vec<f64> = layer["errors"].as_array().unwrap().iter().map(|e| e["rms"].as_f64().unwrap()).collect();
+    // The file holds f16 values.
+    assert!(rms[0] == 0.0 && rms[1] > 1e-4 && rms[2] > 4.0 * rms[1], "{layer}");
+    let losses = said["losses"].as_array().unwrap();
+    assert!(losses.len() == 4 && losses[0]["change"] == 0.0 && losses[3]["change"] != 0.0, "{said}");
+
+    let said = hive(&["quantise", text(&model), "--weights", "int8"]).code(0);
+    assert!(said.out.contains("links.2.mm_proj.fc2.weight") && !said.out.contains("int4"), "{}", said.out);
+    said.complains(&["does not know most words"]);
+    hive(&["quantise", text(&model), "--weights", "int2"]).code(2).complains(&["int8 or int4"]);
+    std::fs::write(&words, [0xff, 0xfe]).unwrap();
+    hive(&["quantise", text(&model), "--text", text(&words)]).code(1).complains(&["words.txt is no text"]);
+    hive(&["quantise", text(&model.join("vision_tower"))]).code(1).complains(&["vision tower alone"]);
 }

@@ -3,11 +3,11 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::Args;
 use super::{Fault, open_gpu, read, say, talk, warn};
-use crate::model::quality::TensorErrors;
+use crate::model::quality::{Rounding, TensorErrors};
 use crate::ops::packed::Format;
 use crate::platform::block_on;
 
@@ -70,22 +70,7 @@ pub fn quantise(list: &[String]) -> Result<(), Fault> {
         losses.extend(loss.map(|loss| (format, loss)));
     }
     if args.flag("json") {
-        let tensor = |t: &TensorErrors| {
-            let error = |(f, e): &(Format, _)| -> serde_json::Value {
-                let e: &crate::model::quality::Rounding = e;
-                json!({"format": f.name(), "rms": e.rms, "max": e.max})
-            };
-            json!({"name": t.name, "shape": t.shape, "errors": t.errors.iter().map(error).collect::<Vec<_>>()})
-        };
-        let loss = |(f, l): &(Format, f64)| json!({"weights": f.name(), "loss": l, "change": l - losses[0].1});
-        say(&format!(
-            "{}\n",
-            json!({
-                "tensors": tensors.iter().map(tensor).collect::<Vec<_>>(),
-                "tokens": ids.len().saturating_sub(1),
-                "losses": losses.iter().map(loss).collect::<Vec<_>>(),
-            })
-        ));
+        say(&format!("{}\n", as_json(&tensors, ids.len().saturating_sub(1), &losses)));
         return Ok(());
     }
     if let Some((_, exact)) = losses.first() {
@@ -96,6 +81,18 @@ pub fn quantise(list: &[String]) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+fn as_json(tensors: &[TensorErrors], tokens: usize, losses: &[(Format, f64)]) -> Value {
+    let error = |(f, e): &(Format, Rounding)| json!({"weights": f.name(), "rms": e.rms, "max": e.max});
+    let tensor = |t: &TensorErrors| json!({"name": t.name, "shape": t.shape, "errors": t.errors.iter().map(error).collect::<Vec<_>>()});
+    let exact = losses.first().map_or(0.0, |l| l.1);
+    let loss = |(f, l): &(Format, f64)| json!({"weights": f.name(), "loss": l, "change": l - exact});
+    json!({
+        "tensors": tensors.iter().map(tensor).collect::<Vec<_>>(),
+        "tokens": tokens,
+        "losses": losses.iter().map(loss).collect::<Vec<_>>(),
+    })
 }
 
 fn table(tensors: &[TensorErrors], formats: &[Format]) -> String {

@@ -136,8 +136,10 @@ impl Source {
         let with_image = self.model.sees();
         let decoder = Decoder::new(Arc::clone(&self.model), Arc::new(params), room, with_image).await?;
         let size = self.spec.config.vision_config.image_size;
-        let fit = if self.spec.kind == ModelKind::Cascade { Fit::Pad } else { Fit::Squash };
         let background = self.spec.background;
+        // Runs of this program, which say what shines through, squash pictures in either wiring.
+        let pads = self.spec.kind == ModelKind::Cascade && background.is_none();
+        let fit = if pads { Fit::Pad } else { Fit::Squash };
         let preprocess = with_image.then(|| Preprocess { fit, background, ..Preprocess::new(size) });
         Ok(Assistant::new(decoder, self.tokenizer.clone(), self.template.clone(), self.spec.eos.clone(), preprocess))
     }

@@ -65,18 +65,19 @@ impl NewFolder {
         Ok(NewFile { file: File::create(path)? })
     }
 
-    /// Moves everything to its place. Where a folder is already, its files for which `stale` holds are removed first, and
-    /// files of the same names are replaced.
+    /// Moves everything to its place, as a whole where nothing is yet. Of a folder that is there, files for which `stale`
+    /// holds are removed first, and files of the same names are replaced.
     ///
     /// # Errors
     /// As the operating system says.
     #[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of files")]
     pub fn publish(self, stale: &dyn Fn(&str) -> bool) -> io::Result<()> {
-        // An empty folder makes way; one with files stays.
-        if !self.place.is_dir() || std::fs::remove_dir(&self.place).is_ok() {
-            return std::fs::rename(&self.making, &self.place);
+        // Somebody may be in an empty folder: it is not replaced either.
+        if self.place.is_dir() {
+            merge(&self.making, &self.place, stale)
+        } else {
+            std::fs::rename(&self.making, &self.place)
         }
-        merge(&self.making, &self.place, stale)
     }
 }
 
@@ -88,7 +89,8 @@ fn merge(from: &Path, to: &Path, stale: &dyn Fn(&str) -> bool) -> io::Result<()>
             std::fs::remove_file(to.join(&name))?;
         }
     }
-    for name in super::list_folder(from)? {
+    // Backwards, so that config.json is among the last: without it no folder is a model.
+    for name in super::list_folder(from)?.into_iter().rev() {
         let (old, new) = (from.join(&name), to.join(&name));
         if old.is_dir() {
             merge(&old, &new, stale)?;
