@@ -131,7 +131,7 @@ fn version_help_and_wrong_words() {
     hive(&["trian"]).code(2).complains(&["no command called \"trian\"", "hive --help"]);
     hive(&["verify", "--sabotaged"]).code(2).complains(&["unknown option --sabotaged", "--sabotage"]);
     hive(&["ask", "one.png"]).code(2).complains(&["needs an image and a question"]);
-    for command in ["train", "pretrain", "eval", "parity", "verify", "doctor", "bench"] {
+    for command in ["train", "pretrain", "eval", "convert", "quantise", "parity", "verify", "doctor", "bench"] {
         assert!(!hive(&[command, "--help"]).code(0).out.is_empty(), "{command}");
     }
 }
@@ -425,4 +425,103 @@ fn shipped_models_answer() {
         );
         assert!(swapped <= none + 0.1, "{model}: {swapped} with swapped pictures, {none} with none");
     }
+}
+
+#[test]
+fn converting_replaces_nothing_unasked_and_leaves_nothing_half_done() {
+    let here = folder("convert");
+    let (model, half) = (here.join("model"), here.join("half"));
+    let said = hive(&["convert", "shapes", text(&model), "--json"]).code(0).json();
+    let files = said["files"].as_array().unwrap();
+    for file in files {
+        assert_eq!(std::fs::metadata(model.join(file["path"].as_str().unwrap())).unwrap().len(), file["bytes"]);
+    }
+    assert!(files.len() > 12 && model.join("language_model/tokenizer.json").exists(), "{said}");
+
+    hive(&["convert"]).code(2).complains(&["needs FROM and OUT"]);
+    hive(&["convert", text(&model), text(&half), "--dtype", "f8"]).code(2).complains(&["f32, f16 or bf16"]);
+    hive(&["convert", text(&model), text(&half), "--part", "head"]).code(2).complains(&["vision_tower"]);
+    hive(&["convert", text(&model), text(&half), "--shard-size", "0"]).code(2).complains(&["at least 1 MB"]);
+    hive(&["convert", "circles", text(&half)]).code(2).complains(&["circles", "pictures"]);
+    hive(&["convert", text(&here.join("none.safetensors")), text(&half)]).code(1).complains(&["none.safetensors"]);
+    hive(&["convert", text(&model.join("config.json")), text(&half)]).code(2).complains(&["*.safetensors"]);
+    hive(&["convert", "--tower", text(&model), "--language", text(&model), text(&half)]).code(2);
+    hive(&["convert", "shapes", text(&model)]).code(1).complains(&["not empty", "--force"]);
+    hive(&["convert", "shapes", text(&model.join("config.json"))]).code(1).complains(&["config.json"]);
+    // What is read must not lie where files are replaced.
+    let weights = model.join("model.safetensors");
+    for from in [&model, &model.join("vision_tower"), &weights] {
+        hive(&["convert", text(from), text(&model), "--force"]).code(2).complains(&["is read and lies in"]);
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&model, here.join("link")).unwrap();
+        let (link, twice) = (here.join("link"), here.join("model/../link"));
+        hive(&["convert", text(&model), text(&link), "--force"]).code(2).complains(&["is read and lies in"]);
+        hive(&["convert", text(&twice), text(&model), "--force"]).code(2).complains(&["is read and lies in"]);
+        std::fs::remove_file(link).unwrap();
+    }
+    // A new folder inside one that is read takes nothing from it.
+    let inner = model.join("bf16/deep");
+    hive(&["convert", text(&model), text(&inner), "--dtype", "bf16", "--shard-size", "1"]).code(0);
+    assert!(inner.join("config.json").exists());
+
+    // Cut off, and numbers that f16 does not have: nothing is left of the attempt.
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(here.join("cut.safetensors"), &bytes[..bytes.len() - 9]).unwrap();
+    hive(&["convert", text(&here.join("cut.safetensors")), text(&half)]).code(1).complains(&["cut.safetensors"]);
+    let wide = here.join("wide.safetensors");
+    let tensors = [("big".to_owned(), vec![2], &[1.0, 1e6][..])];
+    std::fs::write(&wide, hive::model::weights::write(&tensors, hive::model::weights::Precision::F32).unwrap())
+        .unwrap();
+    let said = hive(&["convert", text(&wide), text(&half), "--dtype", "f16"]).code(1);
+    said.complains(&["tensor big has 1 values beyond 65504", "bf16"]);
+    assert_eq!(hive::platform::list_folder(&here).unwrap(), ["cut.safetensors", "model", "wide.safetensors"]);
+
+    // With --force weights are replaced, in however many files, and other files stay.
+    std::fs::create_dir(&half).unwrap();
+    std::fs::write(half.join("notes.txt"), b"mine").unwrap();
+    std::fs::write(half.join("model-00001-of-00002.safetensors"), b"old").unwrap();
+    hive(&["convert", text(&model), text(&half)]).code(1);
+    hive(&["convert", text(&model), text(&half), "--force", "--part", "language_model"]).code(0);
+    let names = hive::platform::list_folder(&half).unwrap();
+    let want = [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "notes.txt",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
+    assert_eq!(names, want);
+}
+
+#[test]
+fn quantising_prints_errors_and_losses() {
+    hive(&["quantise"]).code(2).complains(&["needs a folder"]);
+    if !adapter() {
+        return;
+    }
+    let here = folder("quantise");
+    let (model, words) = (here.join("model"), here.join("words.txt"));
+    hive(&["convert", "shapes", text(&model)]).code(0);
+    std::fs::write(&words, "<image> what color is the circle ? red </s>").unwrap();
+    let said = hive(&["quantise", text(&model), "--text", text(&words), "--json"]).code(0).json();
+    let tensors = said["tensors"].as_array().unwrap();
+    let named = |name: &str| tensors.iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("{name}: {said}"));
+    let layer = named("model.layers.0.mlp.up_proj.weight");
+    assert_eq!(layer["shape"], serde_json::json!([224, 96]));
+    let rms: Vec<f64> = layer["errors"].as_array().unwrap().iter().map(|e| e["rms"].as_f64().unwrap()).collect();
+    // The file holds f16 values.
+    assert!(rms[0] == 0.0 && rms[1] > 1e-4 && rms[2] > 4.0 * rms[1], "{layer}");
+    let losses = said["losses"].as_array().unwrap();
+    assert!(losses.len() == 4 && losses[0]["change"] == 0.0 && losses[3]["change"] != 0.0, "{said}");
+
+    let said = hive(&["quantise", text(&model), "--weights", "int8"]).code(0);
+    assert!(said.out.contains("links.2.mm_proj.fc2.weight") && !said.out.contains("int4"), "{}", said.out);
+    said.complains(&["does not know most words"]);
+    hive(&["quantise", text(&model), "--weights", "int2"]).code(2).complains(&["int8 or int4"]);
+    std::fs::write(&words, [0xff, 0xfe]).unwrap();
+    hive(&["quantise", text(&model), "--text", text(&words)]).code(1).complains(&["words.txt is no text"]);
+    hive(&["quantise", text(&model.join("vision_tower"))]).code(1).complains(&["vision tower alone"]);
 }

@@ -7,10 +7,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use hive::data::rng::Rng;
+use hive::model::hub::write::{Item, shards};
 use hive::model::hub::{Checkpoint, FileDType, Folder, HubError, ModelSpec, header, resolve};
 use hive::model::weights;
 use hive::nn::ParamSpec;
-use hive::platform::{Blob, block_on};
+use hive::platform::{Blob, block_on, write_file};
 
 thread_local! {
     /// Bytes in use, the most that were in use, and the largest single request of this thread.
@@ -398,4 +399,33 @@ fn configurations_may_be_wrong_anywhere() {
             tell([&config[..=at], word, &config[end..]].concat().as_bytes());
         }
     }
+}
+
+/// Half a gigabyte in one tensor, in a file that is one hole, to another type and back to nothing.
+#[test]
+fn weights_of_any_size_are_written_in_bounded_memory() {
+    const ELEMENTS: u64 = 128 << 20;
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("large.safetensors");
+    let header = format!(r#"{{"a":{{"dtype":"F32","shape":[{ELEMENTS}],"data_offsets":[0,{}]}}}}"#, 4 * ELEMENTS);
+    write_file(&path, &[&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(8 + header.len() as u64 + 4 * ELEMENTS).unwrap();
+    let source = [open(vec![Blob::open(&path).unwrap()]).unwrap()];
+    for dtype in [FileDType::F16, FileDType::F32] {
+        let item = Item::new("a", 0, "a", &source[0].tensors()["a"], Some(dtype));
+        let shard = &shards(vec![item], None)[0];
+        let (mut sum, mut len) = (0_u64, 0);
+        let (result, most, _) = measured(|| {
+            block_on(shard.write(&source, &mut |bytes| {
+                len += bytes.len() as u64;
+                sum += bytes.iter().map(|b| u64::from(*b)).max().unwrap_or(0);
+                Ok(())
+            }))
+        });
+        result.unwrap();
+        assert_eq!(len, shard.bytes());
+        assert!(sum < 1000, "zeros became {sum}");
+        assert!(most < 32 << 20, "{most} bytes in use");
+    }
+    std::fs::remove_file(path).unwrap();
 }

@@ -6,8 +6,10 @@ pub mod ask;
 pub mod bench;
 mod bench_model;
 pub mod check;
+pub mod convert;
 pub mod demo;
 pub mod pretrain;
+pub mod quantise;
 pub mod report;
 pub mod talk;
 pub mod train;
@@ -109,6 +111,8 @@ hive: linked attention between a vision encoder and a small language model, in W
   hive ask IMAGE QUESTION       ask the shipped model, or --model FILE or FOLDER, about a picture
   hive chat --model FOLDER      talk with a language model or a vision-language model from Hugging Face's files
   hive plan FOLDER              what such a model takes: disk, GPU, host
+  hive quantise FOLDER          what packing its weights costs: error of every tensor, loss on a text
+  hive convert FROM OUT         a checkpoint or a folder in another form: for transformers, another type, shards, parts merged
   hive eval                     held-out accuracy by kind of question, with own, swapped and no pictures
   hive parity DIR               check this GPU against published fixtures
   hive verify [OP]              check every operation on this GPU against its reference
@@ -142,6 +146,8 @@ pub fn run(list: &[String]) -> u8 {
         "ask" => ask::ask(rest),
         "chat" => talk::chat(rest),
         "plan" => talk::plan(rest),
+        "quantise" => quantise::quantise(rest),
+        "convert" => convert::convert(rest),
         "eval" => ask::eval(rest),
         "parity" => check::parity(rest),
         "verify" => check::verify(rest),

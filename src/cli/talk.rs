@@ -55,7 +55,7 @@ fn failed(e: &OpenError) -> Fault {
 }
 
 /// A folder of files.
-fn open(path: &str) -> Result<Source, Fault> {
+pub(super) fn open(path: &str) -> Result<Source, Fault> {
     let path = Path::new(path);
     let blobs = platform::folder_blobs(path).map_err(|e| unreadable(path, &e))?;
     let folder = Folder::new(blobs).map_err(|e| Fault::Failed(e.to_string()))?;

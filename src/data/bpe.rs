@@ -1,4 +1,5 @@
-//! Tokenizers of published models, from their `tokenizer.json`: byte-level pairs (Qwen2, SmolLM2) and `SentencePiece`'s (Llama).
+//! Tokenizers of published models, from their `tokenizer.json`: byte-level pairs (Qwen2, SmolLM2), `SentencePiece`'s (Llama), and
+//! whole words.
 //! Text comes back token by token without ever cutting a character.
 
 use thiserror::Error;

@@ -7,6 +7,8 @@ use serde::Deserialize;
 
 /// How many times longer a text may become by its file's replacements: a chain of doublings would use up all memory.
 const MOST_GROWTH: f64 = 4096.0;
+/// Largest id of a token.
+const MOST_ID: u32 = 1 << 30;
 /// Most pieces of the template around a text.
 const MOST_PIECES: usize = 64;
 
@@ -136,8 +138,14 @@ pub(super) fn check(text: &str) -> Result<(), String> {
 
 impl Model {
     fn check(&self, added: &[Added]) -> Result<(), String> {
-        if let Some(kind) = self.kind.as_deref().filter(|k| *k != "BPE") {
-            return Err(format!("its model is of type {kind}, only BPE is known"));
+        // Added tokens get ids behind the largest.
+        if let Some((token, id)) = self.vocab.as_object().and_then(|v| v.iter().find(|(_, id)| !is_id(id))) {
+            return Err(format!("the token {token:?} has the id {id}, which is none"));
+        }
+        match self.kind.as_deref() {
+            None | Some("BPE") => {}
+            Some("WordLevel") => return self.check_words(),
+            Some(kind) => return Err(format!("its model is of type {kind}, only BPE and WordLevel are known")),
         }
         if self.continuing_subword_prefix.as_deref().is_some_and(|p| !p.is_empty()) {
             return Err("a continuing_subword_prefix is not known".to_owned());
@@ -164,6 +172,20 @@ impl Model {
         }
         Ok(())
     }
+
+    /// A table of whole words, and one for all others.
+    fn check_words(&self) -> Result<(), String> {
+        let vocab = self.vocab.as_object().ok_or("its vocab is no table of words and ids")?;
+        match self.unk_token.as_deref() {
+            Some(unknown) if vocab.contains_key(unknown) => Ok(()),
+            Some(unknown) => Err(format!("the unk_token {unknown:?} is no word")),
+            None => Err("it has words and no unk_token for all others".to_owned()),
+        }
+    }
+}
+
+fn is_id(value: &serde_json::Value) -> bool {
+    value.as_u64().is_some_and(|id| id <= u64::from(MOST_ID))
 }
 
 impl Normalizer {

@@ -11,6 +11,7 @@
 //! | [`scene`] | [`Dataset`] (`Shapes`, `Pictures`), [`Split`], [`Sample`], [`Turn`] |
 //! | [`shapes`], [`pictures`] | the two generators behind [`Dataset`] |
 //! | [`tokenizer`] | [`Tokenizer`]: words to ids and back |
+//! | [`tokenizer_files`] | the same as files that other programs read |
 //! | [`batch`] | [`Batch`], [`PatchBatch`] and their builders `conversation`, `questions`, `text`, `patches` |
 //! | [`image`] | decoding, Pillow's bicubic resampling, [`image::Preprocess`] |
 //! | [`folder`] | [`folder::Folder`]: `LLaVA` conversation data about the pictures of a folder |
@@ -30,6 +31,7 @@ pub mod rng;
 pub mod scene;
 pub mod shapes;
 pub mod tokenizer;
+pub mod tokenizer_files;
 
 pub use self::image::Preprocess;
 pub use batch::{Batch, PatchBatch};

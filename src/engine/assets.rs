@@ -86,10 +86,17 @@ pub fn preset(name: &str) -> Result<Preset, AssetError> {
 /// # Errors
 /// No such weights.
 pub fn model(name: &str) -> Result<Checkpoint, AssetError> {
+    Ok(Checkpoint::from_bytes(model_bytes(name)?)?)
+}
+
+/// The file of the shipped weights of that name.
+///
+/// # Errors
+/// No such weights.
+pub fn model_bytes(name: &str) -> Result<&'static [u8], AssetError> {
     let names = || MODELS.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ");
     let found = MODELS.iter().find(|(n, _)| *n == name);
-    let (_, bytes) = found.ok_or_else(|| AssetError::NoModel { name: name.to_owned(), names: names() })?;
-    Ok(Checkpoint::from_bytes(bytes)?)
+    found.map(|(_, bytes)| *bytes).ok_or_else(|| AssetError::NoModel { name: name.to_owned(), names: names() })
 }
 
 /// The generated data of a preset.

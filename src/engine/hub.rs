@@ -59,10 +59,10 @@ pub struct Source {
     pub model: Arc<Model>,
     /// Tensors that nothing explains, by name.
     pub extra: Vec<String>,
-    checkpoint: Checkpoint,
-    specs: Vec<ParamSpec>,
-    resolved: Resolved,
-    tokenizer: Bpe,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) specs: Vec<ParamSpec>,
+    pub(super) resolved: Resolved,
+    pub(super) tokenizer: Bpe,
     template: ChatTemplate,
 }
 
@@ -136,8 +136,11 @@ impl Source {
         let with_image = self.model.sees();
         let decoder = Decoder::new(Arc::clone(&self.model), Arc::new(params), room, with_image).await?;
         let size = self.spec.config.vision_config.image_size;
-        let fit = if self.spec.kind == ModelKind::Cascade { Fit::Pad } else { Fit::Squash };
-        let preprocess = with_image.then(|| Preprocess { fit, ..Preprocess::new(size) });
+        let background = self.spec.background;
+        // Runs of this program, which say what shines through, squash pictures in either wiring.
+        let pads = self.spec.kind == ModelKind::Cascade && background.is_none();
+        let fit = if pads { Fit::Pad } else { Fit::Squash };
+        let preprocess = with_image.then(|| Preprocess { fit, background, ..Preprocess::new(size) });
         Ok(Assistant::new(decoder, self.tokenizer.clone(), self.template.clone(), self.spec.eos.clone(), preprocess))
     }
 

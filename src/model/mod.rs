@@ -4,6 +4,7 @@
 pub mod cascade;
 pub mod config;
 pub mod decode;
+pub mod export;
 pub mod full;
 pub mod generate;
 pub mod hive;
@@ -14,6 +15,7 @@ pub mod load;
 pub mod plan;
 pub mod positions;
 pub mod probe;
+pub mod quality;
 pub mod registry;
 pub mod vision;
 pub mod weights;

@@ -6,6 +6,8 @@ mod mirror;
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
 mod native_blob;
+#[cfg(not(target_arch = "wasm32"))]
+mod native_write;
 #[cfg(target_arch = "wasm32")]
 mod web;
 #[cfg(target_arch = "wasm32")]
@@ -19,6 +21,8 @@ pub use mirror::{MirrorChange, MirrorNode};
 pub use native::*;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_blob::folder_blobs;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native_write::{NewFile, NewFolder, free_bytes, real_path};
 #[cfg(target_arch = "wasm32")]
 pub use web::*;
 #[cfg(target_arch = "wasm32")]

@@ -52,7 +52,6 @@ pub struct Checkpoint {
 
 /// Version written by this program.
 pub const FORMAT: u32 = 1;
-const KEY: &str = "hive";
 const PREFIXES: [&str; 2] = ["optimiser.m.", "optimiser.v."];
 
 /// A file that is no checkpoint.
@@ -72,6 +71,23 @@ pub enum CheckpointError {
     /// Written by a newer program.
     #[error("the checkpoint has format {0}, this program reads up to {FORMAT}. Update Hive")]
     Newer(u32),
+}
+
+impl Meta {
+    /// Where it stands in a file's metadata.
+    pub const KEY: &str = "hive";
+
+    /// From its text.
+    ///
+    /// # Errors
+    /// A text that is damaged or from a newer program.
+    pub fn parse(text: &str) -> Result<Self, CheckpointError> {
+        let format = serde_json::from_str::<serde_json::Value>(text)?["format"].as_u64().unwrap_or(0) as u32;
+        if format > FORMAT {
+            return Err(CheckpointError::Newer(format));
+        }
+        Ok(serde_json::from_str(text)?)
+    }
 }
 
 impl Checkpoint {
@@ -102,7 +118,7 @@ impl Checkpoint {
             .map(|(name, shape, bytes, dtype)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(torn)?)))
             .collect::<Result<Vec<_>, WeightsError>>()?;
         // One entry only: several would stand in random order, and equal checkpoints would be files of different bytes.
-        let meta: HashMap<String, String> = [(KEY.to_owned(), serde_json::to_string(&self.meta)?)].into();
+        let meta: HashMap<String, String> = [(Meta::KEY.to_owned(), serde_json::to_string(&self.meta)?)].into();
         Ok(safetensors::serialize(views, Some(meta)).map_err(torn)?)
     }
 
@@ -112,12 +128,8 @@ impl Checkpoint {
     /// A torn file, one that is no checkpoint, or one from a newer program.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| WeightsError::Torn(e.to_string()))?;
-        let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or(CheckpointError::NoMeta)?;
-        let format = serde_json::from_str::<serde_json::Value>(text)?["format"].as_u64().unwrap_or(0) as u32;
-        if format > FORMAT {
-            return Err(CheckpointError::Newer(format));
-        }
-        let meta: Meta = serde_json::from_str(text)?;
+        let text = header.metadata().as_ref().and_then(|m| m.get(Meta::KEY)).ok_or(CheckpointError::NoMeta)?;
+        let meta = Meta::parse(text)?;
         let mut tensors: HostTensors = weights::parse(bytes)?;
         let [m, v] = PREFIXES.map(|prefix| take(&mut tensors, prefix));
         let weights = tensors.into_iter().map(|(name, t)| (name, t.values)).collect();

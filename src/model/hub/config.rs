@@ -42,6 +42,8 @@ pub struct ModelSpec {
     pub max_positions: usize,
     /// The token in whose place the image stands, for those who were trained with one.
     pub image_token: Option<u32>,
+    /// What shines through transparent parts of pictures, where a model of Hive's own says so.
+    pub background: Option<[u8; 3]>,
 }
 
 /// Sizes that no model has, so that a damaged file is a sentence and not a day of work: key, largest value.
@@ -101,6 +103,7 @@ impl ModelSpec {
             bos: None,
             max_positions: 0,
             image_token: None,
+            background: None,
         };
         match model_type {
             "siglip_vision_model" => (spec.kind, spec.config.vision_config) = (ModelKind::Vision, vision(top)?),
@@ -195,6 +198,7 @@ impl ModelSpec {
         if self.kind == ModelKind::Hive {
             self.config.link_config = part(top, "link_config")?;
         }
+        self.background = part(top, "image_background")?;
         Ok(())
     }
 }

@@ -12,8 +12,8 @@ use crate::platform::Blob;
 /// Longest text file that is read, bytes.
 pub const TEXT_LIMIT: u64 = 64 << 20;
 
-const WHOLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const WHOLE: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 const EXTENSION: &str = ".safetensors";
 
 /// Files by name. Natively `Folder::new(platform::folder_blobs(path)?)`, in a browser the files that were dropped.

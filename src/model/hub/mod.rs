@@ -9,6 +9,7 @@ pub mod folder;
 pub mod header;
 mod json;
 pub mod names;
+pub mod write;
 
 use thiserror::Error;
 

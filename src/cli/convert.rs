@@ -1,0 +1,193 @@
+//! `hive convert`: models from one form to another, written piece by piece.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::args::Args;
+use super::{Fault, say, unreadable, warn};
+use crate::engine::assets;
+use crate::engine::convert::{Conversion, NewFile, Origin, Wish};
+use crate::model::export::Part;
+use crate::model::hub::{FileDType, Folder, ModelKind};
+use crate::platform::{self, Blob, NewFolder, block_on};
+
+const OPTIONS: [&str; 7] = ["part", "dtype", "shard-size", "tower", "language", "links", "projector"];
+
+const HELP: &str = "\
+hive convert FROM OUT [--part vision_tower|language_model] [--dtype f32|f16|bf16] [--shard-size MB] [--force]
+hive convert --tower FOLDER --language FOLDER --links FOLDER|FILE OUT [--dtype ...] [--shard-size MB] [--force]
+hive convert --tower FOLDER --language FOLDER --projector FOLDER|FILE OUT ...
+
+Writes a model in another form into the folder OUT. FROM is
+  a checkpoint of hive train or hive demo, or a shipped model (pictures, shapes): OUT is then the whole model for
+      hive ask --model OUT, OUT/vision_tower opens in transformers as SiglipVisionModel, OUT/language_model as LlamaForCausalLM;
+  a folder with Hugging Face's files, or a *.safetensors file: the same in another type, or in files of another size.
+A tower, a language model and links (or the projector of a LLaVA-style model) become one folder. The links' folder has a config.json
+with link_config; a checkpoint of hive train knows it itself.
+
+  --part PART       this part of FROM alone, as transformers opens it
+  --dtype TYPE      of the weights; without it they stay as they are
+  --shard-size MB   several files, none larger than this unless a tensor is
+  --force           write into a folder that is not empty; weights that are there are replaced
+
+OUT appears when it is complete. Memory does not grow with the model.
+";
+
+/// `hive convert`.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn convert(list: &[String]) -> Result<(), Fault> {
+    let args = Args::parse(list, &OPTIONS, &["force"])?;
+    if args.flag("help") {
+        say(HELP);
+        return Ok(());
+    }
+    let wish = wish(&args)?;
+    let (origin, inputs, out) = origin(&args)?;
+    let place = place(out, &inputs, args.flag("force"))?;
+    let conversion = block_on(Conversion::open(origin, wish)).map_err(|e| Fault::Failed(e.to_string()))?;
+    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    if let Some(free) = platform::free_bytes(&place).filter(|free| *free < conversion.bytes()) {
+        return Err(Fault::Failed(format!(
+            "{out} will have {}, and {} are free there. Make room, or choose another place",
+            mb(conversion.bytes()),
+            mb(free)
+        )));
+    }
+    write(&conversion, &place, out)?;
+    for note in &conversion.notes {
+        warn(&format!("{note}\n"));
+    }
+    if args.flag("json") {
+        let file = |f: &NewFile| json!({"path": f.path, "bytes": f.bytes()});
+        let files: Vec<_> = conversion.files.iter().map(file).collect();
+        say(&format!("{}\n", json!({"folder": out, "files": files, "notes": conversion.notes})));
+    } else {
+        for file in &conversion.files {
+            say(&format!("{:>12}  {}\n", mb(file.bytes()), Path::new(out).join(&file.path).display()));
+        }
+    }
+    Ok(())
+}
+
+fn wish(args: &Args) -> Result<Wish, Fault> {
+    let part = |name: &str| {
+        Part::named(name)
+            .ok_or_else(|| Fault::usage(format!("--part is vision_tower or language_model, not \"{name}\"")))
+    };
+    let dtype = |name: &str| match name {
+        "f32" => Ok(FileDType::F32),
+        "f16" => Ok(FileDType::F16),
+        "bf16" => Ok(FileDType::BF16),
+        _ => Err(Fault::usage(format!("--dtype is f32, f16 or bf16, not \"{name}\""))),
+    };
+    let shard = args.number::<u64>("shard-size")?;
+    if shard == Some(0) {
+        return Err(Fault::usage("--shard-size is at least 1 MB"));
+    }
+    Ok(Wish {
+        part: args.option("part").map(part).transpose()?,
+        dtype: args.option("dtype").map(dtype).transpose()?,
+        shard: shard.map(|mb| mb.saturating_mul(1_000_000)),
+    })
+}
+
+/// What is read, the paths of it, and the new folder.
+fn origin(args: &Args) -> Result<(Origin, Vec<PathBuf>, &str), Fault> {
+    let parts = ["tower", "language", "links", "projector"].map(|name| args.option(name));
+    match (parts, args.words()) {
+        ([None, None, None, None], [from, out]) => {
+            if platform::is_folder(from) {
+                return Ok((Origin::Folder(folder(from)?), vec![from.into()], out));
+            }
+            if Path::new(from).extension().is_none() && !Path::new(from).exists() {
+                let bytes = assets::model_bytes(from)?;
+                return Ok((Origin::File(Blob::memory(&format!("{from}.safetensors"), bytes)), vec![], out));
+            }
+            Ok((Origin::File(file(from)?), vec![from.into()], out))
+        }
+        ([Some(tower), Some(language), links, projector], [out]) if links.is_some() != projector.is_some() => {
+            if args.option("part").is_some() {
+                return Err(Fault::usage("--part takes a part of one model, and here several become one"));
+            }
+            let kind = if links.is_some() { ModelKind::Hive } else { ModelKind::Cascade };
+            let between = links.or(projector).unwrap_or_default();
+            let inputs = [tower, language, between].map(PathBuf::from).to_vec();
+            let links = if platform::is_folder(between) { folder(between)? } else { with_config(between)? };
+            Ok((Origin::Parts { tower: folder(tower)?, language: folder(language)?, links, kind }, inputs, out))
+        }
+        _ => Err(Fault::usage(
+            "hive convert needs FROM and OUT, or --tower, --language and one of --links and --projector, and OUT",
+        )),
+    }
+}
+
+fn folder(path: &str) -> Result<Folder, Fault> {
+    let blobs = platform::folder_blobs(path).map_err(|e| unreadable(Path::new(path), &e))?;
+    Folder::new(blobs).map_err(|e| Fault::Failed(e.to_string()))
+}
+
+fn file(path: &str) -> Result<Blob, Fault> {
+    if !path.ends_with(".safetensors") {
+        return Err(Fault::usage(format!("{path} is neither a folder nor a *.safetensors file")));
+    }
+    Blob::open(path).map_err(|e| unreadable(Path::new(path), &e))
+}
+
+/// A file, and the configuration beside it if there is one.
+fn with_config(path: &str) -> Result<Folder, Fault> {
+    let config = Blob::open(Path::new(path).with_file_name("config.json")).ok();
+    Folder::new([Some(file(path)?), config].into_iter().flatten()).map_err(|e| Fault::Failed(e.to_string()))
+}
+
+/// Where the new folder goes, if nothing is lost by that.
+fn place(out: &str, inputs: &[PathBuf], force: bool) -> Result<PathBuf, Fault> {
+    let real = |path: &Path| platform::real_path(path).map_err(|e| unreadable(path, &e));
+    let place = real(Path::new(out))?;
+    if place.file_name().is_none() {
+        return Err(Fault::usage(format!("{out} cannot be a new folder")));
+    }
+    for input in inputs {
+        if real(input)?.starts_with(&place) {
+            return Err(Fault::usage(format!("{} is read and lies in {out}. Choose another folder", input.display())));
+        }
+    }
+    if place.exists() {
+        let there = platform::list_folder(&place).map_err(|e| unreadable(Path::new(out), &e))?;
+        if !there.is_empty() && !force {
+            return Err(Fault::Failed(format!(
+                "{out} is not empty. Choose another folder, or replace the weights in it with --force"
+            )));
+        }
+    }
+    Ok(place)
+}
+
+fn write(conversion: &Conversion, place: &Path, out: &str) -> Result<(), Fault> {
+    let unwritable =
+        |e: std::io::Error| Fault::File { what: "cannot write", path: out.to_owned(), reason: e.to_string() };
+    let new = NewFolder::create(place).map_err(unwritable)?;
+    let (total, watched) = (conversion.bytes().max(1), std::io::stderr().is_terminal());
+    let (mut done, mut told) = (0, u64::MAX);
+    for file in &conversion.files {
+        let mut to = new.file(&file.path).map_err(unwritable)?;
+        let mut put = |bytes: &[u8]| {
+            done += bytes.len() as u64;
+            if watched && 100 * done / total != told {
+                told = 100 * done / total;
+                warn(&format!("\rwriting {} of {} MB", done / 1_000_000, total / 1_000_000));
+            }
+            to.write(bytes).map_err(|e| format!("cannot write {}: {e}", file.path))
+        };
+        block_on(conversion.write(file, &mut put)).map_err(|e| Fault::Failed(e.to_string()))?;
+        to.finish().map_err(unwritable)?;
+    }
+    if watched {
+        warn("\n");
+    }
+    new.publish(&|name| name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json")))
+        .map_err(unwritable)
+}
