@@ -17,3 +17,4 @@ pub mod probe;
 pub mod registry;
 pub mod vision;
 pub mod weights;
+mod work;
