@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use common::{difference, done, gpu, repository};
 use hive::gpu::Gpu;
-use hive::model::decode::{DecodeError, Decoder, Prompt};
+use hive::model::config::{HiveConfig, LanguageConfig};
+use hive::model::decode::{DecodeError, Decoder, Prompt, most_room};
 use hive::model::full::{Model, Wiring};
-use hive::model::hub::{Checkpoint, Folder, ModelKind, ModelSpec, resolve};
+use hive::model::hub::{Checkpoint, Folder, ModelKind, ModelSpec, Resolved, resolve};
 use hive::model::load::{Formats, load};
+use hive::model::plan::Plan;
 use hive::model::weights::{HostTensors, Precision, parse, write};
 use hive::ops::packed::Format;
 use hive::ops::packed::oracle::quantised;
@@ -234,5 +236,63 @@ fn prompts_that_cannot_be_answered_get_a_sentence() {
     let made = block_on(decoder.next(64)).unwrap();
     assert_eq!(made.len(), 1);
     assert!(decoder.is_full());
+    done(&gpu);
+}
+
+/// With prompts that use everything there is: the plan is what is allocated, also for models that are all padding.
+#[test]
+fn plans_are_what_models_take() {
+    let Some(gpu) = gpu() else { return };
+    for name in FIXTURES {
+        let fixture = Fixture::open(name);
+        let resolved = resolve(&fixture.checkpoint, &fixture.specs, &fixture.layers).unwrap();
+        let (_, offset, pixels) = fixture.row();
+        let vocabulary = fixture.model.language_config().vocab_size as u32;
+        for format in Format::ALL {
+            for room in [40, 300] {
+                let plan = Plan::new(&fixture.model, &fixture.specs, &resolved, Formats::of(format), room);
+                let before = gpu.allocated_bytes();
+                let mut decoder = fixture.decoder(&gpu, format, room);
+                let spliced = if name == "cascade" { fixture.model.config().vision_config.tokens() } else { 0 };
+                let ids: Vec<u32> = (0..(room - spliced - 1) as u32).map(|i| (i * 31 + 7) % vocabulary).collect();
+                block_on(decoder.begin(Prompt { ids: &ids, pixels: &pixels, offset }, &Settings::default())).unwrap();
+                block_on(decoder.next(1)).unwrap();
+                let (got, planned) = ((gpu.allocated_bytes() - before) as f64, plan.gpu() as f64);
+                let what = format!("{name} {} room {room}", format.name());
+                assert!(got < 1.1 * planned && got > 0.8 * planned, "{what}: {got} bytes of {planned} planned");
+            }
+        }
+    }
+    done(&gpu);
+}
+
+/// A language model of one layer; no weights.
+fn wide(hidden_size: usize, intermediate_size: usize) -> (Model, Vec<hive::nn::ParamSpec>) {
+    let (num_hidden_layers, vocab_size) = (1, 8);
+    let text_config =
+        LanguageConfig { hidden_size, intermediate_size, num_hidden_layers, vocab_size, ..LanguageConfig::default() };
+    Model::new(&HiveConfig { text_config, ..HiveConfig::default() }, Wiring::Text)
+}
+
+#[test]
+fn what_no_binding_holds_is_refused_with_a_sentence() {
+    let Some(gpu) = gpu() else { return };
+    let checkpoint = Fixture::open("llama").checkpoint;
+    let refusal = |hidden: usize, intermediate: usize, format: Format| {
+        let ((model, specs), nothing) = (wide(hidden, intermediate), Resolved::default());
+        let (stacks, formats) = (model.stacks(), Formats::of(format));
+        block_on(load(&gpu, &checkpoint, &nothing, specs, &stacks, formats, |_| true)).err().map(|e| e.to_string())
+    };
+    let f32 = refusal(2304, 8192, Format::F32).unwrap();
+    assert!(f32.contains("mlp.gate_proj.weight takes 144 MiB") && f32.contains("Choose f16, int8 or int4"), "{f32}");
+    assert_eq!(refusal(2304, 8192, Format::F16), None);
+    // Exactly what a binding holds.
+    assert_eq!(refusal(2048, 8192, Format::F32), None);
+    let any = refusal(4608, 14336, Format::Int4).unwrap();
+    assert!(any.contains("gate_proj.weight takes 252 MiB") && any.contains("narrower layers"), "{any}");
+    // A cache, in bytes: rows of 3 x 64 keys.
+    let (model, _) = wide(576, 1536);
+    let rows = most_room(&model);
+    assert!((rows + 128) * 192 * 4 <= 128 << 20 && (rows + 1024) * 192 * 4 > 128 << 20, "{rows}");
     done(&gpu);
 }

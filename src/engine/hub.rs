@@ -10,7 +10,7 @@ use crate::data::chat::{ChatError, ChatTemplate};
 use crate::data::image::{Fit, Preprocess};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::config::ConfigError;
-use crate::model::decode::Decoder;
+use crate::model::decode::{Decoder, most_room};
 use crate::model::full::{Model, Wiring};
 use crate::model::hub::{Checkpoint, Folder, HubError, ModelKind, ModelSpec, Resolved, resolve};
 use crate::model::load::{self, Formats, LoadError, Progress};
@@ -97,10 +97,11 @@ impl Source {
         })
     }
 
-    /// Rows of text for a wish, within what the model was trained for.
+    /// Rows of text for a wish, within what the model was trained for and what a cache can hold.
     #[must_use]
     pub fn room(&self, wish: Option<usize>) -> usize {
-        wish.unwrap_or(ROOM).clamp(2, self.spec.config.text_config.max_position_embeddings.max(2))
+        let most = self.spec.config.text_config.max_position_embeddings.min(most_room(&self.model));
+        wish.unwrap_or(ROOM).clamp(2, most.max(2))
     }
 
     /// What it takes in these formats, with room for so many rows of text.
@@ -127,14 +128,18 @@ impl Source {
         }
         let (checkpoint, resolved, stacks) = (&self.checkpoint, &self.resolved, self.model.stacks());
         let specs = self.specs.clone();
-        let params = match load::load(gpu, checkpoint, resolved, specs, &stacks, formats, tell).await {
-            Err(LoadError::Gpu(GpuError::OutOfMemory(_))) => {
+        let with_image = self.model.sees();
+        let made = match load::load(gpu, checkpoint, resolved, specs, &stacks, formats, tell).await {
+            Ok(params) => Decoder::new(Arc::clone(&self.model), Arc::new(params), room, with_image).await,
+            Err(LoadError::Gpu(e)) => Err(e),
+            Err(other) => return Err(other.into()),
+        };
+        let decoder = match made {
+            Err(GpuError::OutOfMemory(_)) => {
                 return Err(OpenError::Memory(self.too_large(&plan, room, plan.gpu() * 3 / 4)));
             }
             other => other?,
         };
-        let with_image = self.model.sees();
-        let decoder = Decoder::new(Arc::clone(&self.model), Arc::new(params), room, with_image).await?;
         let size = self.spec.config.vision_config.image_size;
         let background = self.spec.background;
         // Runs of this program, which say what shines through, squash pictures in either wiring.

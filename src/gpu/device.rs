@@ -203,6 +203,12 @@ impl Gpu {
         self.allocated.load(Ordering::Relaxed)
     }
 
+    /// Bytes that the driver has set aside for this device, copies under way and gaps included, where that can be told.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> Option<u64> {
+        self.device.generate_allocator_report().map(|report| report.total_reserved_bytes)
+    }
+
     /// The fault the device reported, if any: its loss before all others, else the first.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ pub use error::GpuError;
 pub use kernel::{Access, BindingDef, KernelDef, Sabotage};
 pub(crate) use pool::size_class;
 pub use program::{Program, Timing};
-pub use record::{Dest, Recorder};
+pub use record::{Dest, Recorder, Workspace};
 pub use tensor::{DType, Shape, Tensor};
 
 /// Kernel definitions and parameter blocks generated from `shaders/` by the build.

@@ -69,6 +69,25 @@ pub(super) struct Guarded {
     pub(super) label: &'static str,
 }
 
+/// Memory for the temporaries of several programs that run one after the other. Each may overwrite what another left there,
+/// so no temporary lasts from one run to the next.
+#[derive(Clone)]
+pub struct Workspace(Arc<Pool>);
+
+impl Workspace {
+    /// An empty one.
+    #[must_use]
+    pub fn new(gpu: &Gpu) -> Self {
+        Self(Arc::new(Pool::new(&gpu.allocated)))
+    }
+
+    /// Bytes of all temporaries so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+}
+
 /// Collects commands. Shapes are static; only the contents of inputs change between replays.
 pub struct Recorder {
     gpu: Gpu,
@@ -91,9 +110,15 @@ impl Recorder {
     /// An empty recording.
     #[must_use]
     pub fn new(gpu: &Gpu) -> Self {
+        Self::within(gpu, &Workspace::new(gpu))
+    }
+
+    /// A recording whose temporaries lie where those of other programs do.
+    #[must_use]
+    pub fn within(gpu: &Gpu, workspace: &Workspace) -> Self {
         Self {
             gpu: gpu.clone(),
-            pool: Arc::new(Pool::new(&gpu.allocated)),
+            pool: Arc::clone(&workspace.0),
             commands: Vec::new(),
             uniforms: Vec::new(),
             interned: HashMap::new(),

@@ -76,7 +76,7 @@ impl Cascade {
     /// The tower's penultimate state (B N, W).
     pub(super) fn penultimate(&self, r: &mut Recorder, p: &Params, rows: &Tensor, pixels: &Tensor) -> Tensor {
         let depth = self.config.vision_config.num_hidden_layers - 1;
-        self.vision.forward(r, p, rows, pixels, depth, false).states[depth].clone()
+        self.vision.states(r, p, rows, pixels, &[depth]).remove(0)
     }
 
     /// From that: the projector's hidden rows, the same after GELU, and image rows (B N, C).

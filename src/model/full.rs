@@ -129,10 +129,7 @@ impl Model {
     pub fn features(&self, r: &mut Recorder, p: &Params, rows: &Tensor, pixels: &Tensor) -> Vec<Tensor> {
         match &self.parts {
             Parts::Text(_) => Vec::new(),
-            Parts::Hive(model) => {
-                let states = model.vision.forward(r, p, rows, pixels, model.depth(), false).states;
-                self.config.link_config.vision_layers.iter().map(|depth| states[*depth].clone()).collect()
-            }
+            Parts::Hive(model) => model.vision.states(r, p, rows, pixels, &self.config.link_config.vision_layers),
             Parts::Cascade(model) => vec![model.penultimate(r, p, rows, pixels)],
         }
     }

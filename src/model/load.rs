@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::hub::{Checkpoint, FileDType, Found, HubError, Resolved};
 use crate::gpu::{DType, Gpu, GpuError, Recorder, Tensor};
 use crate::nn::{ParamId, ParamSpec, Params, Role, Stack};
-use crate::ops::packed::{self, Format, PANEL, Source, View};
+use crate::ops::packed::{self, Format, MAX_SHARD, PANEL, Source, View};
 
 /// Most bytes that are read at once.
 pub(super) const CHUNK: usize = 8 << 20;
@@ -22,6 +22,18 @@ pub enum LoadError {
     /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// A layer that no binding holds. Tables are cut by rows, layers are not.
+    #[error("{name} takes {mib} MiB on the GPU, at most {most} MiB can be used at once. {remedy}")]
+    Wide {
+        /// Name of the weight.
+        name: String,
+        /// Its size.
+        mib: u64,
+        /// What a binding holds.
+        most: u64,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// Somebody changed their mind.
     #[error("loading was stopped")]
     Stopped,
@@ -79,6 +91,27 @@ fn source(dtype: FileDType) -> Option<Source> {
     }
 }
 
+/// Refuses layers that a kernel could not have in one binding: packed, with those they share a matrix with, or unpacked.
+fn check_widths(gpu: &Gpu, specs: &[ParamSpec], stacks: &[Stack], formats: Formats) -> Result<(), LoadError> {
+    let most = MAX_SHARD.min(gpu.max_binding);
+    for stack in stacks.iter().filter(|s| s.role != Role::Table) {
+        let format = formats.by_role(stack.role);
+        let packed = stack.data_bytes(specs, format);
+        let unpacked = stack.members.iter().map(|(weight, _)| 4 * specs[weight.0].len() as u64).max().unwrap_or(0);
+        let bytes = packed.max(unpacked);
+        if bytes > most {
+            let smaller = format == Format::F32 && unpacked <= most;
+            return Err(LoadError::Wide {
+                name: specs[stack.members[0].0.0].name.clone(),
+                mib: bytes.div_ceil(1 << 20),
+                most: most >> 20,
+                remedy: if smaller { "Choose f16, int8 or int4" } else { "Choose a model with narrower layers" },
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Loads the parameters of `specs` as `resolved` places them. `tell` hears of every chunk; false stops.
 ///
 /// # Errors
@@ -94,6 +127,7 @@ pub async fn load(
 ) -> Result<Params, LoadError> {
     let mut order: Vec<(ParamId, Found)> =
         (0..specs.len()).filter_map(|i| Some((ParamId(i), resolved.found.get(&specs[i].name)?.clone()))).collect();
+    check_widths(gpu, &specs, stacks, formats)?;
     // As they lie in the files: disks and downloads like that best.
     order.sort_by_key(|(_, f)| (f.place.blob, f.place.info.start));
     let params = Params::frozen(gpu, specs, stacks, &|stack| formats.by_role(stack.role));
@@ -103,7 +137,7 @@ pub async fn load(
     let mut loader = Loader {
         gpu,
         checkpoint,
-        staging: gpu.tensor([staging_words(&order)], DType::U32, "bytes of the file"),
+        staging: gpu.tensor([staging_bytes(order.iter().map(|o| &o.1)) as usize / 4], DType::U32, "bytes of the file"),
         under_way: 0,
         progress: Progress { done: 0, total },
     };
@@ -128,12 +162,13 @@ fn rows_at_once(found: &Found) -> (usize, usize) {
     ((CHUNK / row.max(1) / PANEL * PANEL).clamp(PANEL, rows.next_multiple_of(PANEL)), row)
 }
 
-fn staging_words(order: &[(ParamId, Found)]) -> usize {
-    let bytes = order.iter().map(|(_, found)| {
+/// Bytes of the largest piece of a tensor that is read at once.
+pub(super) fn staging_bytes<'a>(all: impl Iterator<Item = &'a Found>) -> u64 {
+    let bytes = all.map(|found| {
         let (rows, row) = rows_at_once(found);
-        (rows * row).min(found.place.info.bytes as usize)
+        ((rows * row) as u64).min(found.place.info.bytes)
     });
-    bytes.max().unwrap_or(0).div_ceil(4).max(1)
+    bytes.max().unwrap_or(0).next_multiple_of(4).max(4)
 }
 
 struct Loader<'a> {

@@ -19,3 +19,4 @@ pub mod quality;
 pub mod registry;
 pub mod vision;
 pub mod weights;
+mod work;

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::config::HiveConfig;
 use super::decode::PIECES;
-use super::full::{Model, Wiring};
+use super::full::Model;
 use super::hub::Resolved;
-use super::load::{CHUNK, Formats, UNDER_WAY};
-use crate::gpu::size_class;
-use crate::nn::{ParamSpec, Role, Stack};
+use super::load::{Formats, UNDER_WAY, staging_bytes};
+use super::work;
+use crate::nn::{ParamSpec, Role};
 use crate::ops::packed::Format;
 
 /// A part of the model.
@@ -33,7 +32,7 @@ pub struct Plan {
     pub weights: Vec<Part>,
     /// Key-value caches.
     pub cache: u64,
-    /// Activations and unpacked weights.
+    /// Activations, unpacked weights, inputs and state.
     pub work: u64,
     /// Most that the host holds besides the program itself.
     pub host: u64,
@@ -86,14 +85,11 @@ impl Plan {
             file: plain().map(file).sum(),
             gpu: plain().map(|i| 4 * specs[i].len().next_multiple_of(64) as u64).sum(),
         });
-        let staging = CHUNK as u64;
-        Self {
-            formats,
-            weights,
-            cache: cache(model, room),
-            work: work(model, specs, &stacks, room) + staging,
-            host: (2 + UNDER_WAY as u64) * staging,
-        }
+        let staging = staging_bytes(resolved.found.values());
+        let cache = cache(model, room);
+        // The loader's buffer is gone before the caches come.
+        let work = (work::temporaries(model, room) + work::state(model, room)).max(staging.saturating_sub(cache));
+        Self { formats, weights, cache, work, host: (2 + UNDER_WAY as u64) * staging }
     }
 
     /// The best format whose plan fits in `bytes` of GPU memory.
@@ -116,30 +112,4 @@ fn cache(model: &Model, room: usize) -> u64 {
     let linked = (0..c.num_hidden_layers).filter(|i| model.link_of(*i).is_some()).count();
     let all = rows * c.num_hidden_layers + linked * n;
     (all * c.num_key_value_heads * c.head() * 2 * 4) as u64
-}
-
-/// Temporaries of the programs: streams of the widest run of rows, and every size of weight that is unpacked for it.
-fn work(model: &Model, specs: &[ParamSpec], stacks: &[Stack], room: usize) -> u64 {
-    let HiveConfig { vision_config: v, text_config: c, .. } = model.config();
-    let unpacked = |roles: &[Role]| {
-        let own = stacks.iter().filter(|s| roles.contains(&s.role));
-        let sizes: BTreeSet<u64> = own
-            .flat_map(|s| s.members.iter().map(|(weight, _)| size_class(4 * specs[weight.0].len() as u64)))
-            .collect();
-        sizes.into_iter().sum::<u64>()
-    };
-    let text = |rows: usize| (4 * rows * (6 * c.hidden_size + 4 * c.intermediate_size)) as u64;
-    let piece = unpacked(&[Role::Layer]) + text(PIECES[PIECES.len() - 1].min(room));
-    let tables = (4 * 4 * room * c.head() + 4 * c.vocab_size) as u64;
-    let image = match model.wiring() {
-        Wiring::Text => 0,
-        Wiring::Hive | Wiring::Cascade => {
-            let kept = model.links().len().max(1) * v.tokens() * v.hidden_size * 4;
-            let tower = 4 * v.tokens() * (8 * v.hidden_size + 3 * v.intermediate_size);
-            let spliced =
-                if model.wiring() == Wiring::Cascade { unpacked(&[Role::Layer]) + text(v.tokens()) } else { 0 };
-            unpacked(&[Role::Tower, Role::Link]) + (kept + tower) as u64 + spliced
-        }
-    };
-    piece + tables + image
 }

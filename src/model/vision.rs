@@ -1,5 +1,7 @@
 //! The SigLIP vision tower: patches, positions, blocks. All hidden states are there to be linked.
 
+use std::collections::BTreeMap;
+
 use super::config::VisionConfig;
 use super::registry::Registry;
 use crate::gpu::{Dest, Recorder, Tensor};
@@ -72,8 +74,36 @@ impl Vision {
         }
     }
 
+    /// Patches (B N, 3 P P), and state 0.
+    fn embed(&self, r: &mut Recorder, p: &Params, pixels: &Tensor) -> (Tensor, Tensor) {
+        let patches = patchify::forward(r, pixels, self.config.patch_size);
+        let x = self.patch.forward(r, p, &patches);
+        (patches, bias::forward(r, &x, &p.value(self.position)))
+    }
+
+    /// The states of these depths; of the others each is freed when the next block has read it.
+    pub fn states(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        rows: &Tensor,
+        pixels: &Tensor,
+        depths: &[usize],
+    ) -> Vec<Tensor> {
+        let layout = self.layout(pixels.shape().dims()[0]);
+        let deepest = depths.iter().copied().max().unwrap_or(0);
+        let mut x = self.embed(r, p, pixels).1;
+        let mut kept = BTreeMap::from([(0, x.clone())]);
+        for (i, block) in self.blocks[..deepest].iter().enumerate() {
+            x = block.forward(r, p, rows, layout, &x).0;
+            kept.retain(|depth, _| depths.contains(depth));
+            kept.insert(i + 1, x.clone());
+        }
+        depths.iter().map(|depth| kept[depth].clone()).collect()
+    }
+
     /// States 0 .. `depth` from pixels (B, 3, S, S); blocks past `depth` are not run. With `keep` false nothing is saved
-    /// for backward and states are freed as soon as nobody holds them.
+    /// for backward.
     pub fn forward(
         &self,
         r: &mut Recorder,
@@ -83,9 +113,8 @@ impl Vision {
         depth: usize,
         keep: bool,
     ) -> Saved {
-        let patches = patchify::forward(r, pixels, self.config.patch_size);
-        let x = self.patch.forward(r, p, &patches);
-        let mut states = vec![bias::forward(r, &x, &p.value(self.position))];
+        let (patches, x) = self.embed(r, p, pixels);
+        let mut states = vec![x];
         let layout = self.layout(pixels.shape().dims()[0]);
         let mut blocks = Vec::new();
         for block in &self.blocks[..depth] {

@@ -60,6 +60,13 @@ impl Stack {
         format.bytes(stored, cols) + if self.has_bias() { 4 * stored as u64 } else { 0 }
     }
 
+    /// Bytes of the binding that its matrix lies in, where it is not cut.
+    #[must_use]
+    pub fn data_bytes(&self, specs: &[ParamSpec], format: Format) -> u64 {
+        let (_, stored, cols) = self.sizes(specs);
+        format.data_bytes(stored, cols)
+    }
+
     fn has_bias(&self) -> bool {
         self.members.iter().any(|(_, b)| b.is_some())
     }

@@ -98,9 +98,15 @@ impl Format {
     /// Bytes on the GPU of a matrix (rows, cols): data and scales, padding included.
     #[must_use]
     pub fn bytes(self, rows: usize, cols: usize) -> u64 {
-        let (data, scales) = self.row_bytes(cols);
+        let (_, scales) = self.row_bytes(cols);
         let scales = if self.scaled() { rows.next_multiple_of(PANEL) as u64 * scales } else { 4 };
-        rows.next_multiple_of(PANEL) as u64 * data + scales
+        self.data_bytes(rows, cols) + scales
+    }
+
+    /// The same without the scales: what lies in one binding where there is one shard.
+    #[must_use]
+    pub fn data_bytes(self, rows: usize, cols: usize) -> u64 {
+        rows.next_multiple_of(PANEL) as u64 * self.row_bytes(cols).0
     }
 
     pub(super) fn pick(self, kernels: [&'static KernelDef; 4]) -> &'static KernelDef {

@@ -13,11 +13,21 @@ use super::inputs::Inputs;
 use super::positions::LinkedPositions;
 use crate::gpu::{Gpu, GpuError, Program};
 use crate::nn::Params;
+use crate::ops::packed::MAX_SHARD;
 use crate::ops::sample::Settings;
 use record::{Piece, Positions, Recording, Sight, State};
 
 /// Rows of a piece of the prompt: the largest that is full, and at the end the smallest, padded.
 pub(super) const PIECES: [usize; 4] = [16, 32, 64, 128];
+
+/// Most rows of text that a model has room for: a layer's keys lie in one binding, and so do all angles.
+#[must_use]
+pub fn most_room(model: &Model) -> usize {
+    let c = model.language_config();
+    let row = 4 * (c.num_key_value_heads * c.head()).max(2 * c.head());
+    let others = PIECES[PIECES.len() - 1] + model.config().vision_config.tokens();
+    (MAX_SHARD as usize / row.max(1)).saturating_sub(others)
+}
 
 /// Why a prompt cannot be answered.
 #[derive(Debug, Error)]
@@ -101,9 +111,13 @@ impl Decoder {
         let rows = room + PIECES[PIECES.len() - 1];
         let record = Recording::new(&model, &params, rows, with_image).await?;
         let state = State::new(&gpu, &positions, rows, model.language_config().vocab_size);
+        let step = record.step(&model, &params, &state);
+        let sight = with_image.then(|| record.sight(&model, &params));
+        // A device without the memory says so now.
+        gpu.finished().await?;
         Ok(Self {
-            step: record.step(&model, &params, &state),
-            sight: with_image.then(|| record.sight(&model, &params)),
+            step,
+            sight,
             record,
             pieces: BTreeMap::new(),
             room,

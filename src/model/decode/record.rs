@@ -1,7 +1,7 @@
 //! The decoder's programs and the tensors they work on.
 
 use super::Shifted;
-use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
+use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor, Workspace};
 use crate::model::config::LanguageConfig;
 use crate::model::full::Model;
 use crate::model::positions::row_1d;
@@ -192,6 +192,8 @@ pub(super) struct Recording {
     /// Rows of text in a cache.
     rows: usize,
     with_image: bool,
+    /// Temporaries: the programs run one after the other.
+    workspace: Workspace,
 }
 
 impl Recording {
@@ -213,7 +215,8 @@ impl Recording {
                 None => None,
             });
         }
-        Ok(Self { gpu, caches, gains, rows, with_image })
+        let workspace = Workspace::new(&gpu);
+        Ok(Self { gpu, caches, gains, rows, with_image, workspace })
     }
 
     fn layout(&self, c: &LanguageConfig, queries: usize, image: usize) -> Layout {
@@ -257,7 +260,7 @@ impl Recording {
         let ids = gpu.tensor([size], DType::U32, "ids");
         let rows = gpu.tensor([1, 3], DType::U32, "rows");
         let angles = Angles::new(gpu, size, model.language_config().head());
-        let mut r = Recorder::new(gpu);
+        let mut r = Recorder::within(gpu, &self.workspace);
         let x = model.language().embed(&mut r, params, &ids);
         self.layers(&mut r, model, params, (&rows, &angles), x);
         Piece { program: r.finish(), ids, rows, angles }
@@ -272,7 +275,7 @@ impl Recording {
         let image_key = gpu.tensor([n, c.head()], DType::F32, "image key angles");
         let spliced = model.links().is_empty();
         let angles = Angles::new(gpu, if spliced { n } else { 1 }, c.head());
-        let mut r = Recorder::new(gpu);
+        let mut r = Recorder::within(gpu, &self.workspace);
         let features = model.features(&mut r, params, &rows, &pixels);
         if spliced {
             let image = model.image_rows(&mut r, params, &features[0]);
@@ -293,7 +296,7 @@ impl Recording {
 
     /// One token: its row through all layers by fused kernels, logits, choice, advance.
     pub(super) fn step(&self, model: &Model, params: &Params, state: &State) -> Program {
-        let mut r = Recorder::new(&self.gpu);
+        let mut r = Recorder::within(&self.gpu, &self.workspace);
         let (c, language) = (model.language_config(), model.language());
         let n = model.config().vision_config.tokens();
         let norm = |norm: &RmsNorm| (params.value(norm.w), norm.eps);

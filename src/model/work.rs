@@ -1,0 +1,192 @@
+//! What a decoder takes beside its weights, counted from sizes alone: the blocks of `nn/` and the programs of `decode/`, each
+//! with the tensors that it has in use. A test compares the sums with what devices allocate.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::config::{LanguageConfig, VisionConfig};
+use super::decode::PIECES;
+use super::full::{Model, Wiring};
+use crate::gpu::size_class;
+use crate::ops::sample;
+
+/// Buffers of a workspace: of each size class as many as were ever in use at once.
+#[derive(Default)]
+struct Buffers {
+    now: BTreeMap<u64, u64>,
+    most: BTreeMap<u64, u64>,
+}
+
+impl Buffers {
+    /// Tensors with so many numbers.
+    fn take<const N: usize>(&mut self, numbers: [usize; N]) {
+        for count in numbers {
+            let class = size_class(4 * count as u64);
+            let now = self.now.entry(class).or_default();
+            *now += 1;
+            let most = self.most.entry(class).or_default();
+            *most = (*most).max(*now);
+        }
+    }
+
+    /// Gives back in the end what is taken inside.
+    fn scope(&mut self, inside: impl FnOnce(&mut Self)) {
+        let now = self.now.clone();
+        inside(self);
+        self.now = now;
+    }
+
+    fn bytes(&self) -> u64 {
+        self.most.iter().map(|(class, count)| class * count).sum()
+    }
+
+    /// y (rows, n) = x (rows, k) wᵀ: the weights unpacked, and on CPU drivers x transposed.
+    fn linear(&mut self, rows: usize, k: usize, n: usize) {
+        self.take([rows * n]);
+        self.scope(|b| b.take([k * n, rows * k]));
+    }
+}
+
+/// Pieces that a prompt of less than `room` tokens is read in.
+fn pieces(room: usize) -> impl Iterator<Item = usize> {
+    PIECES.into_iter().filter(move |size| *size < room.max(PIECES[0] + 1))
+}
+
+/// All temporaries of a decoder's programs.
+pub(super) fn temporaries(model: &Model, room: usize) -> u64 {
+    let (v, c) = (&model.config().vision_config, model.language_config());
+    let mut buffers = Buffers::default();
+    for size in pieces(room) {
+        buffers.scope(|b| {
+            b.take([size * c.hidden_size]);
+            layers(b, model, size);
+        });
+    }
+    buffers.scope(|b| step(b, model));
+    match model.wiring() {
+        Wiring::Text => {}
+        Wiring::Hive => buffers.scope(|b| {
+            let depths: BTreeSet<usize> = model.config().link_config.vision_layers.iter().copied().collect();
+            tower(b, v, depths.len());
+            for _ in model.links() {
+                b.scope(|b| link(b, v, c));
+            }
+        }),
+        Wiring::Cascade => buffers.scope(|b| {
+            tower(b, v, 1);
+            projector(b, v.tokens(), v.hidden_size, c.hidden_size);
+            layers(b, model, v.tokens());
+        }),
+    }
+    buffers.bytes()
+}
+
+/// The tower; `kept` of its states stay.
+fn tower(b: &mut Buffers, v: &VisionConfig, kept: usize) {
+    let (n, w, f) = (v.tokens(), v.hidden_size, v.intermediate_size);
+    let patch = v.num_channels * v.patch_size * v.patch_size;
+    b.scope(|b| {
+        b.take([n * patch, n * w]);
+        b.linear(n, patch, w);
+    });
+    (0..kept).for_each(|_| b.take([n * w]));
+    // A block: the last one has all other states beside it.
+    b.scope(|b| {
+        b.take([n * w, 2 * n]);
+        (0..3).for_each(|_| b.linear(n, w, w));
+        b.take([n * w, v.num_attention_heads * n]);
+        b.linear(n, w, w);
+        b.take([n * w, 2 * n]);
+        b.linear(n, w, f);
+        b.take([n * f]);
+        b.linear(n, f, w);
+    });
+}
+
+/// Linear, GELU, linear; the result stays.
+fn projector(b: &mut Buffers, n: usize, w: usize, c: usize) {
+    b.scope(|b| {
+        b.linear(n, w, c);
+        b.take([n * c]);
+        b.linear(n, c, c);
+    });
+    b.take([n * c]);
+}
+
+/// Keys and values of the picture in a linked layer.
+fn link(b: &mut Buffers, v: &VisionConfig, c: &LanguageConfig) {
+    let (n, w, width, kv) = (v.tokens(), v.hidden_size, c.hidden_size, c.num_key_value_heads * c.head());
+    b.scope(|b| {
+        b.take([n * w, 2 * n]);
+        b.linear(n, w, width);
+        b.take([n * width]);
+        b.linear(n, width, width);
+        b.take([n * width, n]);
+    });
+    b.take([n * width]);
+    b.linear(n, width, kv);
+    b.linear(n, width, kv);
+    b.take([n * kv, n * kv, n * c.num_key_value_heads]);
+}
+
+/// Rows of text, or of a picture in the text, through all layers.
+fn layers(b: &mut Buffers, model: &Model, rows: usize) {
+    let c = model.language_config();
+    let (width, f, kv) = (c.hidden_size, c.intermediate_size, c.num_key_value_heads * c.head());
+    // Layers are alike: an ordinary one and a linked one stand for all.
+    for linked in [false, !model.links().is_empty()] {
+        b.scope(|b| {
+            b.scope(|b| {
+                b.take([rows * width, rows]);
+                b.linear(rows, width, width);
+                b.linear(rows, width, kv);
+                b.linear(rows, width, kv);
+                b.take([rows * width]);
+                if linked {
+                    b.take([rows * width, rows * c.num_attention_heads]);
+                    b.take([rows * kv, rows * kv, rows * c.num_key_value_heads]);
+                }
+                b.take([rows * width, rows * c.num_attention_heads]);
+                b.linear(rows, width, width);
+            });
+            b.take([rows * width]);
+            b.take([rows * width, rows]);
+            b.linear(rows, width, f);
+            b.linear(rows, width, f);
+            b.take([rows * f]);
+            b.linear(rows, f, width);
+        });
+    }
+}
+
+/// One token. A layer whose rows are no multiple of 4 is unpacked here too.
+fn step(b: &mut Buffers, model: &Model) {
+    let c = model.language_config();
+    let (width, f, kv) = (c.hidden_size, c.intermediate_size, c.num_key_value_heads * c.head());
+    b.take([width, width + 2 * kv, width, width, f, width]);
+    // A normed row on CPU drivers; what tokens weigh in the choice.
+    b.scope(|b| b.take([width, 1]));
+    b.take([c.vocab_size]);
+    for (k, n) in [(width, width + 2 * kv), (width, width), (width, 2 * f), (f, width)] {
+        if !k.is_multiple_of(4) {
+            b.scope(|b| b.linear(1, k, n));
+        }
+    }
+}
+
+/// Tensors that stay: inputs of the programs, state, choice. Key-value caches are not among them.
+pub(super) fn state(model: &Model, room: usize) -> u64 {
+    let (v, c) = (&model.config().vision_config, model.language_config());
+    let (head, rows) = (c.head(), room + PIECES[PIECES.len() - 1]);
+    let links = model.links().len();
+    let linked = if links > 0 { rows } else { 1 };
+    let token = 2 * head * (rows + linked) + 2 * (rows + 1) + sample::SETTINGS + c.vocab_size + 4;
+    let piece = |size: usize| 3 * size * head + size + 3;
+    let pieces: usize = pieces(room).map(piece).sum();
+    let picture = if model.sees() {
+        let spliced = if links > 0 { 1 } else { v.tokens() };
+        v.num_channels * v.image_size * v.image_size + (v.tokens() + 3 * spliced) * head + 3
+    } else {
+        0
+    };
+    4 * (token + pieces + picture + 2 * head * links) as u64
+}
