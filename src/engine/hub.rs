@@ -19,6 +19,8 @@ use crate::nn::ParamSpec;
 
 /// Rows of text that a model has room for unless told otherwise.
 pub const ROOM: usize = 1024;
+/// Rows of a cache beyond those: a padded piece of the prompt may begin at the last one.
+const SPARE: usize = 256;
 
 /// Why a folder is no model to talk to.
 #[derive(Debug, Error)]
@@ -122,6 +124,7 @@ impl Source {
         tell: impl FnMut(Progress) -> bool,
     ) -> Result<Assistant, OpenError> {
         let plan = self.plan(formats, room);
+        self.check_room(gpu, room)?;
         if let Some(limit) = memory.filter(|limit| plan.gpu() > *limit) {
             return Err(OpenError::Memory(self.too_large(&plan, room, limit)));
         }
@@ -135,10 +138,29 @@ impl Source {
         };
         let with_image = self.model.sees();
         let decoder = Decoder::new(Arc::clone(&self.model), Arc::new(params), room, with_image).await?;
+        let (tokenizer, template) = (self.tokenizer.clone(), self.template.clone());
+        Ok(Assistant::new(decoder, tokenizer, template, self.spec.eos.clone(), self.preprocess()))
+    }
+
+    /// How pictures become pixels; none where the model takes none.
+    #[must_use]
+    pub fn preprocess(&self) -> Option<Preprocess> {
         let size = self.spec.config.vision_config.image_size;
         let fit = if self.spec.kind == ModelKind::Cascade { Fit::Pad } else { Fit::Squash };
-        let preprocess = with_image.then(|| Preprocess { fit, ..Preprocess::new(size) });
-        Ok(Assistant::new(decoder, self.tokenizer.clone(), self.template.clone(), self.spec.eos.clone(), preprocess))
+        self.model.sees().then(|| Preprocess { fit, ..Preprocess::new(size) })
+    }
+
+    /// A layer's cache must fit a binding.
+    fn check_room(&self, gpu: &Gpu, room: usize) -> Result<(), OpenError> {
+        let (c, image) = (&self.spec.config.text_config, self.spec.config.vision_config.tokens());
+        let row = (4 * c.num_key_value_heads * c.head()) as u64;
+        let most = (gpu.max_binding / row.max(1)).saturating_sub((SPARE + image) as u64);
+        if room as u64 <= most {
+            return Ok(());
+        }
+        Err(OpenError::Memory(format!(
+            "this adapter has room for {most} tokens of this model, not for {room}: choose less room"
+        )))
     }
 
     fn too_large(&self, plan: &Plan, room: usize, limit: u64) -> String {
