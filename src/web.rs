@@ -117,6 +117,13 @@ pub async fn hive_losses(preset: String, stage: usize, steps: u32, seed: Option<
     Ok(json!({"adapter": gpu.summary.name, "losses": losses, "secs": platform::now_secs() - start}).to_string())
 }
 
+/// Bytes of the program's memory. It never shrinks, so this is the most there ever was.
+#[wasm_bindgen]
+#[must_use]
+pub fn hive_memory() -> f64 {
+    platform::resident_bytes().map_or(f64::NAN, |bytes| bytes as f64)
+}
+
 /// Panics: shows what the page does then.
 #[wasm_bindgen]
 #[expect(clippy::panic, reason = "that is what it is for")]

@@ -2,7 +2,10 @@
 
 use async_channel::{Receiver, Sender};
 
-use crate::platform;
+use crate::platform::{self, Blob};
+
+/// The file that makes files a model.
+const CONFIGURATION: &str = "config.json";
 
 /// What a picked file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +29,26 @@ pub struct Picked {
     pub bytes: Result<Vec<u8>, String>,
 }
 
+/// Files of a model that came in.
+#[derive(Clone, Debug)]
+pub struct PickedModel {
+    /// Its folder's name.
+    pub name: String,
+    /// Its files, or why they cannot be had.
+    pub blobs: Result<Vec<Blob>, String>,
+}
+
 /// Where picked files arrive, a frame or many later.
 pub struct Files {
     sender: Sender<Picked>,
     receiver: Receiver<Picked>,
+    models: (Sender<PickedModel>, Receiver<PickedModel>),
 }
 
 impl Default for Files {
     fn default() -> Self {
         let (sender, receiver) = async_channel::unbounded();
-        Self { sender, receiver }
+        Self { sender, receiver, models: async_channel::unbounded() }
     }
 }
 
@@ -58,8 +71,40 @@ impl Files {
         });
     }
 
-    /// Takes a file that was dropped; what it is for shows in its name.
-    pub fn put_dropped(&self, file: eframe::egui::DroppedFileHandle, ctx: &eframe::egui::Context) {
+    /// Opens a dialog for a model's folder; in a browser, for its files.
+    pub fn pick_model(&self, ctx: &eframe::egui::Context) {
+        let dialog = platform::pick_model();
+        let (sender, ctx) = (self.models.0.clone(), ctx.clone());
+        platform::spawn("dialog", move || async move {
+            if let Some((name, blobs)) = dialog.await {
+                let _ = sender.try_send(PickedModel { name, blobs });
+                ctx.request_repaint();
+            }
+        });
+    }
+
+    /// Takes files that were dropped together. A folder, and files one of which is a model's configuration, are a model; what
+    /// other files are for shows in their names.
+    pub fn put_dropped(&self, files: &[eframe::egui::DroppedFileHandle], ctx: &eframe::egui::Context) {
+        let folder = files.iter().find_map(|f| platform::dropped_folder(f));
+        let is_model = files.iter().any(|f| f.path().file_name().is_some_and(|n| n == CONFIGURATION));
+        if let Some((name, blobs)) = folder {
+            let _ = self.models.0.try_send(PickedModel { name, blobs });
+        } else if is_model {
+            let blobs: Result<Vec<Blob>, String> = files.iter().map(platform::dropped_blob).collect();
+            let _ = self.models.0.try_send(PickedModel { name: platform::dropped_name(files), blobs });
+        } else {
+            files.iter().for_each(|file| self.put_one(file.clone(), ctx));
+        }
+    }
+
+    /// The next model that came in.
+    #[must_use]
+    pub fn next_model(&self) -> Option<PickedModel> {
+        self.models.1.try_recv().ok()
+    }
+
+    fn put_one(&self, file: eframe::egui::DroppedFileHandle, ctx: &eframe::egui::Context) {
         let name = file.path().file_name().map_or_else(|| "file".into(), |n| n.to_string_lossy().into_owned());
         let lower = name.to_lowercase();
         let run = [".hiverun", ".safetensors"].iter().any(|end| lower.ends_with(end));

@@ -31,6 +31,8 @@ pub const CONTROLS: &[(&str, &str)] = &[
     ("export", "exporting curves and weights"),
     ("ask", "asking questions"),
     ("probes", "the same question with changed pictures"),
+    ("talk", "talking with a model from files"),
+    ("sampling", "how a model from files chooses its words"),
     ("attention", "the attention maps"),
     ("replay", "the attention maps over the steps"),
     ("lessons", "the lessons"),

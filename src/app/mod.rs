@@ -9,6 +9,7 @@ pub mod panels;
 pub mod prefs;
 pub mod shell;
 pub mod state;
+pub mod talk;
 pub mod theme;
 
 pub use shell::App;

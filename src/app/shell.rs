@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use eframe::egui;
 
 use super::access::Access;
-use super::files::{Files, Picked, Purpose};
+use super::files::{Files, Picked, PickedModel, Purpose};
 use super::link::{self, Link, Panel};
 use super::measure::{self, Measurement};
 use super::panels;
@@ -13,7 +13,7 @@ use super::prefs::{self, Prefs};
 use super::state::AppState;
 use crate::engine::worker::{self, Next};
 use crate::engine::{Command, Fault, FaultKind, GpuOptions, Handle};
-use crate::platform;
+use crate::platform::{self, Blob};
 
 /// Frames whose times are kept.
 const FRAMES: usize = 240;
@@ -92,6 +92,9 @@ impl App {
         if std::mem::take(&mut forms.runs.wants_run) {
             self.files.pick(Purpose::Run, ctx);
         }
+        if std::mem::take(&mut forms.talk.load.wants_model) {
+            self.files.pick_model(ctx);
+        }
         if std::mem::take(&mut forms.runs.wants_link) {
             ctx.copy_text(platform::page_address() + &Link::of(&self.state).to_hash());
             self.state.announcement = "The link is in the clipboard.".into();
@@ -99,6 +102,13 @@ impl App {
         for (name, bytes) in std::mem::take(&mut self.state.files) {
             self.files.save(&name, &bytes, ctx);
         }
+    }
+
+    /// Opens a model's files, as if they had been dropped.
+    pub fn open_model(&mut self, name: String, blobs: Vec<Blob>) {
+        let mut out = Vec::new();
+        panels::load::open(&mut self.state, name, blobs, &mut out);
+        self.send(out);
     }
 
     /// Measures frames and memory, then closes.
@@ -128,16 +138,37 @@ impl App {
         }
     }
 
-    fn take_files(&mut self, ctx: &egui::Context, out: &mut Vec<Command>) {
-        for file in ctx.input(|i| i.raw.dropped_files.clone()) {
-            self.files.put_dropped(file, ctx);
+    /// Opens the model whose files came in.
+    fn take_model(&mut self, out: &mut Vec<Command>) {
+        while let Some(PickedModel { name, blobs }) = self.files.next_model() {
+            match blobs {
+                _ if !self.state.shows("talk") => {}
+                Ok(blobs) => panels::load::open(&mut self.state, name, blobs, out),
+                Err(reason) => self.state.show_fault(Fault {
+                    kind: FaultKind::File,
+                    what: format!("{name} cannot be read: {reason}."),
+                    remedy: "Choose another folder.".into(),
+                    detail: String::new(),
+                }),
+            }
         }
+    }
+
+    fn take_files(&mut self, ctx: &egui::Context, out: &mut Vec<Command>) {
+        let dropped = ctx.input(|i| i.raw.dropped_files.clone());
+        if !dropped.is_empty() {
+            self.files.put_dropped(&dropped, ctx);
+        }
+        self.take_model(out);
         while let Some(Picked { purpose, name, bytes }) = self.files.next() {
             match (purpose, bytes) {
                 // What a teacher's link hides is not to be had by dropping a file either.
                 (Purpose::Run, _) if !self.state.shows("runs") => {}
                 (Purpose::Picture, _) if !self.state.shows("own-picture") => {}
                 (Purpose::Run, Ok(bytes)) => out.push(Command::Load { name, bytes }),
+                (Purpose::Picture, Ok(bytes)) if panels::talk::is_shown(&self.state) && self.state.talk.sees() => {
+                    panels::talk::take_picture(&mut self.state, &name, &bytes);
+                }
                 (Purpose::Picture, Ok(bytes)) => panels::data::take_picture(&mut self.state, &name, &bytes),
                 (Purpose::Saved, Err(reason)) => self.state.fault(Fault {
                     kind: FaultKind::File,
@@ -215,6 +246,11 @@ pub fn layout_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>
     }
     if state.link.is_open(Panel::Ask) {
         let side = egui::Panel::right("learned").default_size(336.0).size_range(260.0..=520.0).show(ui, |ui| {
+            panels::talk::switch_ui(ui, state);
+            if panels::talk::is_shown(state) {
+                panels::talk::talk_ui(ui, state, out);
+                return;
+            }
             egui::ScrollArea::vertical().id_salt("learned").auto_shrink(false).show(ui, |ui| {
                 // What does not wrap must not make the column grow.
                 ui.set_max_width(ui.available_width());

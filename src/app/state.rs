@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::link::Link;
 use super::panels;
+use super::talk::Talking;
 use crate::engine::{
     AdapterSummary, Answer, Command, Cost, Event, Fault, FaultKind, Lane, Open, Opened, Preset, RunLog, SelfTest,
-    Stage, Steps, Word, assets,
+    Stage, Steps, TalkEvent, Word, assets,
 };
 
 /// A picture that questions are about.
@@ -64,6 +65,8 @@ pub struct Forms {
     pub ask: panels::ask::Form,
     /// Heat maps.
     pub attention: panels::attention::Form,
+    /// The model from files.
+    pub talk: panels::talk::Form,
     /// Files.
     pub runs: panels::runs::Form,
     /// Status bar.
@@ -117,6 +120,8 @@ pub struct AppState {
     pub wanted_example: Option<u64>,
     /// The last question.
     pub asked: Asked,
+    /// The model from files.
+    pub talk: Talking,
     /// Is a question pinned, and which?
     pub pinned: Option<String>,
     /// Failures to show, newest last. Dismissed ones are removed.
@@ -185,6 +190,7 @@ impl AppState {
                 self.forms.runs.saved = Some(name.clone());
                 self.files.push((name, bytes));
             }
+            Event::Talk(event) => self.talked(event),
             Event::Fault(fault) => {
                 // A lost device is replaced and goes on; after the others the session has stopped, or never began.
                 self.running &= matches!(fault.kind, FaultKind::DeviceLost | FaultKind::SelfTest);
@@ -242,9 +248,28 @@ impl AppState {
         self.asked.busy = false;
     }
 
-    /// Adds a failure card; a card of the same kind is replaced.
+    fn talked(&mut self, event: TalkEvent) {
+        let news = self.talk.apply(event);
+        if let Some(line) = news.announcement {
+            self.announcement = line;
+        }
+        let message = &mut self.forms.talk.message;
+        if let Some(question) = news.unanswered.filter(|_| message.is_empty()) {
+            *message = question;
+        }
+        if let Some(fault) = news.fault {
+            self.show_fault(fault);
+        }
+    }
+
+    /// Adds a failure card, and ends the wait for an answer of the model in training.
     pub fn fault(&mut self, fault: Fault) {
         self.asked.busy = false;
+        self.show_fault(fault);
+    }
+
+    /// Adds a failure card; a card of the same kind is replaced.
+    pub fn show_fault(&mut self, fault: Fault) {
         self.announcement = format!("{} {}", fault.what, fault.remedy);
         self.faults.retain(|f| f.kind != fault.kind || f.what != fault.what);
         self.faults.push(fault);

@@ -1,23 +1,26 @@
 //! `hive app` and `hive bench frames`: the window.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use eframe::egui;
 use serde_json::json;
 
 use super::args::Args;
-use super::{Fault, say};
+use super::{Fault, say, unreadable};
 use crate::app::App;
 use crate::app::measure::Measurement;
 use crate::gpu::GpuOptions;
-use crate::platform;
+use crate::platform::{self, Blob};
 
 const APP_HELP: &str = "\
-hive app [LINK]
+hive app [LINK] [--model FOLDER]
 
 Opens the window: data, model and stages, what the model learned. LINK restores a state, as in
   hive app 'preset=shapes&stage=1&hide=recipe'
 and is the text after # in the address of the page; \"Copy link\" in the window writes one.
+
+  --model FOLDER             opens a published model too: config.json, *.safetensors, tokenizer.json
 ";
 
 /// `hive app`.
@@ -25,7 +28,7 @@ and is the text after # in the address of the page; \"Copy link\" in the window 
 /// # Errors
 /// See [`Fault`].
 pub fn app(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &[], &[])?;
+    let args = Args::parse(list, &["model"], &[])?;
     if args.flag("help") {
         say(APP_HELP);
         return Ok(());
@@ -36,18 +39,33 @@ pub fn app(list: &[String]) -> Result<(), Fault> {
 /// Opens the window and runs until it is closed.
 fn open(args: &Args, link: &str, measure: Option<Arc<Mutex<Measurement>>>) -> Result<(), Fault> {
     platform::watch_panics();
+    let model = args.option("model").map(model).transpose()?;
     let gpu = GpuOptions { adapter: args.option("adapter").map(str::to_owned), ..GpuOptions::default() };
     let viewport =
         egui::ViewportBuilder::default().with_inner_size([1280.0, 800.0]).with_min_inner_size([640.0, 400.0]);
     // A measured window must not depend on, or change, what was saved.
     let options = eframe::NativeOptions { viewport, persist_window: measure.is_none(), ..Default::default() };
     let name = if measure.is_some() { "hive-measured" } else { "hive" };
-    eframe::run_native(name, options, Box::new(move |cc| Ok(Box::new(App::new(cc, gpu, link).measured(measure)))))
-        .map_err(|e| {
-            Fault::Failed(format!(
-                "no window can be opened: {e}. On a machine without a display, hive demo does the same as a report"
-            ))
-        })
+    let make: eframe::AppCreator<'_> = Box::new(move |cc| {
+        let mut app = App::new(cc, gpu, link).measured(measure);
+        if let Some((name, blobs)) = model {
+            app.open_model(name, blobs);
+        }
+        Ok(Box::new(app))
+    });
+    eframe::run_native(name, options, make).map_err(|e| {
+        Fault::Failed(format!(
+            "no window can be opened: {e}. On a machine without a display, hive demo does the same as a report"
+        ))
+    })
+}
+
+/// A folder's name and files.
+fn model(path: &str) -> Result<(String, Vec<Blob>), Fault> {
+    let path = Path::new(path);
+    let blobs = platform::folder_blobs(path).map_err(|e| unreadable(path, &e))?;
+    let name = path.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
+    Ok((name.unwrap_or_else(|| "model".to_owned()), blobs))
 }
 
 const FRAMES_HELP: &str = "\

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::talk::TalkCommand;
 use crate::gpu::GpuOptions;
 use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::stage::Stage;
@@ -99,6 +100,8 @@ pub enum Command {
         /// Contents.
         bytes: Vec<u8>,
     },
+    /// About the model from files.
+    Talk(TalkCommand),
     /// Run the self-test.
     Verify,
     /// Use another adapter; what is open goes on there.

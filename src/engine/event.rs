@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Lane;
 use super::log::RunLog;
+use super::talk::TalkEvent;
 use crate::gpu::{AdapterSummary, GpuError};
 use crate::train::evaluate::Scores;
 use crate::train::recipe::Preset;
@@ -217,6 +218,8 @@ pub enum FaultKind {
     Panic,
     /// The self-test found wrong results.
     SelfTest,
+    /// The model from files: training is not touched by it.
+    Model,
     /// A file that cannot be used.
     File,
     /// Anything else.
@@ -374,6 +377,8 @@ pub enum Event {
         /// Contents.
         bytes: Arc<Vec<u8>>,
     },
+    /// Of the model from files.
+    Talk(TalkEvent),
     /// Something failed.
     Fault(Fault),
     /// A lost device was replaced; training goes on from there.

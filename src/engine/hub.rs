@@ -140,13 +140,19 @@ impl Source {
             }
             other => other?,
         };
+        let (tokenizer, template) = (self.tokenizer.clone(), self.template.clone());
+        Ok(Assistant::new(decoder, tokenizer, template, self.spec.eos.clone(), self.preprocess()))
+    }
+
+    /// How pictures become pixels; none where the model takes none.
+    #[must_use]
+    pub fn preprocess(&self) -> Option<Preprocess> {
         let size = self.spec.config.vision_config.image_size;
         let background = self.spec.background;
         // Runs of this program, which say what shines through, squash pictures in either wiring.
         let pads = self.spec.kind == ModelKind::Cascade && background.is_none();
         let fit = if pads { Fit::Pad } else { Fit::Squash };
-        let preprocess = with_image.then(|| Preprocess { fit, background, ..Preprocess::new(size) });
-        Ok(Assistant::new(decoder, self.tokenizer.clone(), self.template.clone(), self.spec.eos.clone(), preprocess))
+        self.model.sees().then(|| Preprocess { fit, background, ..Preprocess::new(size) })
     }
 
     fn too_large(&self, plan: &Plan, room: usize, limit: u64) -> String {

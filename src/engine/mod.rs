@@ -19,6 +19,7 @@ pub mod runfile;
 pub mod session;
 mod snapshots;
 pub mod speed;
+pub mod talk;
 pub mod worker;
 
 pub use command::{Command, Lane, Open, Question, Steps};
@@ -28,10 +29,16 @@ pub use event::{
 pub use log::{Point, RunLog, ScorePoint};
 pub use outline::{Block, BlockKind, Outline};
 pub use snapshots::Snapshots;
+pub use talk::{Said, Talk, TalkCommand, TalkEvent, TalkModel, TalkPlans};
 pub use worker::Handle;
 
 // What the layers above need to know of those below.
 pub use crate::gpu::{AdapterKind, AdapterSummary, GpuOptions};
+pub use crate::model::hub::ModelKind;
+pub use crate::model::load::{Formats, Progress};
+pub use crate::model::plan::{Part, Plan};
+pub use crate::ops::packed::Format;
+pub use crate::ops::sample::Settings;
 pub use crate::train::evaluate::{Scores, Share};
 pub use crate::train::recipe::{Preset, PresetError, StageRecipe};
 pub use crate::train::stage::{Scope, Stage};

@@ -180,3 +180,49 @@ pub fn save_as(name: &str, bytes: &std::sync::Arc<Vec<u8>>) -> impl Future<Outpu
         }
     }
 }
+
+/// A model's files: the name of their folder, and they themselves or why they cannot be had.
+#[cfg(feature = "gui")]
+pub type ModelFiles = (String, Result<Vec<super::Blob>, String>);
+
+/// The name of a path's last part.
+#[cfg(feature = "gui")]
+fn last_part(path: &Path) -> String {
+    path.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned())
+}
+
+#[cfg(feature = "gui")]
+fn model_files(path: &Path) -> ModelFiles {
+    (last_part(path), super::folder_blobs(path).map_err(|e| e.to_string()))
+}
+
+/// Asks for a model's folder; none where the dialog is cancelled.
+#[cfg(feature = "gui")]
+pub fn pick_model() -> impl Future<Output = Option<ModelFiles>> + use<> {
+    // The dialog is made on the window's own thread, as macOS wants it.
+    let dialog = rfd::AsyncFileDialog::new().pick_folder();
+    async move { dialog.await.map(|folder| model_files(folder.path())) }
+}
+
+/// The files of a folder that was dropped on the window; none where it is no folder.
+#[cfg(feature = "gui")]
+#[must_use]
+pub fn dropped_folder(file: &eframe::egui::DroppedFileHandle) -> Option<ModelFiles> {
+    file.path().is_dir().then(|| model_files(file.path()))
+}
+
+/// A dropped file, to be read piece by piece.
+///
+/// # Errors
+/// As the operating system says.
+#[cfg(feature = "gui")]
+pub fn dropped_blob(file: &eframe::egui::DroppedFileHandle) -> Result<super::Blob, String> {
+    super::Blob::open(file.path()).map_err(|e| format!("{}: {e}", last_part(file.path())))
+}
+
+/// What files that were dropped together are called: their folder's name.
+#[cfg(feature = "gui")]
+#[must_use]
+pub fn dropped_name(files: &[eframe::egui::DroppedFileHandle]) -> String {
+    files.iter().find_map(|f| f.path().parent()).map_or_else(|| "model".to_owned(), last_part)
+}

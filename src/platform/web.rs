@@ -202,3 +202,45 @@ pub fn page_address() -> String {
     let href = web_sys::window().and_then(|w| w.location().href().ok()).unwrap_or_default();
     href.split('#').next().unwrap_or_default().to_owned()
 }
+
+/// A model's files: what to call them, and they themselves or why they cannot be had.
+#[cfg(feature = "gui")]
+pub type ModelFiles = (String, Result<Vec<super::Blob>, String>);
+
+/// What files without a folder are called.
+#[cfg(feature = "gui")]
+const NAMELESS: &str = "model from files";
+
+/// Asks for a model's files, several at once; none where the dialog is cancelled.
+#[cfg(feature = "gui")]
+pub fn pick_model() -> impl Future<Output = Option<ModelFiles>> + use<> {
+    let dialog = rfd::AsyncFileDialog::new().pick_files();
+    async move {
+        let files = dialog.await?;
+        Some((NAMELESS.to_owned(), Ok(files.iter().map(|f| super::Blob::file(f.inner().clone())).collect())))
+    }
+}
+
+/// A browser gives the files of a dropped folder one by one, if at all.
+#[cfg(feature = "gui")]
+#[must_use]
+pub fn dropped_folder(_file: &eframe::egui::DroppedFileHandle) -> Option<ModelFiles> {
+    None
+}
+
+/// A dropped file, to be read piece by piece.
+///
+/// # Errors
+/// A file that did not come from the browser.
+#[cfg(feature = "gui")]
+pub fn dropped_blob(file: &eframe::egui::DroppedFileHandle) -> Result<super::Blob, String> {
+    let file = file.web_file().ok_or("the browser gave no file")?;
+    Ok(super::Blob::file(file.clone()))
+}
+
+/// What files that were dropped together are called.
+#[cfg(feature = "gui")]
+#[must_use]
+pub fn dropped_name(_files: &[eframe::egui::DroppedFileHandle]) -> String {
+    NAMELESS.to_owned()
+}

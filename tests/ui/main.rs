@@ -14,4 +14,5 @@ mod model;
 mod runs;
 mod stages;
 mod status;
+mod talk;
 mod tour;

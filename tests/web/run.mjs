@@ -1,5 +1,5 @@
-// Tests of the page in a real browser:  node tests/web/run.mjs [--dist DIR] [--hive PROGRAM] [--modules DIR] [--shots DIR]
-//                                                              [--only TEXT] [--list]
+// Tests of the page in a real browser:  node tests/web/run.mjs [--dist DIR] [--hive PROGRAM] [--modules DIR] [--models DIR]
+//                                                              [--shots DIR] [--only TEXT] [--list]
 // One line per test; exit code 1 if one fails.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 
 import { TESTS as app } from "./app.mjs";
 import { Hive, launcher } from "./browser.mjs";
+import { TESTS as model } from "./model.mjs";
 import { TESTS as numbers } from "./numbers.mjs";
 import { TESTS as page } from "./page.mjs";
 import { serve } from "./server.mjs";
@@ -16,13 +17,14 @@ const { values: options } = parseArgs({
     dist: { type: "string", default: "dist" },
     hive: { type: "string", default: "target/release/hive" },
     modules: { type: "string", default: "target/tools" },
+    models: { type: "string", default: "target/models" },
     shots: { type: "string", default: "target/shots" },
     only: { type: "string", default: "" },
     list: { type: "boolean", default: false },
   },
 });
 
-const tests = [...page, ...numbers, ...app].filter((t) => t.name.includes(options.only));
+const tests = [...page, ...numbers, ...app, ...model].filter((t) => t.name.includes(options.only));
 if (options.list) {
   tests.forEach((t) => console.log(t.name));
   process.exit(0);

@@ -22,6 +22,7 @@ pub fn title(kind: FaultKind) -> &'static str {
         FaultKind::Panic => "Hive itself failed",
         FaultKind::SelfTest => "The self-test found wrong results",
         FaultKind::File => "A file cannot be used",
+        FaultKind::Model => "The model from files",
         FaultKind::Other => "Something went wrong",
     }
 }
@@ -38,6 +39,7 @@ fn remedy(kind: FaultKind) -> &'static str {
         FaultKind::Panic => "Start Hive again; if this repeats, please report it with the details.",
         FaultKind::SelfTest => "Choose another adapter or update the driver; do not trust what this one computes.",
         FaultKind::File => "Choose another file.",
+        FaultKind::Model => "Load it again, or open another.",
         FaultKind::Other => "Try again; if this repeats, please report it with the details.",
     }
 }
@@ -65,6 +67,7 @@ fn again(kind: FaultKind) -> Again {
         | FaultKind::Panic
         | FaultKind::SelfTest
         | FaultKind::File
+        | FaultKind::Model
         | FaultKind::Other => Again::No,
     }
 }

@@ -32,6 +32,7 @@ impl Session {
 
     pub(super) async fn change_adapter(&mut self, options: GpuOptions) -> Result<(), Trouble> {
         self.options = GpuOptions { piece_secs: self.options.piece_secs, ..options };
+        self.leave_talk_device();
         // What is open is brought to the host before the old device goes.
         let old: Vec<Track> = std::mem::take(&mut self.tracks);
         self.open_gpu().await?;
@@ -114,6 +115,7 @@ impl Session {
 
     pub(super) async fn recover(&mut self) -> Result<(), Trouble> {
         self.testing = None;
+        self.notice_talk_loss();
         self.open_gpu().await?;
         let gpu = self.gpu()?;
         self.tracks = self.tracks.iter().map(|t| t.restored(&gpu)).collect::<Result<_, _>>()?;

@@ -9,6 +9,7 @@ use async_channel::Receiver;
 
 mod device;
 mod files;
+mod talk;
 
 use super::assets;
 use super::command::{Command, Lane, Open, Question, Steps};
@@ -23,6 +24,7 @@ use crate::ops::verify;
 use crate::platform;
 use crate::train::recipe::StageRecipe;
 use crate::train::stage::Stage;
+use talk::Talker;
 
 /// GPU time of one submission while a window shares the machine, seconds.
 const PIECE_SECS: f64 = 0.008;
@@ -57,6 +59,8 @@ pub(in crate::engine) struct Session {
     /// Steps still to make; none: not running.
     target: Option<u64>,
     pinned: Option<Question>,
+    /// The model from files.
+    talker: Talker,
     /// Checkpoints at the ends of stages, for the run file.
     stage_ends: BTreeMap<String, Vec<u8>>,
     testing: Option<Testing>,
@@ -81,6 +85,7 @@ impl Session {
             open: None,
             target: None,
             pinned: None,
+            talker: Talker::default(),
             stage_ends: BTreeMap::new(),
             testing: None,
             busy: Arc::default(),
@@ -129,7 +134,7 @@ impl Session {
         let now = platform::now_secs();
         if now - self.last_memory > 2.0 {
             self.last_memory = now;
-            let bytes = self.gpu.as_ref().map_or(0, Gpu::allocated_bytes);
+            let bytes = self.gpu.as_ref().map_or(0, Gpu::allocated_bytes) + self.talker.bytes();
             self.events.tell(Event::Memory(bytes));
         }
     }
@@ -188,9 +193,11 @@ impl Session {
             Command::Save(log) => self.save(&log).await?,
             Command::Export => self.export().await?,
             Command::Load { name, bytes } => self.load(&name, &bytes).await?,
+            Command::Talk(command) => Box::pin(self.talk(command)).await,
             Command::Verify => self.begin_test(verify::all_cases()),
             Command::Adapter(options) => Box::pin(self.change_adapter(options)).await?,
             Command::LoseDevice => {
+                self.talker.destroy();
                 if let Some(gpu) = &self.gpu {
                     gpu.destroy();
                     // Nothing may be in progress that would notice.
@@ -391,14 +398,14 @@ impl Session {
         let (answer, ids) = track
             .ask(question, |word| {
                 events.tell(Event::Token { id, word: word.clone() });
-                ended = take(inbox, pending);
+                ended = take(inbox, pending, ends_answer);
                 !ended
             })
             .await?;
         events.tell(Event::Answered(Box::new(answer)));
         for kind in [ProbeKind::Blindfold, ProbeKind::Shuffle, ProbeKind::Swap] {
             // Whoever has something else in mind does not wait for the changed pictures.
-            if ended || take(inbox, pending) {
+            if ended || take(inbox, pending, ends_answer) {
                 break;
             }
             if let Some(probe) = track.probe(question, kind, &ids).await? {
@@ -428,10 +435,15 @@ impl Session {
     }
 }
 
-/// Takes the commands that came meanwhile; true where one of them ends an answer.
-fn take(inbox: &Receiver<Command>, pending: &mut VecDeque<Command>) -> bool {
+/// Takes the commands that came meanwhile; true where one of them ends what is being done.
+fn take(inbox: &Receiver<Command>, pending: &mut VecDeque<Command>, ends: fn(&Command) -> bool) -> bool {
     while let Ok(command) = inbox.try_recv() {
         pending.push_back(command);
     }
-    pending.iter().any(|c| matches!(c, Command::Cancel | Command::Quit | Command::Ask(_) | Command::Open(_)))
+    pending.iter().any(ends)
+}
+
+/// Does this command end an answer of the model in training?
+fn ends_answer(command: &Command) -> bool {
+    matches!(command, Command::Cancel | Command::Quit | Command::Ask(_) | Command::Open(_))
 }
