@@ -1,9 +1,13 @@
 //! The model from files: opening, plan, loading, the conversation, with events of a made-up session.
 
-use eframe::egui::Key;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use eframe::egui::{Context, DroppedFile, DroppedFileHandle, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use hive::app::AppState;
+use hive::app::files::{Files, Purpose};
 use hive::app::panels::failure::failure_ui;
 use hive::app::panels::talk::{switch_ui, take_picture, talk_ui};
 use hive::app::shell::layout_ui;
@@ -13,7 +17,7 @@ use hive::engine::{
     Command, Event, Fault, FaultKind, Format, Formats, ModelKind, Part, Plan, Progress, Said, Talk, TalkCommand,
     TalkEvent, TalkModel, TalkPlans,
 };
-use hive::platform::Blob;
+use hive::platform::{Blob, read_file};
 
 use super::common::{Bench, harness, opened, pixels};
 
@@ -342,7 +346,7 @@ fn a_model_that_sees_is_asked_about_a_picture() {
     harness.get_by_label("Choose a picture…").click();
     harness.run_steps(2);
     assert!(harness.state().state.forms.data.wants_picture);
-    let dog = hive::platform::read_file(std::path::Path::new("tests/web/dog.png")).unwrap();
+    let dog = read_file(Path::new("tests/web/dog.png")).unwrap();
     take_picture(&mut harness.state_mut().state, "dog.png", &dog);
     harness.run_steps(2);
     harness.get_by_label("dog.png");
@@ -401,4 +405,46 @@ fn unloading_is_one_click() {
     told(harness.state_mut(), TalkEvent::Unloaded);
     harness.run_steps(2);
     harness.get_by_label("Load in f16");
+}
+
+/// A file that a window was given.
+#[derive(Debug)]
+struct Dropped(PathBuf);
+
+impl DroppedFile for Dropped {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        read_file(&self.0).map_err(|e| e.to_string())
+    }
+}
+
+/// What comes of files that are dropped together: a model's name and number of files, or what the only file is for.
+fn dropped(paths: &[&str]) -> Result<(String, usize), Purpose> {
+    let files = Files::default();
+    let list: Vec<DroppedFileHandle> = paths.iter().map(|p| Arc::new(Dropped(p.into())) as _).collect();
+    files.put_dropped(&list, &Context::default());
+    for _ in 0..1000 {
+        if let Some(model) = files.next_model() {
+            return Ok((model.name, model.blobs.unwrap().len()));
+        }
+        if let Some(picked) = files.next() {
+            assert!(picked.bytes.is_ok());
+            return Err(picked.purpose);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("nothing came of {paths:?}");
+}
+
+#[test]
+fn a_folder_or_files_with_a_configuration_are_a_model_and_others_what_they_were() {
+    let (config, weights) = ("tests/fixtures/llama/config.json", "tests/fixtures/llama/model.safetensors");
+    assert_eq!(dropped(&["tests/fixtures/llama"]), Ok(("llama".into(), 3)));
+    assert_eq!(dropped(&[weights, config]), Ok(("llama".into(), 2)));
+    // Run files and checkpoints are safetensors too.
+    assert_eq!(dropped(&[weights]), Err(Purpose::Run));
+    assert_eq!(dropped(&["tests/web/dog.png"]), Err(Purpose::Picture));
 }

@@ -179,7 +179,8 @@ pub fn take_picture(state: &mut AppState, name: &str, bytes: &[u8]) {
     }
 }
 
-fn fault(error: &ImageError) -> Fault {
+/// The card of a picture that cannot be used.
+pub(super) fn fault(error: &ImageError) -> Fault {
     let (what, remedy, detail) = match error {
         ImageError::Unreadable { name, reason } => (
             format!("{name} cannot be read as a picture."),

@@ -5,14 +5,14 @@ use eframe::egui::{
     RichText, ScrollArea, TextEdit, Ui, Vec2,
 };
 
-use super::parts::{self, small};
+use super::parts::small;
 use super::picture::Thumb;
-use super::{load, sampling};
+use super::{data, load, sampling};
 use crate::app::AppState;
 use crate::app::talk::{Doing, Loaded, Turn, summary};
 use crate::data::image::Rgb;
 use crate::data::scene::to_rgb8;
-use crate::engine::{Command, Fault, FaultKind, TalkCommand};
+use crate::engine::{Command, TalkCommand};
 
 /// What people type and choose here.
 #[derive(Default)]
@@ -190,12 +190,7 @@ pub fn take_picture(state: &mut AppState, name: &str, bytes: &[u8]) {
             state.announcement = format!("{name} is the picture now. Ask about it.");
             state.talk.show(name, pixels);
         }
-        Err(error) => state.show_fault(Fault {
-            kind: FaultKind::File,
-            what: format!("{}.", parts::sentence(&error.to_string())),
-            remedy: "Use another picture.".into(),
-            detail: String::new(),
-        }),
+        Err(error) => state.show_fault(data::fault(&error)),
     }
 }
 

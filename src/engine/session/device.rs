@@ -115,7 +115,7 @@ impl Session {
 
     pub(super) async fn recover(&mut self) -> Result<(), Trouble> {
         self.testing = None;
-        self.notice_talk_loss();
+        self.notice_talk_loss().await;
         self.open_gpu().await?;
         let gpu = self.gpu()?;
         self.tracks = self.tracks.iter().map(|t| t.restored(&gpu)).collect::<Result<_, _>>()?;

@@ -168,8 +168,10 @@ impl Session {
     }
 
     /// Says so where its device was lost together with that of training.
-    pub(super) fn notice_talk_loss(&mut self) {
-        if let Some(Err(e)) = self.talker.gpu.as_ref().map(|gpu| gpu.check()) {
+    pub(super) async fn notice_talk_loss(&mut self) {
+        let Some(gpu) = self.talker.gpu.clone() else { return };
+        // A driver tells of a loss when it is asked for something.
+        if let Err(e) = gpu.finished().await {
             self.unload();
             if let Refusal::Fault(fault) = e.into() {
                 self.tell_talk(TalkEvent::Failed(*fault));
