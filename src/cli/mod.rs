@@ -6,6 +6,7 @@ pub mod ask;
 pub mod bench;
 pub mod check;
 pub mod demo;
+pub mod fetch;
 pub mod pretrain;
 pub mod report;
 pub mod talk;
@@ -107,6 +108,7 @@ hive: linked attention between a vision encoder and a small language model, in W
   hive pretrain vision|language make start weights
   hive ask IMAGE QUESTION       ask the shipped model, or --model FILE or FOLDER, about a picture
   hive chat --model FOLDER      talk with a language model or a vision-language model from Hugging Face's files
+  hive fetch ID|URL             get such a model from a hub or a web server; its id then stands for its folder
   hive plan FOLDER              what such a model takes: disk, GPU, host
   hive eval                     held-out accuracy by kind of question, with own, swapped and no pictures
   hive parity DIR               check this GPU against published fixtures
@@ -141,6 +143,7 @@ pub fn run(list: &[String]) -> u8 {
         "ask" => ask::ask(rest),
         "chat" => talk::chat(rest),
         "plan" => talk::plan(rest),
+        "fetch" => fetch::run(rest),
         "eval" => ask::eval(rest),
         "parity" => check::parity(rest),
         "verify" => check::verify(rest),

@@ -8,6 +8,7 @@ pub mod assets;
 pub mod assistant;
 pub mod command;
 pub mod event;
+pub mod fetch;
 pub mod hub;
 mod lane;
 pub mod log;

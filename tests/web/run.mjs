@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 
 import { TESTS as app } from "./app.mjs";
 import { Hive, launcher } from "./browser.mjs";
+import { TESTS as fetched } from "./fetch.mjs";
 import { TESTS as numbers } from "./numbers.mjs";
 import { TESTS as page } from "./page.mjs";
 import { serve } from "./server.mjs";
@@ -22,7 +23,7 @@ const { values: options } = parseArgs({
   },
 });
 
-const tests = [...page, ...numbers, ...app].filter((t) => t.name.includes(options.only));
+const tests = [...page, ...numbers, ...fetched, ...app].filter((t) => t.name.includes(options.only));
 if (options.list) {
   tests.forEach((t) => console.log(t.name));
   process.exit(0);
