@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::{HttpBody, http_send, pause_secs};
 
 /// Seconds without a byte after which a connection counts as broken.
-pub const PATIENCE_SECS: f64 = 60.0;
+const PATIENCE_SECS: f64 = 60.0;
 /// How often a request is tried that fails for reasons which may pass.
-pub const TRIES: u32 = 5;
+const TRIES: u32 = 5;
 /// Seconds before the second try; doubled from try to try.
-pub const PAUSE_SECS: f64 = 0.5;
+const PAUSE_SECS: f64 = 0.5;
 /// Longest pause, also where a server wishes for more.
 const LONGEST_PAUSE_SECS: f64 = 30.0;
 
@@ -280,7 +280,7 @@ pub(super) fn range_text(start: u64, end: Option<u64>) -> String {
 
 /// Where a redirect from the address `from` leads.
 #[must_use]
-pub fn joined(from: &str, to: &str) -> String {
+pub(super) fn joined(from: &str, to: &str) -> String {
     let to = to.trim();
     if to.contains("://") {
         return to.to_owned();
