@@ -1,15 +1,17 @@
 //! The page: how it starts, and what its tests and a developer's console can call (`wasmBindings.hive_verify("gelu")`).
 
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::HtmlCanvasElement;
 
 use crate::app::App;
+use crate::engine::fetch::{self, Address, FetchOptions, FetchProgress};
 use crate::engine::losses::losses;
 use crate::gpu::{AdapterKind, Gpu, GpuOptions};
 use crate::ops::verify;
-use crate::platform;
+use crate::platform::{self, Blob};
 use crate::train::parity::{self, Group};
 
 /// Pictures per second where the processor draws them: it has to train at the same time.
@@ -122,6 +124,99 @@ pub async fn hive_losses(preset: String, stage: usize, steps: u32, seed: Option<
 #[must_use]
 pub fn hive_memory() -> f64 {
     platform::resident_bytes().map_or(f64::NAN, |bytes| bytes as f64)
+}
+
+/// Fetches a model; JSON of its files with their hashes, of the notes, and of the progress. `options` is JSON, too:
+/// `offline`, `room` in bytes, `tries`, and `stop`, a number of bytes after which it stops.
+///
+/// # Errors
+/// A sentence.
+#[wasm_bindgen]
+pub async fn hive_fetch(address: String, options: String) -> Answer {
+    let wishes: serde_json::Value = serde_json::from_str(&options).map_err(|e| e.to_string())?;
+    let mut options = FetchOptions { offline: wishes["offline"] == true, ..FetchOptions::default() };
+    options.room = wishes["room"].as_u64();
+    options.patience.tries = wishes["tries"].as_u64().map_or(options.patience.tries, |n| n as u32);
+    let stop = wishes["stop"].as_u64().unwrap_or(u64::MAX);
+    let address = Address::parse(&address).map_err(|e| e.to_string())?;
+    let (mut first, mut most) = (None, 0);
+    let tell = |p: &FetchProgress| {
+        first.get_or_insert_with(|| p.clone());
+        most = most.max(platform::resident_bytes().unwrap_or(0));
+        p.done < stop
+    };
+    let fetched = fetch::fetch(&address, &options, tell).await.map_err(|e| e.to_string())?;
+    let mut files = Vec::new();
+    for blob in &fetched.blobs {
+        files.push(json!({"name": blob.name(), "bytes": blob.len(), "sha256": hash_of(blob).await?}));
+        most = most.max(platform::resident_bytes().unwrap_or(0));
+    }
+    let first = first.unwrap_or_default();
+    Ok(json!({"files": files, "notes": fetched.notes, "kept": fetched.place.is_some(), "cached": first.cached, "total": first.total, "memory": most}).to_string())
+}
+
+/// SHA-256 of a file that is read piece by piece.
+async fn hash_of(blob: &Blob) -> Result<String, String> {
+    const PIECE: u64 = 4 << 20;
+    let mut hash = Sha256::new();
+    let mut at = 0;
+    while at < blob.len() {
+        let len = PIECE.min(blob.len() - at);
+        hash.update(blob.read(at, len as usize).await?);
+        at += len;
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Keeps files that the user chose; JSON of the files as they are read back.
+///
+/// # Errors
+/// A sentence.
+#[wasm_bindgen]
+pub async fn hive_keep(name: String, files: Vec<web_sys::File>) -> Answer {
+    let blobs: Vec<Blob> = files.into_iter().map(Blob::file).collect();
+    let options = FetchOptions::default();
+    let kept = fetch::keep(&name, &blobs, &options, |_| true).await.map_err(|e| e.to_string())?;
+    let mut rows = Vec::new();
+    for blob in &kept.blobs {
+        rows.push(json!({"name": blob.name(), "bytes": blob.len(), "sha256": hash_of(blob).await?}));
+    }
+    Ok(json!({"files": rows, "notes": kept.notes, "kept": kept.place.is_some()}).to_string())
+}
+
+/// Opens a model that the browser keeps; JSON of its files.
+///
+/// # Errors
+/// A sentence.
+#[wasm_bindgen]
+pub async fn hive_kept(key: String) -> Answer {
+    let kept = fetch::open(&key, &FetchOptions::default()).await.map_err(|e| e.to_string())?;
+    let mut rows = Vec::new();
+    for blob in &kept.blobs {
+        rows.push(json!({"name": blob.name(), "bytes": blob.len(), "sha256": hash_of(blob).await?}));
+    }
+    Ok(json!({"files": rows}).to_string())
+}
+
+/// The models that the browser keeps; JSON.
+///
+/// # Errors
+/// A sentence.
+#[wasm_bindgen]
+pub async fn hive_cached() -> Answer {
+    let all = fetch::cached(&FetchOptions::default()).await.map_err(|e| e.to_string())?;
+    let rows: Vec<_> =
+        all.iter().map(|c| json!({"address": c.address, "bytes": c.bytes, "whole": c.whole, "key": c.key})).collect();
+    Ok(json!(rows).to_string())
+}
+
+/// Removes a model that the browser keeps.
+///
+/// # Errors
+/// A sentence.
+#[wasm_bindgen]
+pub async fn hive_forget(key: String) -> Answer {
+    fetch::forget(&key, &FetchOptions::default()).await.map(|()| "true".to_owned()).map_err(|e| e.to_string())
 }
 
 /// Panics: shows what the page does then.

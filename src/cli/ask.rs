@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::args::Args;
 use super::train::{folder_source, table};
-use super::{Fault, open_gpu, read, say, talk, warn};
+use super::{Fault, fetch, open_gpu, read, say, talk, warn};
 use crate::data::image::Preprocess;
 use crate::data::scene::{Dataset, Split, to_rgb8};
 use crate::engine::answer::Answerer;
@@ -17,10 +17,10 @@ use crate::train::evaluate::Picture;
 use crate::train::run::Run;
 
 const ASK_HELP: &str = "\
-hive ask IMAGE QUESTION [--model NAME|FILE|FOLDER]
+hive ask IMAGE QUESTION [--model NAME|FILE|FOLDER|ID]
 
 Asks a model about a picture (PNG, JPEG or WebP). --model is a shipped model (pictures, shapes), a checkpoint file, or a folder
-with Hugging Face's files (then with the options of hive chat, and without IMAGE where it knows text alone); default pictures. IMAGE can also be held-out:N, a held-out picture of the model's own data, which is then saved beside you as
+with Hugging Face's files or the id of a model that hive fetch got (then with the options of hive chat, and without IMAGE where it knows text alone); default pictures. IMAGE can also be held-out:N, a held-out picture of the model's own data, which is then saved beside you as
 held-out-N.png. The shipped models know a small world; hive ask --model NAME --help lists its words.
 ";
 
@@ -41,7 +41,7 @@ pub fn load(name: &str) -> Result<Checkpoint, Fault> {
 /// See [`Fault`].
 pub fn ask(list: &[String]) -> Result<(), Fault> {
     let args = Args::parse(list, &talk::ask_options(), &[])?;
-    if args.option("model").is_some_and(platform::is_folder) && !args.flag("help") {
+    if args.option("model").is_some_and(|m| platform::is_folder(m) || fetch::is_name(m)) && !args.flag("help") {
         return talk::ask(&args);
     }
     let name = args.option("model").unwrap_or("pictures");

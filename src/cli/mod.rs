@@ -8,6 +8,7 @@ mod bench_model;
 pub mod check;
 pub mod convert;
 pub mod demo;
+pub mod fetch;
 pub mod pretrain;
 pub mod quantise;
 pub mod report;
@@ -110,6 +111,7 @@ hive: linked attention between a vision encoder and a small language model, in W
   hive pretrain vision|language make start weights
   hive ask IMAGE QUESTION       ask the shipped model, or --model FILE or FOLDER, about a picture
   hive chat --model FOLDER      talk with a language model or a vision-language model from Hugging Face's files
+  hive fetch ID|URL             get such a model from a hub or a web server; its id then stands for its folder
   hive plan FOLDER              what such a model takes: disk, GPU, host
   hive quantise FOLDER          what packing its weights costs: error of every tensor, loss on a text
   hive convert FROM OUT         a checkpoint or a folder in another form: for transformers, another type, shards, parts merged
@@ -148,6 +150,7 @@ pub fn run(list: &[String]) -> u8 {
         "plan" => talk::plan(rest),
         "quantise" => quantise::quantise(rest),
         "convert" => convert::convert(rest),
+        "fetch" => fetch::run(rest),
         "eval" => ask::eval(rest),
         "parity" => check::parity(rest),
         "verify" => check::verify(rest),

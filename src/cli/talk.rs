@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::Args;
-use super::{Fault, open_gpu, read, say, unreadable, warn};
+use super::{Fault, fetch, open_gpu, read, say, warn};
 use crate::data::chat::Message;
 use crate::engine::assistant::{Assistant, End, Options, Reply};
 use crate::engine::hub::{OpenError, Source};
@@ -16,7 +16,7 @@ use crate::model::load::{Formats, Progress};
 use crate::model::plan::Plan;
 use crate::ops::packed::Format;
 use crate::ops::sample::Settings;
-use crate::platform::{self, block_on};
+use crate::platform::block_on;
 
 /// Options of every command that loads a model.
 const MODEL: [&str; 4] = ["model", "weights", "room", "memory"];
@@ -26,7 +26,7 @@ const TEXT: [&str; 9] =
 
 /// What `--help` says of both.
 const OPTIONS: &str = "\
-  --model FOLDER             config.json, *.safetensors (also in shards), tokenizer.json
+  --model FOLDER|ID          config.json, *.safetensors (also in shards), tokenizer.json; or what hive fetch got
   --weights FORMAT           f32, f16 (default), int8 or int4 on the GPU
   --room N                   tokens of question and answer together (default 1024)
   --memory MIB               refuse what needs more GPU memory, and say what would fit
@@ -38,14 +38,14 @@ const OPTIONS: &str = "\
 ";
 
 const CHAT_HELP: &str = "\
-hive chat --model FOLDER [--image PICTURE]
+hive chat --model FOLDER|ID [--image PICTURE]
 
 Talks with a model, line by line. /image FILE shows it another picture, /new begins again, /quit or end of input leaves.
 
 ";
 
 const PLAN_HELP: &str = "\
-hive plan FOLDER [--weights FORMAT] [--room N]
+hive plan FOLDER|ID [--weights FORMAT] [--room N]
 
 What a model will take, from its headers alone: bytes on disk, on the GPU and on the host, by part and format.
 ";
@@ -54,11 +54,9 @@ fn failed(e: &OpenError) -> Fault {
     Fault::Failed(e.to_string())
 }
 
-/// A folder of files.
+/// A folder of files, or a fetched model.
 pub(super) fn open(path: &str) -> Result<Source, Fault> {
-    let path = Path::new(path);
-    let blobs = platform::folder_blobs(path).map_err(|e| unreadable(path, &e))?;
-    let folder = Folder::new(blobs).map_err(|e| Fault::Failed(e.to_string()))?;
+    let folder = Folder::new(fetch::blobs(path)?).map_err(|e| Fault::Failed(e.to_string()))?;
     block_on(Source::open(&folder)).map_err(|e| failed(&e))
 }
 

@@ -9,6 +9,7 @@ pub mod assistant;
 pub mod command;
 pub mod convert;
 pub mod event;
+pub mod fetch;
 pub mod hub;
 mod lane;
 pub mod log;

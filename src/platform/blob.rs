@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::http::NetworkFile;
 #[cfg(not(target_arch = "wasm32"))]
 use super::native_blob::FileBytes;
 #[cfg(target_arch = "wasm32")]
 use super::web_blob::FileBytes;
 
-/// A file, or bytes in memory. Cheap to clone; clones share the open file.
+/// A file, bytes in memory, or a file on a server. Cheap to clone; clones share the open file.
 #[derive(Clone, Debug)]
 pub struct Blob {
     name: Arc<str>,
@@ -19,6 +20,7 @@ pub struct Blob {
 enum Source {
     Memory(Arc<[u8]>),
     File(FileBytes),
+    Network(NetworkFile),
 }
 
 impl Blob {
@@ -26,6 +28,12 @@ impl Blob {
     pub fn memory(name: &str, bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
         Self { name: name.into(), len: bytes.len() as u64, source: Source::Memory(bytes) }
+    }
+
+    /// `len` bytes of a server's file called `name`, which are asked for when they are read.
+    #[must_use]
+    pub fn network(name: &str, len: u64, file: NetworkFile) -> Self {
+        Self { name: name.into(), len, source: Source::Network(file) }
     }
 
     pub(super) fn of_file(name: &str, len: u64, file: FileBytes) -> Self {
@@ -66,9 +74,8 @@ impl Blob {
         let bytes = match &self.source {
             // In memory every offset is a usize: the range was checked.
             Source::Memory(bytes) => bytes[start as usize..][..len].to_vec(),
-            Source::File(file) => {
-                file.read(start, len).await.map_err(|e| format!("{name} cannot be read at byte {start}: {e}"))?
-            }
+            Source::File(file) => file.read(start, len).await.map_err(|e| unread(name, start, &e))?,
+            Source::Network(file) => file.read(start, len).await.map_err(|e| unread(name, start, &e))?,
         };
         if bytes.len() == len {
             Ok(bytes)
@@ -76,4 +83,8 @@ impl Blob {
             Err(format!("{name} gave {} bytes of {len} at byte {start}: it has changed. Open it again", bytes.len()))
         }
     }
+}
+
+fn unread(name: &str, start: u64, reason: &str) -> String {
+    format!("{name} cannot be read at byte {start}: {reason}")
 }

@@ -11,6 +11,10 @@ use super::Blob;
 pub(super) struct FileBytes(web_sys::Blob);
 
 impl FileBytes {
+    pub(super) fn new(file: web_sys::Blob) -> Self {
+        Self(file)
+    }
+
     /// `len` bytes from `start` on, or fewer where the file has become shorter.
     pub(super) async fn read(&self, start: u64, len: usize) -> Result<Vec<u8>, String> {
         self.slice(start, len).await.map_err(|e| format!("the browser refuses: {e:?}. Choose the file again"))

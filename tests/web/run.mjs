@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import { TESTS as app } from "./app.mjs";
 import { Hive, launcher } from "./browser.mjs";
 import { TESTS as model } from "./model.mjs";
+import { TESTS as fetched } from "./fetch.mjs";
 import { TESTS as numbers } from "./numbers.mjs";
 import { TESTS as page } from "./page.mjs";
 import { serve } from "./server.mjs";
@@ -24,7 +25,7 @@ const { values: options } = parseArgs({
   },
 });
 
-const tests = [...page, ...numbers, ...app, ...model].filter((t) => t.name.includes(options.only));
+const tests = [...page, ...numbers, ...fetched, ...app, ...model].filter((t) => t.name.includes(options.only));
 if (options.list) {
   tests.forEach((t) => console.log(t.name));
   process.exit(0);

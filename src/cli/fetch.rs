@@ -1,0 +1,137 @@
+//! `hive fetch`: a model from a hub or from a web server into the user's cache.
+
+use std::io::IsTerminal as _;
+
+use serde_json::json;
+
+use super::args::Args;
+use super::{Fault, say, warn};
+use crate::engine::fetch::{self, Address, FetchError, FetchOptions, FetchProgress};
+use crate::platform::{self, Blob, block_on};
+
+const FETCH_HELP: &str = "\
+hive fetch ID|URL [--to DIR] [--revision R] [--offline]
+hive fetch --list
+hive fetch --forget ID|URL
+
+Gets a model and prints its folder; hive chat, ask and plan then take its id as --model. ID is OWNER/NAME of a model hub, URL the
+http address of a folder with config.json, *.safetensors and tokenizer.json, or of a file in it. What was cut off goes on where it stopped.
+
+  --to DIR                   fetch into this folder, instead of one in the user's cache
+  --revision R               branch, tag or commit (default main); also ID@R
+  --offline                  never ask the network: print the folder if all files are there
+  --list                     models in the cache, with their sizes
+  --forget ID|URL            remove a model from the cache
+
+HF_ENDPOINT is another hub, HF_TOKEN opens models that are not for everybody; it is sent to that hub alone.
+";
+
+fn failed(e: &FetchError) -> Fault {
+    match e {
+        FetchError::Address { .. } => Fault::usage(e.to_string()),
+        _ => Fault::Failed(e.to_string()),
+    }
+}
+
+/// `hive fetch`.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn run(list: &[String]) -> Result<(), Fault> {
+    let args = Args::parse(list, &["to", "revision", "forget"], &["offline", "list"])?;
+    if args.flag("help") {
+        say(FETCH_HELP);
+        return Ok(());
+    }
+    let mut options = FetchOptions::from_environment();
+    if args.flag("list") {
+        return show(&args, &options);
+    }
+    if let Some(text) = args.option("forget") {
+        let address = Address::parse(text).map_err(|e| failed(&e))?;
+        return block_on(fetch::forget(&address.key(), &options)).map_err(|e| failed(&e));
+    }
+    let text = args.word(0).ok_or_else(|| Fault::usage("hive fetch needs the id or the address of a model"))?;
+    let mut address = Address::parse(text).map_err(|e| failed(&e))?;
+    if let Some(revision) = args.option("revision") {
+        address = address.at_revision(revision).map_err(|e| failed(&e))?;
+    }
+    options.folder = args.option("to").map(str::to_owned);
+    options.offline = args.flag("offline");
+    let (mut last, mut cached) = (String::new(), 0);
+    let watched = std::io::stderr().is_terminal();
+    let tell = |p: &FetchProgress| {
+        cached = p.cached;
+        let line = progress_line(p);
+        if watched && line != last {
+            // Blanks cover what is left of a longer line.
+            warn(&format!("\r{line:<last$}", last = last.len()));
+            last = line;
+        }
+        true
+    };
+    let fetched = block_on(fetch::fetch(&address, &options, tell));
+    if !last.is_empty() {
+        warn("\n");
+    }
+    let fetched = fetched.map_err(|e| failed(&e))?;
+    for note in &fetched.notes {
+        warn(&format!("{note}\n"));
+    }
+    let place = fetched.place.unwrap_or_default();
+    if args.flag("json") {
+        let files: Vec<_> = fetched.blobs.iter().map(|b| json!({"name": b.name(), "bytes": b.len()})).collect();
+        say(&format!(
+            "{}\n",
+            json!({"folder": place, "files": files, "cached": cached, "license": fetched.license, "notes": fetched.notes})
+        ));
+        return Ok(());
+    }
+    if let Some(license) = &fetched.license {
+        warn(&format!("licence, as the model's card says: {license}\n"));
+    }
+    say(&format!("{place}\n"));
+    Ok(())
+}
+
+fn progress_line(p: &FetchProgress) -> String {
+    let mb = |bytes: u64| bytes / 1_000_000;
+    let here = if p.cached > 0 { format!(", {} of them from before", mb(p.cached)) } else { String::new() };
+    format!("{}: {} of {} MB{here}", if p.file.is_empty() { "fetching" } else { &p.file }, mb(p.done), mb(p.total))
+}
+
+fn show(args: &Args, options: &FetchOptions) -> Result<(), Fault> {
+    let all = block_on(fetch::cached(options)).map_err(|e| failed(&e))?;
+    if args.flag("json") {
+        let rows: Vec<_> =
+            all.iter().map(|c| json!({"model": c.address, "bytes": c.bytes, "whole": c.whole})).collect();
+        say(&format!("{}\n", json!(rows)));
+        return Ok(());
+    }
+    for model in all {
+        let state = if model.whole { "" } else { "  not whole yet" };
+        say(&format!("{:>9.1} MB  {}{state}\n", model.bytes as f64 * 1e-6, model.address));
+    }
+    Ok(())
+}
+
+/// Could this be the name of a fetched model, and is it no file?
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    !text.ends_with(".safetensors") && Address::parse(text).is_ok() && Blob::open(text).is_err()
+}
+
+/// The files of a model by its folder, or by its id or address if it was fetched. The network is not asked.
+///
+/// # Errors
+/// No such folder, and no such model.
+pub fn blobs(text: &str) -> Result<Vec<Blob>, Fault> {
+    let path = std::path::Path::new(text);
+    if platform::is_folder(text) || !is_name(text) {
+        return platform::folder_blobs(path).map_err(|e| super::unreadable(path, &e));
+    }
+    let address = Address::parse(text).map_err(|e| failed(&e))?;
+    let options = FetchOptions { offline: true, ..FetchOptions::from_environment() };
+    let fetched = block_on(fetch::fetch(&address, &options, |_| true));
+    fetched.map(|f| f.blobs).map_err(|e| Fault::Failed(format!("there is no folder {text}, and {e}")))
+}
