@@ -22,10 +22,11 @@ hive convert --tower FOLDER --language FOLDER --projector FOLDER|FILE OUT ...
 
 Writes a model in another form into the folder OUT. FROM is
   a checkpoint of hive train or hive demo, or a shipped model (pictures, shapes): OUT is then the whole model for
-      hive ask --model OUT, OUT/vision_tower opens in transformers as SiglipVisionModel, OUT/language_model as LlamaForCausalLM;
+      hive ask --model OUT; transformers opens OUT/vision_tower as SiglipVisionModel and OUT/language_model as
+      LlamaForCausalLM;
   a folder with Hugging Face's files, or a *.safetensors file: the same in another type, or in files of another size.
-A tower, a language model and links (or the projector of a LLaVA-style model) become one folder. The links' folder has a config.json
-with link_config; a checkpoint of hive train knows it itself.
+A tower, a language model and links (or the projector of a LLaVA-style model) become one folder. The links' folder has a
+config.json with link_config; a checkpoint of hive train knows it itself.
 
   --part PART       this part of FROM alone, as transformers opens it
   --dtype TYPE      of the weights; without it they stay as they are

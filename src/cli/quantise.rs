@@ -17,10 +17,10 @@ const TEXT: &str = include_str!("../../assets/text/held-out.txt");
 const HELP: &str = "\
 hive quantise FOLDER [--weights f16|int8|int4] [--text FILE]
 
-What a model loses when its weights are packed on this GPU. For every matrix the error of each format against the file's own values:
-rms is sqrt(sum of squared errors / sum of squares), max the largest error. Then the mean loss of the next token, in nats, on a
-text: in f32, and how it changes. The text is a short one that comes with Hive, or --text FILE. With int4, everything but the layers
-of the language model is int8.
+What a model loses when its weights are packed on this GPU. For every matrix the error of each format against the file's
+own values: rms is sqrt(sum of squared errors / sum of squares), max the largest error. Then the mean loss of the next
+token, in nats, on a text: in f32, and how it changes. The text is a short one that comes with Hive, or --text FILE. With
+int4, everything but the layers of the language model is int8.
 ";
 
 /// `hive quantise`.
@@ -85,7 +85,10 @@ pub fn quantise(list: &[String]) -> Result<(), Fault> {
 
 fn as_json(tensors: &[TensorErrors], tokens: usize, losses: &[(Format, f64)]) -> Value {
     let error = |(f, e): &(Format, Rounding)| json!({"weights": f.name(), "rms": e.rms, "max": e.max});
-    let tensor = |t: &TensorErrors| json!({"name": t.name, "shape": t.shape, "errors": t.errors.iter().map(error).collect::<Vec<_>>()});
+    let tensor = |t: &TensorErrors| {
+        let errors: Vec<Value> = t.errors.iter().map(error).collect();
+        json!({"name": t.name, "shape": t.shape, "errors": errors})
+    };
     let exact = losses.first().map_or(0.0, |l| l.1);
     let loss = |(f, l): &(Format, f64)| json!({"weights": f.name(), "loss": l, "change": l - exact});
     json!({

@@ -1,5 +1,5 @@
-//! Models from one form to another: training checkpoints to folders that `transformers` opens, folders to other types or
-//! shards, a tower, a language model and links to one folder. Everything is planned from headers; then bytes flow.
+//! Models from one form to another: training checkpoints to folders that `transformers` opens, folders to other types
+//! or shards, a tower, a language model and links to one folder. Everything is planned from headers; then bytes flow.
 
 use thiserror::Error;
 

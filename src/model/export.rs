@@ -128,7 +128,8 @@ fn sizes(c: &impl serde::Serialize) -> Map<String, Value> {
     }
 }
 
-/// The `config.json` of a linked or flattened model, in a form of its own: both parts with `transformers`' keys, and the links.
+/// The `config.json` of a linked or flattened model, in a form of its own: both parts with `transformers`' keys, and the
+/// links.
 #[must_use]
 pub fn whole(spec: &ModelSpec, dtype: FileDType) -> Value {
     let mut config = json!({

@@ -188,8 +188,8 @@ fn parts(matrix: &Matrix, binding: u64) -> Vec<View> {
     views.collect()
 }
 
-/// Mean of -ln p, in nats, of all tokens of a text but the first, each foreseen from what stands before it in a window of 128
-/// tokens, without a picture. Nothing for fewer than two tokens.
+/// Mean of -ln p, in nats, of all tokens of a text but the first, each foreseen from what stands before it in a window of
+/// 128 tokens, without a picture. Nothing for fewer than two tokens.
 ///
 /// # Errors
 /// A GPU fault.

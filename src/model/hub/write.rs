@@ -1,5 +1,5 @@
-//! Safetensors files written tensor by tensor, a few megabytes at a time: from other files, in the same or in another type, in
-//! one file or in shards with an index.
+//! Safetensors files written tensor by tensor, a few megabytes at a time: from other files, in the same or in another
+//! type, in one file or in shards with an index.
 
 use std::collections::BTreeMap;
 
