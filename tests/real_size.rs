@@ -222,6 +222,15 @@ fn status(line: &str) -> Option<u64> {
     Some(found.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
+/// Sets its flag when it goes out of scope.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What `f` gives, and the most memory that the process had meanwhile, program and libraries included: its own, and what it
 /// shares with others. A driver of the processor keeps buffers in the latter, or they cannot be told from the former.
 fn watched<T>(f: impl FnOnce() -> T) -> (T, u64, u64) {
@@ -232,15 +241,15 @@ fn watched<T>(f: impl FnOnce() -> T) -> (T, u64, u64) {
         shared.fetch_max(bytes("RssShmem"), Ordering::Relaxed);
     };
     let out = thread::scope(|scope| {
+        // Also where `f` panics.
+        let _end = End(&over);
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 look();
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        let out = f();
-        over.store(true, Ordering::Relaxed);
-        out
+        f()
     });
     (out, own.into_inner(), shared.into_inner())
 }
@@ -281,7 +290,7 @@ fn run(size: &Size, gpu: &Gpu, format: Format, pixels: Option<&[f32]>) -> Taken 
         assert!(made.len() == TOKENS && made.iter().all(|m| m.probability > 0.0 && m.probability <= 1.0), "{made:?}");
     } else {
         // Every kernel of a token, with nothing to attend to.
-        decoder.step_program().run_times(TOKENS);
+        decoder.step_program().run();
         block_on(gpu.finished()).unwrap();
     }
     let end = now_secs();
@@ -297,7 +306,7 @@ fn run(size: &Size, gpu: &Gpu, format: Format, pixels: Option<&[f32]>) -> Taken 
         mib(taken.host),
         loaded - start,
         read - loaded,
-        (end - read) / TOKENS as f64
+        (end - read) / if pixels.is_some() { TOKENS as f64 } else { 1.0 }
     ));
     taken
 }

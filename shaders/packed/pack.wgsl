@@ -49,8 +49,6 @@ fn half_bits(v: f32) -> u32 {
 }
 
 #ifdef SCALED
-var<private> group_values: array<f32, 32>;
-
 // A scale as it is stored.
 fn rounded(scale: f32) -> f32 {
     return unpack2x16float(half_bits(scale)).x;
@@ -87,23 +85,47 @@ fn step_of(x: f32, inverse: f32) -> f32 {
     return clamp(round(x * inverse), LEAST, MOST);
 }
 
-// The scale of the group from k0 on: of all tries the one with the least squared error, the first of equals.
+fn four(row: u32, k: u32) -> vec4<f32> {
+    return vec4(value(row, k), value(row, k + 1u), value(row, k + 2u), value(row, k + 3u));
+}
+
+// Of all numbers so far the one of largest size, the first of equals.
+fn larger(most: f32, v: vec4<f32>) -> f32 {
+    let a = select(most, v.x, abs(v.x) > abs(most));
+    let b = select(a, v.y, abs(v.y) > abs(a));
+    let c = select(b, v.z, abs(v.z) > abs(b));
+    return select(c, v.w, abs(v.w) > abs(c));
+}
+
+// Squared errors, added to those so far.
+fn plus(errors: vec4<f32>, x: vec4<f32>, scale: f32, inverse: f32) -> vec4<f32> {
+    let off = x - scale * clamp(round(x * inverse), vec4(LEAST), vec4(MOST));
+    return fma(off, off, errors);
+}
+
+// The scale of the group from k0 on: of all tries the one with the least squared error, the first of equals. The group is in
+// variables, not in an array: drivers of the processor would gather from that.
 fn scale_of(row: u32, k0: u32) -> f32 {
-    var most = 0.0;
-    for (var i = 0u; i < 32u; i++) {
-        group_values[i] = value(row, k0 + i);
-        most = select(most, group_values[i], abs(group_values[i]) > abs(most));
-    }
+    let x0 = four(row, k0);
+    let x1 = four(row, k0 + 4u);
+    let x2 = four(row, k0 + 8u);
+    let x3 = four(row, k0 + 12u);
+    let x4 = four(row, k0 + 16u);
+    let x5 = four(row, k0 + 20u);
+    let x6 = four(row, k0 + 24u);
+    let x7 = four(row, k0 + 28u);
+    let first = larger(larger(larger(larger(0.0, x0), x1), x2), x3);
+    let most = larger(larger(larger(larger(first, x4), x5), x6), x7);
     var best = 0.0;
     var least = 3.0e38;
     for (var n = 0u; n < TRIES; n++) {
         let scale = rounded(most / steps(n));
         let inv = inverse(scale);
-        var error = 0.0;
-        for (var i = 0u; i < 32u; i++) {
-            let off = group_values[i] - scale * step_of(group_values[i], inv);
-            error = fma(off, off, error);
-        }
+        var errors = plus(plus(vec4<f32>(), x0, scale, inv), x1, scale, inv);
+        errors = plus(plus(errors, x2, scale, inv), x3, scale, inv);
+        errors = plus(plus(errors, x4, scale, inv), x5, scale, inv);
+        errors = plus(plus(errors, x6, scale, inv), x7, scale, inv);
+        let error = errors.x + errors.y + errors.z + errors.w;
         if error < least {
             least = error;
             best = scale;
