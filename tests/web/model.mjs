@@ -36,7 +36,7 @@ export const TESTS = [
     async run(hive, { options, context }) {
       const path = folder(options.models);
       if (!path) return "SKIPPED";
-      await hive.open("#preset=tiny&hide=tour");
+      await hive.open("#preset=tiny&hide=tour&panels=ask");
       await hive.started();
       await drop(hive, context, [path]);
       await hive.seen(/^On disk 257 MiB/, 120_000);
@@ -76,7 +76,7 @@ export const TESTS = [
     name: "files that are no model are refused with a sentence",
     timeout: 120,
     async run(hive, { context }) {
-      await hive.open("#preset=tiny&hide=tour");
+      await hive.open("#preset=tiny&hide=tour&panels=ask");
       await hive.started();
       const fixture = "tests/fixtures/llama";
       await drop(hive, context, [join(fixture, "config.json"), join(fixture, "model.safetensors")]);
