@@ -440,6 +440,7 @@ fn converting_replaces_nothing_unasked_and_leaves_nothing_half_done() {
 
     hive(&["convert"]).code(2).complains(&["needs FROM and OUT"]);
     hive(&["convert", text(&model), text(&half), "--dtype", "f8"]).code(2).complains(&["f32, f16 or bf16"]);
+    hive(&["convert", text(&model), text(&half), "--weights", "f16"]).code(2).complains(&["int8 or int4", "--dtype"]);
     hive(&["convert", text(&model), text(&half), "--part", "head"]).code(2).complains(&["vision_tower"]);
     hive(&["convert", text(&model), text(&half), "--shard-size", "0"]).code(2).complains(&["at least 1 MB"]);
     hive(&["convert", "circles", text(&half)]).code(2).complains(&["circles", "pictures"]);

@@ -298,7 +298,7 @@ fn start_weights_export_in_parts_and_damaged_checkpoints_are_told() {
 fn folders_change_their_type_and_their_files() {
     let llama = fixture("llama");
     let whole = parse(&read_file(&repository("tests/fixtures/llama/model.safetensors")).unwrap()).unwrap();
-    let wish = Wish { dtype: Some(FileDType::BF16), shard: Some(20_000), part: None };
+    let wish = Wish { dtype: Some(FileDType::BF16), shard: Some(20_000), ..Wish::default() };
     let files = converted(Origin::Folder(llama.clone()), wish).unwrap();
     assert!(
         files.len() > 4 && files.contains_key("model.safetensors.index.json") && !files.contains_key("io.safetensors")
@@ -318,6 +318,60 @@ fn folders_change_their_type_and_their_files() {
     // As they are: the same bytes but for the header.
     let same = converted(Origin::Folder(llama), Wish::default()).unwrap();
     assert_eq!(parse(&same["model.safetensors"]).unwrap(), whole);
+}
+
+/// Logits after a few tokens, without a picture.
+fn text_logits(gpu: &Gpu, folder: &Folder, format: Format) -> Vec<f32> {
+    let spec = block_on(ModelSpec::open(folder)).unwrap();
+    let mut decoder = decoder(gpu, folder, &spec, format);
+    block_on(decoder.begin(Prompt { ids: &[1, 5, 9, 2, 7], ..Prompt::default() }, &Settings::default())).unwrap();
+    block_on(decoder.next(1)).unwrap();
+    block_on(decoder.logits()).unwrap()
+}
+
+/// Quantised files are what loading would have made of the originals, in every format they may be loaded in.
+#[test]
+fn quantised_files_are_the_model_that_quantising_while_loading_makes() {
+    let Some(gpu) = gpu() else { return };
+    for name in ["llama", "llama-untied", "qwen2", "hive"] {
+        let whole = fixture(name);
+        let exact = text_logits(&gpu, &whole, Format::F32);
+        let size = |files: &Files| files["model.safetensors"].len();
+        let plain = size(&converted(Origin::Folder(whole.clone()), Wish::default()).unwrap());
+        for (format, shrinks) in [(Format::Int8, 2), (Format::Int4, 2)] {
+            let wish = Wish { weights: Some(format), ..Wish::default() };
+            let files = converted(Origin::Folder(whole.clone()), wish).unwrap();
+            assert!(size(&files) * shrinks < plain, "{name} {format:?}: {} of {plain} bytes", size(&files));
+            let quantised = folder(&files, "");
+            let loaded = text_logits(&gpu, &whole, format);
+            let what = format!("{name} {}", format.name());
+            // Host and GPU may divide differently in the last bit; the fixtures have no groups where that decides.
+            for again in [format, Format::F32] {
+                let error = difference(&text_logits(&gpu, &quantised, again), &loaded);
+                assert!(error < 1e-4, "{what} loaded as {}: {error:.1e}", again.name());
+            }
+            assert!(difference(&loaded, &exact) > 1e-4, "{what}: quantising changes nothing, so this tests nothing");
+            // A second time nothing is left to do.
+            let twice = converted(Origin::Folder(quantised), wish).unwrap();
+            assert!(twice["model.safetensors"] == files["model.safetensors"], "{what}");
+        }
+    }
+    let part = Wish { part: Some(Part::Language), weights: Some(Format::Int8), ..Wish::default() };
+    let told = converted(Origin::Folder(fixture("hive")), part).unwrap_err().to_string();
+    assert!(told.contains("other programs, which do not read quantised weights"), "{told}");
+    // Blocks that do not fit the shape they are for.
+    let wish = Wish { weights: Some(Format::Int8), ..Wish::default() };
+    let mut files = converted(Origin::Folder(fixture("llama")), wish).unwrap();
+    let config = String::from_utf8(files["config.json"].clone()).unwrap();
+    let wider = config.replace("\"intermediate_size\": ", "\"intermediate_size\": 1");
+    assert_ne!(wider, config);
+    files.insert("config.json".into(), wider.into_bytes());
+    let other = folder(&files, "");
+    let spec = block_on(ModelSpec::open(&other)).unwrap();
+    let specs = Model::new(&spec.config, Wiring::Text).1;
+    let told = resolve(&block_on(Checkpoint::open(&other)).unwrap(), &specs, &[]).unwrap_err().to_string();
+    assert!(told.contains("gate_proj.weight") && told.contains("must be"), "{told}");
+    done(&gpu);
 }
 
 fn read_json(folder: &Folder) -> Vec<u8> {

@@ -1,12 +1,12 @@
 // packed/pack: rows as they stand in a file to one of the packed formats. See docs/MATH.md#packed.
 //
 //   f32, f16: the values      int8, int4: q = round(x / scale), scale = m / t, m the group's value of largest size and t the one of
-//   127, 126 .. 64 (int8) or -8, -7.75 .. -6.25 (int4) with the least squared error
+//   127, 126 .. 64 (int8) or -8, -7.75 .. -6.25 (int4) with the least squared error; blocks of the same kind keep their scales
 //
 // | @ | name   | access  | type             | shape |
 // |---|--------|---------|------------------|--------|
 // | 0 | p      | uniform | Params           | |
-// | 1 | raw    | read    | array<u32>       | (R, K) numbers of type `source` |
+// | 1 | raw    | read    | array<u32>       | (R, K) numbers of type `source`, or (R, blocks) |
 // | 2 | data   | write   | array<vec4<u32>> | (panels, units, 32) |
 // | 3 | scales | write   | array<u32>       | (panels, K / 64, 32), if int8 or int4 |
 //
@@ -14,6 +14,7 @@
 #import params
 #import grid
 #import panel
+#import source
 
 override WG: u32 = 64u;
 
@@ -21,23 +22,6 @@ override WG: u32 = 64u;
 @group(0) @binding(1) var<storage, read> raw: array<u32>;
 @group(0) @binding(2) var<storage, read_write> data: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> scales: array<u32>;
-
-fn value(row: u32, k: u32) -> f32 {
-    let at = (p.skip + row) * p.cols + min(k, p.cols - 1u);
-    var v = 0.0;
-    if p.source == 0u {
-        v = bitcast<f32>(raw[at]);
-    } else {
-        let word = raw[at / 2u];
-        if p.source == 1u {
-            let both = unpack2x16float(word);
-            v = select(both.x, both.y, at % 2u == 1u);
-        } else {
-            v = bitcast<f32>(select(word << 16u, word & 0xffff0000u, at % 2u == 1u));
-        }
-    }
-    return select(0.0, v, k < p.cols);
-}
 
 // Bits of the nearest f16, ties to even, at most the largest finite one: pack2x16float may round either way.
 fn half_bits(v: f32) -> u32 {
@@ -64,6 +48,7 @@ const LEAST = -127.0;
 const MOST = 127.0;
 const MASK = 255u;
 const TRIES = 64u;
+const STORED = BLOCKS8;
 // Try number n: the largest value becomes 127, 126 .. 64 steps.
 fn steps(n: u32) -> f32 {
     return 127.0 - f32(n);
@@ -74,6 +59,7 @@ const LEAST = -8.0;
 const MOST = 7.0;
 const MASK = 15u;
 const TRIES = 8u;
+const STORED = BLOCKS4;
 // The largest value becomes -8, -7.75 .. -6.25 steps.
 fn steps(n: u32) -> f32 {
     return 0.25 * f32(n) - 8.0;
@@ -106,6 +92,9 @@ fn plus(errors: vec4<f32>, x: vec4<f32>, scale: f32, inverse: f32) -> vec4<f32> 
 // The scale of the group from k0 on: of all tries the one with the least squared error, the first of equals. The group is in
 // variables, not in an array: drivers of the processor would gather from that.
 fn scale_of(row: u32, k0: u32) -> f32 {
+    if p.source == STORED {
+        return select(0.0, block_scale(block_at(row, min(k0, p.cols - 1u))), k0 < p.cols);
+    }
     let x0 = four(row, k0);
     let x1 = four(row, k0 + 4u);
     let x2 = four(row, k0 + 8u);

@@ -11,9 +11,10 @@ use crate::engine::assets;
 use crate::engine::convert::{Conversion, NewFile, Origin, Wish};
 use crate::model::export::Part;
 use crate::model::hub::{FileDType, Folder, ModelKind};
+use crate::ops::packed::Format;
 use crate::platform::{self, Blob, NewFolder, block_on};
 
-const OPTIONS: [&str; 7] = ["part", "dtype", "shard-size", "tower", "language", "links", "projector"];
+const OPTIONS: [&str; 8] = ["part", "dtype", "weights", "shard-size", "tower", "language", "links", "projector"];
 
 const HELP: &str = "\
 hive convert FROM OUT [--part vision_tower|language_model] [--dtype f32|f16|bf16] [--shard-size MB] [--force]
@@ -30,6 +31,7 @@ config.json with link_config; a checkpoint of hive train knows it itself.
 
   --part PART       this part of FROM alone, as transformers opens it
   --dtype TYPE      of the weights; without it they stay as they are
+  --weights FORMAT  int8 or int4: matrices quantised as hive chat --weights would; a half or a quarter of f16, for Hive alone
   --shard-size MB   several files, none larger than this unless a tensor is
   --force           write into a folder that is not empty; weights that are there are replaced
 
@@ -85,6 +87,11 @@ fn wish(args: &Args) -> Result<Wish, Fault> {
         "bf16" => Ok(FileDType::BF16),
         _ => Err(Fault::usage(format!("--dtype is f32, f16 or bf16, not \"{name}\""))),
     };
+    let weights = |name: &str| {
+        Format::named(name).filter(|f| f.scaled()).ok_or_else(|| {
+            Fault::usage(format!("--weights is int8 or int4, not \"{name}\"; --dtype is for f32, f16 and bf16"))
+        })
+    };
     let shard = args.number::<u64>("shard-size")?;
     if shard == Some(0) {
         return Err(Fault::usage("--shard-size is at least 1 MB"));
@@ -93,6 +100,7 @@ fn wish(args: &Args) -> Result<Wish, Fault> {
         part: args.option("part").map(part).transpose()?,
         dtype: args.option("dtype").map(dtype).transpose()?,
         shard: shard.map(|mb| mb.saturating_mul(1_000_000)),
+        weights: args.option("weights").map(weights).transpose()?,
     })
 }
 

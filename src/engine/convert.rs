@@ -1,6 +1,8 @@
 //! Models from one form to another: training checkpoints to folders that `transformers` opens, folders to other types
 //! or shards, a tower, a language model and links to one folder. Everything is planned from headers; then bytes flow.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use crate::data::tokenizer::{END, PAD, START};
@@ -9,8 +11,12 @@ use crate::model::config::{HiveConfig, LinkConfig};
 use crate::model::export::{self, Part};
 use crate::model::full::{Model, Wiring};
 use crate::model::hub::write::{Item, Shard, WriteError, index, shards};
-use crate::model::hub::{Checkpoint, FileDType, Folder, HubError, ModelKind, ModelSpec, header, resolve};
+use crate::model::hub::{
+    Checkpoint, FileDType, Folder, HubError, ModelKind, ModelSpec, Place, canonical, header, resolve,
+};
+use crate::model::load::Formats;
 use crate::nn::ParamSpec;
+use crate::ops::packed::Format;
 use crate::platform::Blob;
 use crate::train::checkpoint::{CheckpointError, Meta};
 use crate::train::model::Wiring as Trained;
@@ -68,6 +74,45 @@ pub struct Wish {
     pub dtype: Option<FileDType>,
     /// Most bytes of a file of weights.
     pub shard: Option<u64>,
+    /// Quantised matrices, as the loader would make them; only Hive reads such files.
+    pub weights: Option<Format>,
+}
+
+/// What tensors become.
+#[derive(Default)]
+struct Kinds {
+    dtype: Option<FileDType>,
+    /// Formats of quantised ones, by the parameter's name.
+    blocks: BTreeMap<String, Format>,
+}
+
+impl Kinds {
+    /// Of a whole model.
+    fn of(spec: &ModelSpec, wish: Wish) -> Self {
+        let mut blocks = BTreeMap::new();
+        if let Some(layer) = wish.weights {
+            let (model, specs) = Model::new(&spec.config, wiring(spec.kind));
+            for stack in model.stacks() {
+                let format = Formats::of(layer).by_role(stack.role);
+                blocks.extend(stack.members.iter().map(|(weight, _)| (specs[weight.0].name.clone(), format)));
+            }
+        }
+        Self { dtype: wish.dtype, blocks }
+    }
+
+    /// Of a part that other programs read.
+    fn plain(wish: Wish) -> Self {
+        Self { dtype: wish.dtype, ..Self::default() }
+    }
+
+    /// `parameter` from the tensor `from` at `place`, called `name` in the new file.
+    fn item(&self, parameter: &str, name: &str, source: usize, from: &str, place: &Place) -> Item {
+        let item = Item::new(name, source, from, place, self.dtype);
+        match self.blocks.get(parameter) {
+            Some(format) => item.quantised(place, *format),
+            None => item,
+        }
+    }
 }
 
 /// A file to be written.
@@ -121,6 +166,10 @@ impl Conversion {
     /// # Errors
     /// Files that are damaged, do not fit each other, or lack what is asked for.
     pub async fn open(origin: Origin, wish: Wish) -> Result<Self, ConvertError> {
+        if wish.weights.is_some() && wish.part.is_some() {
+            let text = "a part is for other programs, which do not read quantised weights. Convert the whole model";
+            return Err(ConvertError::Missing(text.to_owned()));
+        }
         match origin {
             Origin::File(blob) => match meta(&blob).await? {
                 Some(meta) => Self::of_run(&blob, &meta, wish).await,
@@ -183,7 +232,7 @@ impl Conversion {
         };
         let linked = has(if spec.kind == ModelKind::Hive { "links." } else { "mm_projector." });
         if wish.part.is_none() && (linked || !Part::ALL.iter().any(|p| has(prefix(*p)))) {
-            let items = items(&checkpoint, 0, &whole_specs(&spec), &layers, wish)?;
+            let items = items(&checkpoint, 0, &whole_specs(&spec), &layers, &Kinds::of(&spec, wish))?;
             let mut files = vec![NewFile::text(CONFIG, export::whole(&spec, main_type(&items)))];
             files.push(NewFile::text(PREPROCESSOR, export::preprocessor(&config.vision_config)));
             files.extend(text_files());
@@ -195,7 +244,7 @@ impl Conversion {
             if wish.part.is_some_and(|wanted| wanted != part) || wish.part.is_none() && !has(prefix(part)) {
                 continue;
             }
-            let items = items(&checkpoint, 0, &part.specs(config), &layers, wish)?;
+            let items = items(&checkpoint, 0, &part.specs(config), &layers, &Kinds::plain(wish))?;
             let mut files = vec![NewFile::text(CONFIG, part.config(&spec, main_type(&items)))];
             match part {
                 Part::Tower => files.push(NewFile::text(PREPROCESSOR, export::preprocessor(&config.vision_config))),
@@ -222,8 +271,14 @@ impl Conversion {
                     files.retain(|f| f.path != CONFIG);
                     files.push(NewFile::text(CONFIG, config));
                 }
+                let (mut kinds, mut layers) = (Kinds::plain(wish), Vec::new());
+                if wish.weights.is_some() {
+                    let spec = ModelSpec::open(folder).await?;
+                    kinds = Kinds::of(&spec, wish);
+                    layers = spec.config.link_config.language_layers;
+                }
                 let all = checkpoint.tensors().iter();
-                all.map(|(name, place)| Item::new(name, 0, name, place, wish.dtype)).collect()
+                all.map(|(name, place)| kinds.item(&canonical(name, &layers), name, 0, name, place)).collect()
             }
             Some(part) => {
                 let spec = ModelSpec::open(folder).await?;
@@ -231,7 +286,7 @@ impl Conversion {
                     return Err(lacks(part, "this folder"));
                 }
                 let layers = &spec.config.link_config.language_layers;
-                let items = items(&checkpoint, 0, &part.specs(&spec.config), layers, wish)?;
+                let items = items(&checkpoint, 0, &part.specs(&spec.config), layers, &Kinds::plain(wish))?;
                 files.retain(|f| belongs(part, &f.path));
                 if part == Part::Tower && folder.get(PREPROCESSOR).is_none() {
                     files.push(NewFile::text(PREPROCESSOR, export::preprocessor(&spec.config.vision_config)));
@@ -266,12 +321,12 @@ impl Conversion {
         let rest =
             |s: &ParamSpec| !Part::ALL.iter().any(|p| s.name.starts_with(prefix(*p)) || s.name == "lm_head.weight");
         let between: Vec<ParamSpec> = whole_specs(&spec).into_iter().filter(rest).collect();
-        let mut all = Vec::new();
+        let (mut all, kinds) = (Vec::new(), Kinds::of(&spec, wish));
         let own = [Part::Tower.specs(&spec.config), Part::Language.specs(&spec.config), between];
         for (source, specs) in own.iter().enumerate() {
             // Other folders may have links of their own, which mean nothing here.
             let layers = if source == 2 { &spec.config.link_config.language_layers[..] } else { &[] };
-            all.extend(items(&out.sources[source], source, specs, layers, wish)?);
+            all.extend(items(&out.sources[source], source, specs, layers, &kinds)?);
         }
         let mut files: Vec<NewFile> = companions(language);
         files.retain(|f| belongs(Part::Language, &f.path));
@@ -323,9 +378,17 @@ fn checked(spec: &ModelSpec) -> Result<ModelSpec, HubError> {
     ModelSpec::read(&export::whole(spec, FileDType::F32).to_string(), None)
 }
 
+/// A tower alone has the names that it has in a linked model.
+fn wiring(kind: ModelKind) -> Wiring {
+    match kind {
+        ModelKind::Language => Wiring::Text,
+        ModelKind::Hive | ModelKind::Vision => Wiring::Hive,
+        ModelKind::Cascade => Wiring::Cascade,
+    }
+}
+
 fn whole_specs(spec: &ModelSpec) -> Vec<ParamSpec> {
-    let wiring = if spec.kind == ModelKind::Cascade { Wiring::Cascade } else { Wiring::Hive };
-    Model::new(&spec.config, wiring).1
+    Model::new(&spec.config, wiring(spec.kind)).1
 }
 
 /// What the names of a part begin with.
@@ -345,10 +408,10 @@ fn items(
     source: usize,
     specs: &[ParamSpec],
     language_layers: &[usize],
-    wish: Wish,
+    kinds: &Kinds,
 ) -> Result<Vec<Item>, HubError> {
     let found = resolve(checkpoint, specs, language_layers)?.found;
-    Ok(found.iter().map(|(name, f)| Item::new(name, source, &f.name, &f.place, wish.dtype)).collect())
+    Ok(found.iter().map(|(name, f)| kinds.item(name, name, source, &f.name, &f.place)).collect())
 }
 
 /// The type that most bytes have.

@@ -93,7 +93,7 @@ async fn errors_of(
     };
     let rows = info.shape.first().copied().unwrap_or(1);
     let row = info.bytes as usize / rows.max(1);
-    let cols = row / source.bytes();
+    let cols = row / info.dtype.bytes() as usize;
     let at_once = (ELEMENTS / cols.max(1) / PANEL * PANEL).max(PANEL);
     let staging = gpu.tensor([(at_once.min(rows) * row).div_ceil(4)], DType::U32, "bytes of the file");
     let mut sums = vec![Sums::default(); kinds.len()];

@@ -7,6 +7,7 @@ pub mod adamw;
 pub mod add;
 pub mod attention;
 pub mod bias;
+pub mod blocks;
 pub mod cached_attention;
 pub mod case;
 pub mod cross_entropy;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::case::{Array, Built, Case};
-use super::elementwise;
 use super::matmul::{self, Epilogue, Order, Variant};
+use super::{blocks, elementwise};
 use crate::gpu::kernels::packed as k;
 use crate::gpu::{DType, Dest, Gpu, KernelDef, Recorder, Tensor};
 
@@ -42,13 +42,23 @@ pub enum Source {
     F16,
     /// The upper half of a 32-bit float.
     Bf16,
+    /// Blocks of [`super::blocks`].
+    Int8,
+    /// The same.
+    Int4,
 }
 
 impl Source {
-    /// Bytes per number.
+    /// Bytes of a row of `cols` numbers.
     #[must_use]
-    pub fn bytes(self) -> usize {
-        if self == Self::F32 { 4 } else { 2 }
+    pub fn row_bytes(self, cols: usize) -> usize {
+        let blocks = |format| blocks::row_bytes(format, cols).unwrap_or(0);
+        match self {
+            Self::F32 => 4 * cols,
+            Self::F16 | Self::Bf16 => 2 * cols,
+            Self::Int8 => blocks(Format::Int8),
+            Self::Int4 => blocks(Format::Int4),
+        }
     }
 }
 
@@ -218,7 +228,7 @@ impl Matrix {
 #[track_caller]
 pub fn pack(r: &mut Recorder, raw: &Tensor, source: Source, view: &View, first: usize, count: usize) {
     let m = &view.matrix;
-    let words = (count * m.cols * source.bytes()).div_ceil(4);
+    let words = (count * source.row_bytes(m.cols)).div_ceil(4);
     assert!(first + count <= view.rows && raw.shape().len() >= words, "pack: {count} rows from {first} of {view:?}");
     assert!(first.is_multiple_of(PANEL), "pack: rows from {first}, not the start of a panel");
     let kernel = m.format.pick([&k::PACK_F32, &k::PACK_F16, &k::PACK_INT8, &k::PACK_INT4]);
@@ -231,11 +241,7 @@ pub fn pack(r: &mut Recorder, raw: &Tensor, source: Source, view: &View, first: 
             continue;
         }
         let start = if whole { view.start + low * view.step } else { low - shard.first };
-        let source = match source {
-            Source::F32 => 0,
-            Source::F16 => 1,
-            Source::Bf16 => 2,
-        };
+        let source = source as u32;
         let skip = (low - first) as u32;
         let params = k::Params { start: start as u32, step: view.step as u32, source, skip, ..m.params(high - low) };
         let blocks = m.cols.div_ceil(BLOCK);
@@ -296,6 +302,7 @@ pub mod oracle {
             Source::F32 => all.map(|w| f64::from(f32::from_bits(w))).collect(),
             Source::F16 => all.flat_map(halves).map(|h| f16::from_bits(h).to_f64()).collect(),
             Source::Bf16 => all.flat_map(halves).map(|h| bf16::from_bits(h).to_f64()).collect(),
+            Source::Int8 | Source::Int4 => panic!("blocks are decoded row by row"),
         }
     }
 
@@ -362,6 +369,7 @@ pub(super) fn words(rows: usize, cols: usize, format: Format, source: Source, se
             Source::F32 => (q as f32).to_bits(),
             Source::F16 => u32::from(half::f16::from_f32(q as f32).to_bits()),
             Source::Bf16 => u32::from(half::bf16::from_f32(q as f32).to_bits()),
+            Source::Int8 | Source::Int4 => panic!("blocks have scales of their own"),
         });
     }
     let words: Vec<u32> = if source == Source::F32 {
@@ -393,6 +401,33 @@ fn views_case(rows: usize, cols: usize, format: Format, source: Source) -> Case 
         }),
         backward: None,
         tolerance: 1e-6,
+    }
+}
+
+/// Blocks of a file, from row 32 on, in the format they are in, or as plain numbers.
+fn blocks_case(rows: usize, cols: usize, stored: Format, format: Format) -> Case {
+    let source = if stored == Format::Int8 { Source::Int8 } else { Source::Int4 };
+    let values: Vec<f32> = Array::random(&[rows, cols], 9).values.iter().map(|v| *v as f32).collect();
+    let mut file = blocks::encode(&values, cols, stored);
+    let kept: Vec<f64> = blocks::decode(&file, cols, stored).iter().map(|v| f64::from(*v)).collect();
+    file.resize(file.len().next_multiple_of(4), 0);
+    let words: Vec<u32> = file.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+    Case {
+        name: format!("blocks {} as {} N={rows} K={cols}", stored.name(), format.name()),
+        inputs: vec![Array::whole(&[words.len()], &words)],
+        wrt: vec![],
+        record: Box::new(move |r, x, _| {
+            let matrix = Arc::new(Matrix::new(r.gpu(), format, rows + PANEL, cols));
+            let view = View { matrix, start: PANEL, rows, step: 1 };
+            pack(r, &x[0], source, &view, 0, rows);
+            Built { outs: vec![unpack(r, &view)], grads: vec![] }
+        }),
+        forward: Box::new(move |_| {
+            let exact = if format == Format::F16 { oracle::quantised(&kept, cols, format) } else { kept.clone() };
+            vec![oracle::transposed(&exact, cols)]
+        }),
+        backward: None,
+        tolerance: 1e-7,
     }
 }
 
@@ -454,6 +489,10 @@ pub fn cases() -> Vec<Case> {
         all.push(views_case(1, 1, format, Source::Bf16));
         all.push(gather_case(67, 70, format));
         all.push(linear_case(5, 41, 96, format));
+        let same = [Format::Int8, Format::Int4].into_iter().filter(|stored| !format.scaled() || *stored == format);
+        all.extend(same.map(|stored| blocks_case(37, 101, stored, format)));
     }
+    all.push(blocks_case(1, 1, Format::Int8, Format::Int8));
+    all.push(blocks_case(64, 192, Format::Int4, Format::Int4));
     all
 }

@@ -50,6 +50,8 @@ pub const SABOTAGES: &[(&str, Sabotage)] = &[
             replace: "false);\n        } else",
         },
     ),
+    ("packed", Sabotage { kernel: "packed/pack_int4", find: "p.source == STORED", replace: "false" }),
+    ("packed", Sabotage { kernel: "packed/pack_f32", find: "28u - 4u * (i % 2u)", replace: "28u" }),
     ("packed", Sabotage { kernel: "packed/unpack_int8", find: "k / 32u % 2u == 1u", replace: "false" }),
     ("packed", Sabotage { kernel: "packed/gather_f32", find: "let row = id - p.start", replace: "let row = id" }),
     ("gemv", Sabotage { kernel: "gemv/project_f16", find: "high * v[1]", replace: "high * v[0]" }),

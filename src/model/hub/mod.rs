@@ -16,7 +16,7 @@ use thiserror::Error;
 pub use config::{ModelKind, ModelSpec};
 pub use folder::{Checkpoint, Folder, Place};
 pub use header::{FileDType, Header, TensorInfo};
-pub use names::{Found, Resolved, resolve};
+pub use names::{Found, Resolved, blocks_of, canonical, resolve};
 
 use super::config::ConfigError;
 

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::folder::{Checkpoint, Place};
-use super::{HubError, LISTED, listed, shown};
+use super::{FileDType, HubError, LISTED, TensorInfo, listed, shown};
 use crate::model::weights::distance;
 use crate::nn::ParamSpec;
+use crate::ops::blocks;
+use crate::ops::packed::Format;
 
 /// What a name in a file begins with, and what stands there in Hive's name. The longest that fits is taken.
 const PREFIXES: &[(&str, &str)] = &[
@@ -95,7 +97,7 @@ pub fn unused(canonical: &str) -> Option<&'static str> {
 pub struct Found {
     /// Its name in the file, for [`Checkpoint::read_bytes`].
     pub name: String,
-    /// Where it is; always of a type that [`super::FileDType::is_weight`].
+    /// Where it is; always of a type that [`super::FileDType::is_weight`], or in blocks.
     pub place: Place,
 }
 
@@ -134,6 +136,15 @@ pub fn resolve(checkpoint: &Checkpoint, specs: &[ParamSpec], language_layers: &[
     }
 }
 
+/// The format of a tensor whose rows are blocks of quantised values (see [`crate::ops::blocks`]), for a parameter of this shape.
+#[must_use]
+pub fn blocks_of(info: &TensorInfo, shape: &[usize]) -> Option<Format> {
+    let (&rows, rest) = shape.split_first()?;
+    let [stored, bytes] = info.shape[..] else { return None };
+    let fits = info.dtype == FileDType::U8 && stored == rows && shape.len() > 1;
+    blocks::format_of(rest.iter().product(), bytes).filter(|_| fits)
+}
+
 /// What does not fit, with names.
 fn problems(out: &Resolved, specs: &[ParamSpec], language_layers: &[usize]) -> Option<String> {
     let (mut missing, mut other) = (Vec::new(), Vec::new());
@@ -144,6 +155,9 @@ fn problems(out: &Resolved, specs: &[ParamSpec], language_layers: &[usize]) -> O
             continue;
         };
         let info = &place.info;
+        if blocks_of(info, &spec.shape).is_some() {
+            continue;
+        }
         if info.shape != spec.shape {
             other.push(format!("{} is {:?} and must be {:?}", shown(name), info.shape, spec.shape));
         } else if !info.dtype.is_weight() {

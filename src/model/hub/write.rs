@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::folder::{Checkpoint, INDEX, Place, WHOLE};
-use super::{FileDType, HubError, shown};
+use super::{FileDType, HubError, TensorInfo, shown};
+use crate::ops::blocks;
+use crate::ops::packed::Format;
 
 /// Most bytes that are read at once.
 const PIECE: u64 = 4 << 20;
@@ -52,6 +54,8 @@ pub struct Item {
     /// Dimensions.
     pub shape: Vec<usize>,
     elements: u64,
+    /// The format whose blocks its rows become, and values of a row.
+    blocks: Option<(Format, usize)>,
 }
 
 impl Item {
@@ -62,7 +66,33 @@ impl Item {
         let info = &place.info;
         let dtype = dtype.filter(|_| info.dtype.is_weight()).unwrap_or(info.dtype);
         let (name, from) = (name.to_owned(), from.to_owned());
-        Self { name, source, from, dtype, shape: info.shape.clone(), elements: info.bytes / info.dtype.bytes() }
+        let elements = info.bytes / info.dtype.bytes();
+        Self { name, source, from, dtype, shape: info.shape.clone(), elements, blocks: None }
+    }
+
+    /// The same with rows of quantised values. What is no weight, or quantised already, stays as it is.
+    #[must_use]
+    pub fn quantised(mut self, place: &Place, format: Format) -> Self {
+        let rows = self.shape.first().copied().unwrap_or(1);
+        let cols = self.elements as usize / rows.max(1);
+        if let Some(bytes) = blocks::row_bytes(format, cols).filter(|_| place.info.dtype.is_weight() && cols > 0) {
+            self.dtype = FileDType::U8;
+            self.shape = vec![rows, bytes];
+            self.elements = (rows * bytes) as u64;
+            self.blocks = Some((format, cols));
+        }
+        self
+    }
+
+    /// Bytes of the source that are read at once: whole rows where they become blocks.
+    fn piece(&self, info: &TensorInfo) -> u64 {
+        match self.blocks {
+            Some((_, cols)) => {
+                let row = cols as u64 * info.dtype.bytes();
+                (PIECE / row).max(1) * row
+            }
+            None => PIECE,
+        }
     }
 
     /// Bytes in the new file.
@@ -159,8 +189,9 @@ impl Shard {
             let source = &sources[item.source];
             let info = &source.tensors().get(&item.from).ok_or_else(|| HubError::NoTensor(shown(&item.from)))?.info;
             let mut overflow = (0, 0.0_f32);
-            for start in (0..info.bytes).step_by(PIECE as usize) {
-                let len = PIECE.min(info.bytes - start) as usize;
+            let piece = item.piece(info);
+            for start in (0..info.bytes).step_by(piece as usize) {
+                let len = piece.min(info.bytes - start) as usize;
                 let bytes = source.read_bytes(&item.from, start, len).await?;
                 let bytes =
                     if info.dtype == item.dtype { bytes } else { convert(&bytes, info.dtype, item, &mut overflow)? };
@@ -179,6 +210,9 @@ impl Shard {
 fn convert(bytes: &[u8], from: FileDType, item: &Item, overflow: &mut (u64, f32)) -> Result<Vec<u8>, WriteError> {
     let unread = || HubError::Unread { file: WHOLE.to_owned(), tensor: shown(&item.from), dtype: from };
     let values = from.values(bytes).ok_or_else(unread)?;
+    if let Some((format, cols)) = item.blocks {
+        return Ok(blocks::encode(&values, cols, format));
+    }
     match item.dtype {
         FileDType::F32 => Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
         FileDType::BF16 => Ok(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect()),
