@@ -2,6 +2,7 @@
 //! to the state once per frame. No lock, no future and no GPU in here.
 
 pub mod access;
+pub mod fetching;
 pub mod files;
 pub mod link;
 pub mod measure;

@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex};
 use eframe::egui;
 
 use super::access::Access;
+use super::fetching::{Fetching, News};
 use super::files::{Files, Picked, PickedModel, Purpose};
 use super::link::{self, Link, Panel};
 use super::measure::{self, Measurement};
 use super::panels;
 use super::prefs::{self, Prefs};
 use super::state::AppState;
+use super::talk::Doing;
+use crate::engine::fetch::FetchError;
 use crate::engine::worker::{self, Next};
-use crate::engine::{Command, Fault, FaultKind, GpuOptions, Handle};
+use crate::engine::{Command, Fault, FaultKind, GpuOptions, Handle, Progress};
 use crate::platform::{self, Blob};
 
 /// Frames whose times are kept.
@@ -25,6 +28,7 @@ pub struct App {
     pub state: AppState,
     /// Picked files.
     pub files: Files,
+    fetching: Fetching,
     ctx: egui::Context,
     announced: String,
     gone: bool,
@@ -60,6 +64,7 @@ impl App {
             handle,
             state,
             files: Files::default(),
+            fetching: Fetching::default(),
             ctx: cc.egui_ctx.clone(),
             announced: String::new(),
             gone: false,
@@ -94,6 +99,12 @@ impl App {
         }
         if std::mem::take(&mut forms.talk.load.wants_model) {
             self.files.pick_model(ctx);
+        }
+        if std::mem::take(&mut forms.talk.load.wants_fetch) {
+            self.fetching.start(&forms.talk.load.address, ctx);
+        }
+        if std::mem::take(&mut forms.talk.load.stop_fetch) {
+            self.fetching.stop();
         }
         if std::mem::take(&mut forms.runs.wants_link) {
             ctx.copy_text(platform::page_address() + &Link::of(&self.state).to_hash());
@@ -154,12 +165,40 @@ impl App {
         }
     }
 
+    /// What came of a fetch.
+    fn take_fetched(&mut self, out: &mut Vec<Command>) {
+        while let Some(news) = self.fetching.next() {
+            match news {
+                News::Progress(p) => {
+                    self.state.talk.doing = Doing::Fetching(Progress { done: p.done, total: p.total });
+                }
+                News::Done(name, result) => {
+                    self.state.talk.doing = Doing::Nothing;
+                    match *result {
+                        Ok(fetched) => {
+                            self.state.forms.talk.load.notes = fetched.notes;
+                            panels::load::open(&mut self.state, name, fetched.blobs, out);
+                        }
+                        Err(FetchError::Stopped) => {}
+                        Err(e) => self.state.show_fault(Fault {
+                            kind: FaultKind::File,
+                            what: format!("The model cannot be fetched: {e}."),
+                            remedy: "Put this right, then fetch it again.".into(),
+                            detail: String::new(),
+                        }),
+                    }
+                }
+            }
+        }
+    }
+
     fn take_files(&mut self, ctx: &egui::Context, out: &mut Vec<Command>) {
         let dropped = ctx.input(|i| i.raw.dropped_files.clone());
         if !dropped.is_empty() {
             self.files.put_dropped(&dropped, ctx);
         }
         self.take_model(out);
+        self.take_fetched(out);
         while let Some(Picked { purpose, name, bytes }) = self.files.next() {
             match (purpose, bytes) {
                 // What a teacher's link hides is not to be had by dropping a file either.

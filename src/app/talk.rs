@@ -13,6 +13,8 @@ pub enum Doing {
     /// Nothing.
     #[default]
     Nothing,
+    /// Files come from a hub.
+    Fetching(Progress),
     /// Headers are being read.
     Opening,
     /// Weights go to the GPU.

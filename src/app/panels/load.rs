@@ -1,12 +1,12 @@
 //! A model from files before it can be talked with: opening it, what it will take in each format, loading it.
 
-use eframe::egui::{Button, CollapsingHeader, DragValue, Grid, Label, ProgressBar, RichText, Ui};
+use eframe::egui::{Button, CollapsingHeader, DragValue, Grid, Key, Label, ProgressBar, RichText, TextEdit, Ui};
 
 use super::parts::{self, small};
 use crate::app::AppState;
 use crate::app::link::Panel;
 use crate::app::talk::Doing;
-use crate::engine::{Command, Format, ModelKind, Plan, TalkCommand, TalkModel};
+use crate::engine::{Command, Format, ModelKind, Plan, Progress, TalkCommand, TalkModel};
 use crate::platform::Blob;
 
 /// Names of unexplained tensors that are shown.
@@ -19,6 +19,14 @@ const LEAST_ROOM: usize = 16;
 pub struct Form {
     /// Set by the button; the shell opens a dialog and clears it.
     pub wants_model: bool,
+    /// A hub's id or an address, as typed.
+    pub address: String,
+    /// Set by the button; the shell fetches the address and clears it.
+    pub wants_fetch: bool,
+    /// Set by the button; the shell ends the fetch and clears it.
+    pub stop_fetch: bool,
+    /// What its user should know of a model that was fetched.
+    pub notes: Vec<String>,
     /// Format to load; none: the best that fits.
     pub format: Option<Format>,
     /// Tokens of question and answer together, while it is being changed.
@@ -56,6 +64,7 @@ pub(super) fn load_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>)
         );
     }
     open_ui(ui, state);
+    fetch_ui(ui, state);
     if state.talk.doing == Doing::Opening {
         ui.label("reading headers and tokenizer");
     }
@@ -92,6 +101,40 @@ fn open_ui(ui: &mut Ui, state: &mut AppState) {
         }
         ui.label("or drop its folder, or all its files at once, here");
     });
+}
+
+/// The field for an id or an address, and how far fetching is.
+fn fetch_ui(ui: &mut Ui, state: &mut AppState) {
+    let form = &mut state.forms.talk.load;
+    if let Doing::Fetching(progress) = state.talk.doing {
+        let text = progress_text(progress);
+        let share = progress.done as f32 / progress.total.max(1) as f32;
+        ui.add(ProgressBar::new(share).text(&text)).accessible_name(format!("Fetching {text}"));
+        if ui.button("Stop").on_hover_text("What has come is kept; fetching again goes on from there").clicked() {
+            form.stop_fetch = true;
+        }
+        return;
+    }
+    ui.horizontal(|ui| {
+        let field = TextEdit::singleline(&mut form.address).hint_text("HuggingFaceTB/SmolLM2-135M-Instruct");
+        let field = ui.add(field.desired_width(ui.available_width() - 60.0)).accessible_name("Hub id or address");
+        let enter = field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
+        let can = state.talk.doing == Doing::Nothing && !form.address.trim().is_empty();
+        let hover = "Fetches a model by its id on a hub, or from a folder's http address; it is kept for the next time";
+        let clicked = ui.add_enabled(can, Button::new("Fetch")).on_hover_text(hover).clicked();
+        if can && (clicked || enter) {
+            form.notes.clear();
+            form.wants_fetch = true;
+            state.talk.doing = Doing::Fetching(Progress { done: 0, total: 0 });
+        }
+    });
+    for note in &form.notes {
+        ui.label(small(note));
+    }
+}
+
+fn progress_text(progress: Progress) -> String {
+    format!("{} of {} MB", progress.done / 1_000_000, progress.total / 1_000_000)
 }
 
 fn extra_ui(ui: &mut Ui, extra: &[String]) {
@@ -225,8 +268,7 @@ fn numbers_ui(ui: &mut Ui, state: &mut AppState, model: &TalkModel, out: &mut Ve
 /// Load, or how far it is.
 fn start_ui(ui: &mut Ui, state: &mut AppState, model: &TalkModel, out: &mut Vec<Command>) {
     if let Doing::Loading(progress) = state.talk.doing {
-        let mb = |bytes: u64| bytes / 1_000_000;
-        let text = format!("{} of {} MB", mb(progress.done), mb(progress.total));
+        let text = progress_text(progress);
         let share = progress.done as f32 / progress.total.max(1) as f32;
         ui.add(ProgressBar::new(share).text(&text)).accessible_name(format!("Loading {text}"));
         if ui.button("Stop").on_hover_text("Ends loading; the files stay open").clicked() {
@@ -242,7 +284,7 @@ fn start_ui(ui: &mut Ui, state: &mut AppState, model: &TalkModel, out: &mut Vec<
     let button = ui.add_enabled(idle, button).on_hover_text(hover);
     if button.clicked() {
         let total = model.plans.of(format).map_or(0, Plan::file);
-        state.talk.doing = Doing::Loading(crate::engine::Progress { done: 0, total });
+        state.talk.doing = Doing::Loading(Progress { done: 0, total });
         out.push(Command::Talk(TalkCommand::Load { format, room: model.plans.room, memory }));
     }
 }
