@@ -11,6 +11,7 @@ use hive::app::files::{Files, Purpose};
 use hive::app::panels::failure::failure_ui;
 use hive::app::panels::talk::{switch_ui, take_picture, talk_ui};
 use hive::app::shell::layout_ui;
+use hive::app::talk::Doing;
 use hive::data::image::Preprocess;
 use hive::engine::assistant::End;
 use hive::engine::{
@@ -447,4 +448,34 @@ fn a_folder_or_files_with_a_configuration_are_a_model_and_others_what_they_were(
     // Run files and checkpoints are safetensors too.
     assert_eq!(dropped(&[weights]), Err(Purpose::Run));
     assert_eq!(dropped(&["tests/web/dog.png"]), Err(Purpose::Picture));
+}
+
+#[test]
+fn a_model_is_fetched_by_its_id_with_progress_and_can_be_stopped() {
+    let mut harness = shown(empty());
+    harness.get_by_label("Fetch").click();
+    harness.run_steps(2);
+    assert!(!harness.state().state.forms.talk.load.wants_fetch, "nothing is named yet");
+    harness.get_by_label("Hub id or address").focus();
+    harness.run_steps(2);
+    harness.get_by_label("Hub id or address").type_text("owner/name");
+    harness.run_steps(2);
+    harness.get_by_label("Fetch").click();
+    harness.run_steps(2);
+    let form = &harness.state().state.forms.talk.load;
+    assert!(form.wants_fetch && form.address == "owner/name");
+    assert_eq!(harness.state().state.talk.doing, Doing::Fetching(Progress { done: 0, total: 0 }));
+    harness.state_mut().state.talk.doing = Doing::Fetching(Progress { done: 30_000_000, total: 269_000_000 });
+    harness.run_steps(2);
+    assert!(harness.query_by_label("Fetching 30 of 269 MB").is_some());
+    assert!(harness.query_by_label("Fetch").is_none(), "one at a time");
+    harness.get_by_label("Stop").click();
+    harness.run_steps(2);
+    assert!(harness.state().state.forms.talk.load.stop_fetch);
+    // What its user should know of it.
+    let state = &mut harness.state_mut().state;
+    state.talk.doing = Doing::Nothing;
+    state.forms.talk.load.notes = vec!["the browser's storage is full".into()];
+    harness.run_steps(2);
+    assert!(harness.query_by_label_contains("storage is full").is_some());
 }
