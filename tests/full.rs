@@ -223,6 +223,35 @@ fn a_conversation_that_goes_on_is_read_from_where_it_differs() {
     done(&gpu);
 }
 
+/// Reading that was ended leaves what was read, and the next prompt is answered as ever.
+#[test]
+fn reading_can_be_ended_between_pieces() {
+    let Some(gpu) = gpu() else { return };
+    for name in ["llama", "hive"] {
+        let fixture = Fixture::open(name);
+        let (_, offset, pixels) = fixture.row();
+        let ids: Vec<u32> = (0..150).map(|i| (i * 31 + 7) % 97).collect();
+        let prompt = Prompt { ids: &ids, pixels: &pixels, offset };
+        let mut decoder = fixture.decoder(&gpu, Format::F32, 200);
+        let after = |decoder: &mut Decoder| {
+            block_on(decoder.begin(prompt, &Settings::default())).unwrap();
+            block_on(decoder.next(1)).unwrap();
+            block_on(decoder.logits()).unwrap()
+        };
+        let want = after(&mut decoder);
+        let mut asked = 0;
+        let mut twice = || {
+            asked += 1;
+            asked <= 2
+        };
+        let other: Vec<u32> = ids.iter().map(|id| (id + 1) % 97).collect();
+        let ended = Prompt { ids: &other, ..prompt };
+        assert!(!block_on(decoder.begin_while(ended, &Settings::default(), &mut twice)).unwrap(), "{name}");
+        assert!(difference(&after(&mut decoder), &want) < 1e-6, "{name}");
+    }
+    done(&gpu);
+}
+
 #[test]
 fn prompts_that_cannot_be_answered_get_a_sentence() {
     let Some(gpu) = gpu() else { return };

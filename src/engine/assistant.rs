@@ -133,7 +133,7 @@ impl Assistant {
     }
 
     /// Answers a conversation, about pixels (3, S, S) where the model takes pictures. `tell` gets pieces of text as they
-    /// come; false ends the answer within a submission.
+    /// come, and empty ones while the prompt is read; false ends the answer within a submission.
     ///
     /// # Errors
     /// A conversation that the template refuses or that is too long, or a GPU fault.
@@ -163,7 +163,12 @@ impl Assistant {
         mut tell: impl FnMut(&str) -> bool,
     ) -> Result<Reply, ReplyError> {
         let began = now_secs();
-        self.decoder.begin(prompt, &options.sampling).await?;
+        // Nothing to tell yet, but whoever listens may have had enough.
+        if !self.decoder.begin_while(prompt, &options.sampling, &mut || tell("")).await? {
+            let (tokens, first_secs) = (Vec::new(), now_secs() - began);
+            let (text, prompt) = (String::new(), prompt.ids.len());
+            return Ok(Reply { text, tokens, prompt, end: End::Cancelled, first_secs, rest_secs: 0.0 });
+        }
         let mut writer = Writer {
             stream: self.tokenizer.stream(),
             text: String::new(),

@@ -207,6 +207,20 @@ impl Decoder {
     /// # Errors
     /// An empty or too long prompt, an unknown token, or a GPU fault.
     pub async fn begin(&mut self, prompt: Prompt<'_>, settings: &Settings) -> Result<(), DecodeError> {
+        self.begin_while(prompt, settings, &mut || true).await.map(|_read| ())
+    }
+
+    /// The same; `go_on` is asked before every piece of the prompt. False when it ended the reading: then another prompt has
+    /// to follow before a token is made.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub async fn begin_while(
+        &mut self,
+        prompt: Prompt<'_>,
+        settings: &Settings,
+        go_on: &mut impl FnMut() -> bool,
+    ) -> Result<bool, DecodeError> {
         let vocabulary = self.model.language_config().vocab_size;
         let Some(&last) = prompt.ids.last() else { return Err(DecodeError::Empty) };
         if let Some(&id) = prompt.ids.iter().find(|id| **id as usize >= vocabulary) {
@@ -227,19 +241,25 @@ impl Decoder {
         if self.sight.is_some() {
             self.state.write_linked(&self.gpu, &self.positions, offset);
             self.history.clear();
-            self.read(before, 0, offset).await?;
+            if !self.read(before, 0, offset, go_on).await? {
+                return Ok(false);
+            }
             self.see(prompt.pixels, offset).await?;
-            self.read(&after[..after.len() - 1], offset + spliced, offset).await?;
+            if !self.read(&after[..after.len() - 1], offset + spliced, offset, go_on).await? {
+                return Ok(false);
+            }
         } else {
             let same = self.history.iter().zip(cached).take_while(|(a, b)| a == b).count();
             self.history.truncate(same);
-            self.read(&prompt.ids[same..total - 1], same, 0).await?;
+            if !self.read(&prompt.ids[same..total - 1], same, 0, go_on).await? {
+                return Ok(false);
+            }
         }
         self.history = cached.to_vec();
         self.position = total - 1;
         self.gpu.write_u32(&self.state.id, &[last]);
         self.gpu.write_u32(&self.state.rows, &[total as u32, offset as u32, total as u32 - 1]);
-        Ok(())
+        Ok(true)
     }
 
     /// Keys and values of the picture.
@@ -251,10 +271,19 @@ impl Decoder {
         Ok(())
     }
 
-    /// Keys and values of text whose first token is at position `start`.
-    async fn read(&mut self, ids: &[u32], mut start: usize, offset: usize) -> Result<(), GpuError> {
+    /// Keys and values of text whose first token is at position `start`. False when `go_on` ended it.
+    async fn read(
+        &mut self,
+        ids: &[u32],
+        mut start: usize,
+        offset: usize,
+        go_on: &mut impl FnMut() -> bool,
+    ) -> Result<bool, GpuError> {
         let mut rest = ids;
         while !rest.is_empty() {
+            if !go_on() {
+                return Ok(false);
+            }
             let size = PIECES.into_iter().rev().find(|p| *p <= rest.len()).unwrap_or(PIECES[0]);
             if !self.pieces.contains_key(&size) {
                 self.pieces.insert(size, self.record.piece(&self.model, &self.params, size));
@@ -266,7 +295,7 @@ impl Decoder {
             start += now.len();
             rest = later;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Makes up to `count` tokens in one submission; fewer where the room ends.
