@@ -278,25 +278,6 @@ pub(super) fn range_text(start: u64, end: Option<u64>) -> String {
     end.map_or_else(|| format!("bytes={start}-"), |end| format!("bytes={start}-{}", end.saturating_sub(1)))
 }
 
-/// Where a redirect from the address `from` leads.
-#[must_use]
-pub(super) fn joined(from: &str, to: &str) -> String {
-    let to = to.trim();
-    if to.contains("://") {
-        return to.to_owned();
-    }
-    let origin = origin_of(from);
-    if to.starts_with("//") {
-        return format!("{}{to}", &origin[..=origin.find(':').unwrap_or(0)]);
-    }
-    if to.starts_with('/') {
-        return format!("{origin}{to}");
-    }
-    let path = from[origin.len()..].split(['?', '#']).next().unwrap_or_default();
-    let folder = path.rfind('/').map_or("/", |at| &path[..=at]);
-    format!("{origin}{folder}{to}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,15 +294,10 @@ mod tests {
     }
 
     #[test]
-    fn redirects_lead_where_browsers_go() {
+    fn an_origin_is_scheme_host_and_port() {
         let from = "https://a.example:8443/x/y?z=/q#/r";
         assert_eq!(origin_of(from), "https://a.example:8443");
         assert_eq!(origin_of("https://a.example"), "https://a.example");
-        assert_eq!(joined(from, "http://b.example/c"), "http://b.example/c");
-        assert_eq!(joined(from, "//b.example/c"), "https://b.example/c");
-        assert_eq!(joined(from, "/c?d"), "https://a.example:8443/c?d");
-        assert_eq!(joined(from, "c"), "https://a.example:8443/x/c");
-        assert_eq!(joined("https://a.example", "c"), "https://a.example/c");
     }
 
     #[test]

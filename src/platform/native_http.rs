@@ -7,7 +7,7 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, Request, Response};
 use ureq::{Agent, Body, BodyReader, Error};
 
-use super::http::{HttpError, HttpRequest, HttpResponse, is_confidential, joined, origin_of, range_text};
+use super::http::{HttpError, HttpRequest, HttpResponse, is_confidential, origin_of, range_text};
 
 /// Most redirects in a row.
 const REDIRECTS: usize = 10;
@@ -85,6 +85,25 @@ fn followed(from: &str, location: &str) -> Result<String, HttpError> {
     Ok(to)
 }
 
+/// Where a redirect from the address `from` leads.
+#[must_use]
+fn joined(from: &str, to: &str) -> String {
+    let to = to.trim();
+    if to.contains("://") {
+        return to.to_owned();
+    }
+    let origin = origin_of(from);
+    if to.starts_with("//") {
+        return format!("{}{to}", &origin[..=origin.find(':').unwrap_or(0)]);
+    }
+    if to.starts_with('/') {
+        return format!("{origin}{to}");
+    }
+    let path = from[origin.len()..].split(['?', '#']).next().unwrap_or_default();
+    let folder = path.rfind('/').map_or("/", |at| &path[..=at]);
+    format!("{origin}{folder}{to}")
+}
+
 fn send_once(request: &HttpRequest, url: &str) -> Result<Response<Body>, HttpError> {
     let mut builder = Request::builder().method(if request.head { "HEAD" } else { "GET" }).uri(url);
     if let Some((start, end)) = request.range {
@@ -128,6 +147,16 @@ pub async fn pause_secs(secs: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn redirects_lead_where_browsers_go() {
+        let from = "https://a.example:8443/x/y?z=/q#/r";
+        assert_eq!(joined(from, "http://b.example/c"), "http://b.example/c");
+        assert_eq!(joined(from, "//b.example/c"), "https://b.example/c");
+        assert_eq!(joined(from, "/c?d"), "https://a.example:8443/c?d");
+        assert_eq!(joined(from, "c"), "https://a.example:8443/x/c");
+        assert_eq!(joined("https://a.example", "c"), "https://a.example/c");
+    }
 
     #[test]
     fn redirects_never_give_up_encryption() {

@@ -191,15 +191,15 @@ fn serve(stream: TcpStream, log: &Log, answer: &dyn Fn(&Asked) -> Reply) -> std:
     let body = &reply.body[..reply.cut.unwrap_or(reply.body.len()).min(reply.body.len())];
     for piece in body.chunks(16 << 10) {
         std::thread::sleep(reply.pause);
+        if let Some(line) = log.lock().unwrap().iter_mut().find(|l| l.id == id) {
+            line.sent += piece.len();
+        }
         if reply.chunked {
             stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes())?;
         }
         stream.write_all(piece)?;
         if reply.chunked {
             stream.write_all(b"\r\n")?;
-        }
-        if let Some(line) = log.lock().unwrap().iter_mut().find(|l| l.id == id) {
-            line.sent += piece.len();
         }
     }
     if reply.chunked && reply.cut.is_none() {
