@@ -202,7 +202,7 @@ mod tests {
             ("https://a.b/model-00001-of-00002.safetensors".to_owned(), folder("https://a.b/", "", None)),
             ("https://a.b/x/q4.safetensors".to_owned(), folder("https://a.b/x/", "", Some("q4.safetensors"))),
         ];
-        let mut keys = std::collections::BTreeSet::new();
+        let (mut keys, mut different) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
         for (text, wanted) in cases {
             let address = Address::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
             assert_eq!(address, wanted, "{text}");
@@ -210,8 +210,9 @@ mod tests {
             let key = address.key();
             assert!(key.len() < 120 && !key.contains(['/', '\\', ':', '?']), "{key}");
             keys.insert(key);
+            different.insert(address.to_string());
         }
-        assert_eq!(keys.len(), 10, "an address shares its folder with another one: {keys:?}");
+        assert_eq!((keys.len(), different.len()), (9, 9), "an address shares its folder with another one: {keys:?}");
         assert_eq!(Address::parse("a/b").unwrap().at_revision("x").unwrap(), hub("a/b", "x"));
         assert!(Address::parse("http://a/b").unwrap().at_revision("x").is_err());
         assert!(Address::parse("a/b").unwrap().at_revision("../x").is_err());
