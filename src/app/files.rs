@@ -86,7 +86,7 @@ impl Files {
     /// Takes files that were dropped together. A folder, and files one of which is a model's configuration, are a model; what
     /// other files are for shows in their names.
     pub fn put_dropped(&self, files: &[eframe::egui::DroppedFileHandle], ctx: &eframe::egui::Context) {
-        let folder = files.iter().find_map(|f| platform::dropped_folder(f));
+        let folder = files.iter().find_map(platform::dropped_folder);
         let is_model = files.iter().any(|f| f.path().file_name().is_some_and(|n| n == CONFIGURATION));
         if let Some((name, blobs)) = folder {
             let _ = self.models.0.try_send(PickedModel { name, blobs });

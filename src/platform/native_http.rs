@@ -26,7 +26,6 @@ impl std::fmt::Debug for HttpBody {
 }
 
 impl HttpBody {
-    #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, HttpError> {
         let mut bytes = vec![0; PIECE];
         let n = self.0.read(&mut bytes).map_err(|e| HttpError::Broken(e.to_string()))?;
@@ -53,7 +52,6 @@ fn agent() -> &'static Agent {
 ///
 /// # Errors
 /// See [`HttpError`]. A redirect from https to http is refused.
-#[expect(clippy::unused_async, reason = "the browser's side waits")]
 pub async fn http_send(request: &HttpRequest) -> Result<HttpResponse, HttpError> {
     let mut url = request.url.clone();
     for _ in 0..=REDIRECTS {
@@ -139,7 +137,6 @@ fn fault(e: Error) -> HttpError {
 }
 
 /// Waits.
-#[expect(clippy::unused_async, reason = "the browser's side waits")]
 pub async fn pause_secs(secs: f64) {
     std::thread::sleep(Duration::from_secs_f64(secs));
 }

@@ -261,7 +261,7 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
         let name = &remote.entry.name;
         let failed = |me: &Self, e: StoreError| match e {
             StoreError::Full => me.full(name, remote.entry.size.unwrap_or(0)),
-            other => wrong(&me.place, &other),
+            other @ StoreError::Other(_) => wrong(&me.place, &other),
         };
         let part = store.part(name).await.map_err(|e| failed(self, e))?;
         let sink = self.transfer(at, remote, Sink::Part(part)).await?;
