@@ -202,7 +202,7 @@ fn a_broken_connection_goes_on_with_the_missing_bytes() {
     let server = small_hub(|asked, bytes| {
         let own = file(asked, bytes, "\"e\"");
         let cut = (asked.before < 2).then_some(own.body.len() / 3);
-        asked.path.ends_with(NAME).then(|| Reply { cut, ..own })
+        asked.path.ends_with(NAME).then_some(Reply { cut, ..own })
     });
     let (address, options) = at_hub("broken", &server);
     let fetched = get(&address, &options).unwrap();
@@ -221,7 +221,7 @@ fn what_was_stopped_goes_on_later() {
     assert_eq!(stopped.map(|f| f.notes), Err(FetchError::Stopped));
     let part = PathBuf::from(options.place(&address).unwrap()).join("model.safetensors.part");
     let have = std::fs::metadata(&part).unwrap().len() as usize;
-    assert!(have >= WEIGHTS / 2 && have < WEIGHTS, "{have}");
+    assert!((WEIGHTS / 2..WEIGHTS).contains(&have), "{have}");
     assert!(!block_on(cached(&options)).unwrap()[0].whole);
 
     server.take();
