@@ -37,9 +37,10 @@ async function models(files, settings = {}) {
       return;
     }
     const probe = end - start === 1;
+    const closed = new Promise((go) => response.once("close", go));
     for (let at = start; at < end && !response.destroyed; at += 1 << 18) {
       const piece = bytes.subarray(at, Math.min(end, at + (1 << 18)));
-      if (!response.write(piece)) await new Promise((go) => response.once("drain", go).once("close", go));
+      if (!response.write(piece)) await Promise.race([closed, new Promise((go) => response.once("drain", go))]);
       if (!probe) state.sent += piece.length;
       if (at - start >= state.cut) response.destroy();
       if (state.pause) await new Promise((go) => setTimeout(go, state.pause));
