@@ -223,6 +223,52 @@ fn a_conversation_that_goes_on_is_read_from_where_it_differs() {
     done(&gpu);
 }
 
+/// A picture is looked at once: the next question about it reads what is new, and another picture is another picture.
+#[test]
+fn a_conversation_about_a_picture_goes_on() {
+    let Some(gpu) = gpu() else { return };
+    for name in ["hive", "hive-qwen2", "cascade"] {
+        let fixture = Fixture::open(name);
+        let (_, offset, pixels) = fixture.row();
+        let other: Vec<f32> = pixels.iter().map(|v| -v).collect();
+        let ids: Vec<u32> = (0..60).map(|i| (i * 31 + 7) % 97).collect();
+        let logits = |decoder: &mut Decoder, count: usize, pixels: &[f32], offset: usize| {
+            block_on(decoder.begin(Prompt { ids: &ids[..count], pixels, offset }, &Settings::default())).unwrap();
+            block_on(decoder.next(2)).unwrap();
+            block_on(decoder.logits()).unwrap()
+        };
+        let fresh = |count: usize, pixels: &[f32], offset: usize| {
+            logits(&mut fixture.decoder(&gpu, Format::F32, 120), count, pixels, offset)
+        };
+        let mut decoder = fixture.decoder(&gpu, Format::F32, 120);
+        for (count, pixels, offset) in [
+            (20, &pixels, offset),
+            (45, &pixels, offset),
+            (45, &other, offset),
+            (60, &other, offset + 2),
+            (22, &pixels, offset),
+        ] {
+            let error = difference(&logits(&mut decoder, count, pixels, offset), &fresh(count, pixels, offset));
+            assert!(error < 1e-5, "{name} {count} tokens, picture before {offset}: {error:.1e}");
+        }
+        // Only what is new is read: 25 tokens in two pieces.
+        let mut asked = 0;
+        logits(&mut decoder, 20, &pixels, offset);
+        let longer = Prompt { ids: &ids[..45], pixels: &pixels, offset };
+        let mut count = || {
+            asked += 1;
+            true
+        };
+        assert!(block_on(decoder.begin_while(longer, &Settings::default(), &mut count)).unwrap());
+        assert_eq!(asked, 2, "{name}: pieces that were read");
+        assert!(
+            difference(&fresh(45, &pixels, offset), &fresh(45, &other, offset)) > 1e-3,
+            "{name}: pictures do not count"
+        );
+    }
+    done(&gpu);
+}
+
 /// Reading that was ended leaves what was read, and the next prompt is answered as ever.
 #[test]
 fn reading_can_be_ended_between_pieces() {

@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::full::Model;
 use super::inputs::Inputs;
 use super::positions::LinkedPositions;
+use crate::data::rng::hash_bytes;
 use crate::gpu::{Gpu, GpuError, Program};
 use crate::nn::Params;
 use crate::ops::packed::MAX_SHARD;
@@ -92,6 +93,8 @@ pub struct Decoder {
     step: Program,
     /// What the caches hold: tokens by position, none for an image row.
     history: Vec<Option<u32>>,
+    /// The picture whose keys and values they hold, by its hash, and where it stands.
+    seen: Option<(u64, usize)>,
     /// The token to feed next; it is not in the caches yet.
     position: usize,
 }
@@ -124,6 +127,7 @@ impl Decoder {
             positions,
             state,
             history: Vec::new(),
+            seen: None,
             position: 0,
             gpu,
             model,
@@ -168,6 +172,7 @@ impl Decoder {
     pub fn place(&mut self, position: usize) {
         assert!(position + 1 < self.room, "token {position} in a room of {}", self.room);
         self.history.clear();
+        self.seen = None;
         self.position = position;
         self.gpu.write_u32(&self.state.tokens, &self.state.padded(&[]));
         self.gpu.write_u32(&self.state.settings, &Settings::default().words());
@@ -238,22 +243,27 @@ impl Decoder {
         self.gpu.write_u32(&self.state.tokens, &self.state.padded(&rows));
         self.gpu.write_u32(&self.state.settings, &settings.words());
         let cached = &rows[..total - 1];
+        // Rows that the caches hold already; of a picture either all or none.
+        let seen = self.sight.is_some().then(|| (hash_bytes(bytemuck::cast_slice(prompt.pixels)), offset));
+        let mut same = self.history.iter().zip(cached).take_while(|(a, b)| a == b).count();
         if self.sight.is_some() {
             self.state.write_linked(&self.gpu, &self.positions, offset);
-            self.history.clear();
-            if !self.read(before, 0, offset, go_on).await? {
-                return Ok(false);
+            if self.seen != seen || same < offset + spliced {
+                self.history.clear();
+                self.seen = None;
+                if !self.read(before, 0, offset, go_on).await? {
+                    return Ok(false);
+                }
+                self.see(prompt.pixels, offset).await?;
+                same = offset + spliced;
+                self.history = rows[..same].to_vec();
+                self.seen = seen;
             }
-            self.see(prompt.pixels, offset).await?;
-            if !self.read(&after[..after.len() - 1], offset + spliced, offset, go_on).await? {
-                return Ok(false);
-            }
-        } else {
-            let same = self.history.iter().zip(cached).take_while(|(a, b)| a == b).count();
-            self.history.truncate(same);
-            if !self.read(&prompt.ids[same..total - 1], same, 0, go_on).await? {
-                return Ok(false);
-            }
+        }
+        self.history.truncate(same);
+        let end = prompt.ids.len() - 1;
+        if !self.read(&prompt.ids[(same - spliced).min(end)..end], same, offset, go_on).await? {
+            return Ok(false);
         }
         self.history = cached.to_vec();
         self.position = total - 1;
