@@ -3,10 +3,9 @@
 
 use thiserror::Error;
 
-use super::hub::{Checkpoint, FileDType, Found, HubError, Resolved, TensorInfo};
+use super::hub::{Checkpoint, FileDType, Found, HubError, Resolved, TensorInfo, blocks_of};
 use crate::gpu::{DType, Gpu, GpuError, Recorder, Tensor};
 use crate::nn::{ParamId, ParamSpec, Params, Role, Stack};
-use crate::ops::blocks;
 use crate::ops::packed::{self, Format, MAX_SHARD, PANEL, Source, View};
 
 /// Most bytes that are read at once.
@@ -83,18 +82,16 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// What a tensor's bytes are, where its rows have `cols` numbers.
-fn source(info: &TensorInfo, cols: usize) -> Option<Source> {
-    let row = info.bytes as usize / info.shape.first().copied().unwrap_or(1).max(1);
+/// What the bytes of a tensor are, of a weight with so many rows and columns.
+fn source(info: &TensorInfo, rows: usize, cols: usize) -> Option<Source> {
     match info.dtype {
         FileDType::F32 => Some(Source::F32),
         FileDType::F16 => Some(Source::F16),
         FileDType::BF16 => Some(Source::Bf16),
-        FileDType::U8 => match blocks::format_of(cols, row)? {
+        _ => match blocks_of(info, &[rows, cols])? {
             Format::Int8 => Some(Source::Int8),
             _ => Some(Source::Int4),
         },
-        _ => None,
     }
 }
 
@@ -194,7 +191,7 @@ impl Loader<'_> {
         tell: &mut impl FnMut(Progress) -> bool,
     ) -> Result<(), LoadError> {
         let info = &found.place.info;
-        let Some(source) = source(info, view.matrix.cols) else {
+        let Some(source) = source(info, view.rows, view.matrix.cols) else {
             let (file, tensor) = (self.checkpoint.blob(found.place.blob).name().to_owned(), found.name.clone());
             return Err(HubError::Unread { file, tensor, dtype: info.dtype }.into());
         };

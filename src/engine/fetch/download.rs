@@ -257,11 +257,10 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
     }
 
     async fn kept(&mut self, store: &Store, at: usize, remote: &Remote) -> Result<Blob, FetchError> {
-        let wrong = |place: &str, e: &StoreError| trouble(place, e);
         let name = &remote.entry.name;
         let failed = |me: &Self, e: StoreError| match e {
             StoreError::Full => me.full(name, remote.entry.size.unwrap_or(0)),
-            other @ StoreError::Other(_) => wrong(&me.place, &other),
+            other @ StoreError::Other(_) => trouble(&me.place, &other),
         };
         let part = store.part(name).await.map_err(|e| failed(self, e))?;
         let sink = self.transfer(at, remote, Sink::Part(part)).await?;
