@@ -2,8 +2,9 @@
 //! `cargo run --release --example train_tiny`
 #![allow(clippy::print_stdout, reason = "an example")]
 
-use hive::data::scene::{Dataset, Split};
+use hive::data::dataset::Dataset;
 use hive::data::tokenizer::Tokenizer;
+use hive::data::worlds::Split;
 use hive::gpu::{Gpu, GpuOptions};
 use hive::nn::params::Weights;
 use hive::platform::{block_on, now_secs};

@@ -133,11 +133,11 @@ pub fn hive_memory() -> f64 {
 /// A sentence.
 #[wasm_bindgen]
 pub async fn hive_fetch(address: String, options: String) -> Answer {
-    let wishes: serde_json::Value = serde_json::from_str(&options).map_err(|e| e.to_string())?;
-    let mut options = FetchOptions { offline: wishes["offline"] == true, ..FetchOptions::default() };
-    options.room = wishes["room"].as_u64();
-    options.patience.tries = wishes["tries"].as_u64().map_or(options.patience.tries, |n| n as u32);
-    let stop = wishes["stop"].as_u64().unwrap_or(u64::MAX);
+    let given: serde_json::Value = serde_json::from_str(&options).map_err(|e| e.to_string())?;
+    let mut options = FetchOptions { offline: given["offline"] == true, ..FetchOptions::default() };
+    options.room = given["room"].as_u64();
+    options.patience.tries = given["tries"].as_u64().map_or(options.patience.tries, |n| n as u32);
+    let stop = given["stop"].as_u64().unwrap_or(u64::MAX);
     let address = Address::parse(&address).map_err(|e| e.to_string())?;
     let (mut first, mut most) = (None, 0);
     let tell = |p: &FetchProgress| {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use common::{done, gpu, repository};
 use half::{bf16, f16};
 use hive::gpu::Gpu;
-use hive::model::hub::{FileDType, Folder, HubError};
+use hive::model::files::{FileDType, FilesError, Folder};
 use hive::model::weights::{HostTensor, HostTensors, parse};
 use hive::platform::{Blob, block_on, folder_blobs, read_file, write_file};
 use hive::train::parity::{FixtureError, Group, check_folder};
@@ -155,7 +155,7 @@ fn a_copy_that_lacks_a_file_or_has_another_models_says_so() {
     let whole = folder(&copy("llama", FileDType::BF16, FileDType::BF16, 2));
     let shard = "model-00002-of-00002.safetensors";
     let told = |folder: &Folder| block_on(check_folder(&gpu, folder)).map(|_| ()).unwrap_err();
-    assert!(matches!(told(&whole.clone().without(shard)), FixtureError::Hub(HubError::MissingShards { .. })));
+    assert!(matches!(told(&whole.clone().without(shard)), FixtureError::Files(FilesError::MissingShards { .. })));
     let weights = told(&whole.clone().without("model.safetensors.index.json").without(shard)).to_string();
     assert!(weights.contains("missing: ") && weights.contains("model."), "{weights}");
     // A tensor that is cut off.
@@ -164,6 +164,6 @@ fn a_copy_that_lacks_a_file_or_has_another_models_says_so() {
     let other = folder(&repository("tests/fixtures/llama")).without("model.safetensors");
     let blobs = other.names().map(|n| other.get(n).unwrap().clone());
     let cut = Folder::new(blobs.chain([Blob::memory("model.safetensors", &bytes[..bytes.len() - 4])])).unwrap();
-    assert!(matches!(told(&cut), FixtureError::Hub(HubError::Range { .. } | HubError::Hole { .. })));
+    assert!(matches!(told(&cut), FixtureError::Files(FilesError::Range { .. } | FilesError::Hole { .. })));
     done(&gpu);
 }

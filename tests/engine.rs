@@ -53,8 +53,8 @@ impl Driver {
     }
 
     fn question(&self) -> Question {
-        let dataset = hive::data::scene::Dataset::Shapes;
-        let sample = |i| dataset.sample(hive::data::scene::Split::HeldOut, 0, i, 1);
+        let dataset = hive::data::dataset::Dataset::Shapes;
+        let sample = |i| dataset.sample(hive::data::worlds::Split::HeldOut, 0, i, 1);
         let (own, other) = (sample(0), sample(1));
         Question {
             id: 7,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use common::repository;
 use hive::data::chat::Message;
 use hive::data::rng::Rng;
-use hive::engine::assistant::{End, Options};
+use hive::engine::answers::assistant::{End, Options};
 use hive::engine::{
-    Command, Event, Fault, FaultKind, Format, GpuOptions, Handle, ModelKind, Open, Said, Settings, Steps, Talk,
-    TalkCommand, TalkEvent, TalkModel, assets, worker,
+    ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatQuestion, Command, Event, Fault, FaultKind, Format, GpuOptions,
+    Handle, ModelKind, Open, Settings, Steps, assets, worker,
 };
 use hive::platform::{Blob, block_on, read_file};
 use serde_json::{Value, json};
@@ -66,8 +66,8 @@ impl Driver {
         Some(Self { handle: worker::start(GpuOptions::default(), Arc::new(|| ())) })
     }
 
-    fn tell(&self, command: TalkCommand) {
-        self.handle.send(Command::Talk(command));
+    fn tell(&self, command: ChatCommand) {
+        self.handle.send(Command::Chat(command));
     }
 
     fn event(&self) -> Event {
@@ -81,53 +81,53 @@ impl Driver {
             if let Some(value) = found(&event) {
                 return value;
             }
-            if let Event::Fault(fault) | Event::Talk(TalkEvent::Failed(fault)) = event {
+            if let Event::Fault(fault) | Event::Chat(ChatEvent::Failed(fault)) = event {
                 panic!("{fault:?}");
             }
         }
     }
 
     fn fault(&self) -> Fault {
-        self.until(|e| if let Event::Talk(TalkEvent::Failed(f)) = e { Some(f.clone()) } else { None })
+        self.until(|e| if let Event::Chat(ChatEvent::Failed(f)) = e { Some(f.clone()) } else { None })
     }
 
-    fn open(&self, blobs: Vec<Blob>) -> TalkModel {
-        self.tell(TalkCommand::Open { name: "small".into(), blobs });
-        self.until(|e| if let Event::Talk(TalkEvent::Opened(m)) = e { Some((**m).clone()) } else { None })
+    fn open(&self, blobs: Vec<Blob>) -> ChatModel {
+        self.tell(ChatCommand::Open { name: "small".into(), blobs });
+        self.until(|e| if let Event::Chat(ChatEvent::Opened(m)) = e { Some((**m).clone()) } else { None })
     }
 
     /// Loads it and gives the steps of progress.
     fn load(&self, format: Format, room: usize) -> Vec<(u64, u64)> {
-        self.tell(TalkCommand::Load { format, room, memory: None });
+        self.tell(ChatCommand::Load { format, room, memory: None });
         let mut steps = Vec::new();
         let ready = self.until(|e| match e {
-            Event::Talk(TalkEvent::Loading(p)) => {
+            Event::Chat(ChatEvent::Loading(p)) => {
                 steps.push((p.done, p.total));
                 None
             }
-            Event::Talk(TalkEvent::Ready { format, room, .. }) => Some((*format, *room)),
+            Event::Chat(ChatEvent::Ready { format, room, .. }) => Some((*format, *room)),
             _ => None,
         });
         assert_eq!(ready, (format, room));
         steps
     }
 
-    fn say(&self, talk: Talk) {
-        self.tell(TalkCommand::Say(Box::new(talk)));
+    fn say(&self, question: ChatQuestion) {
+        self.tell(ChatCommand::Ask(Box::new(question)));
     }
 
     /// The pieces of an answer, and what came at its end.
-    fn answer(&self, talk: Talk) -> (Vec<String>, Said) {
-        let id = talk.id;
-        self.say(talk);
+    fn answer(&self, question: ChatQuestion) -> (Vec<String>, ChatAnswer) {
+        let id = question.id;
+        self.say(question);
         let mut pieces = Vec::new();
         let said = self.until(|e| match e {
-            Event::Talk(TalkEvent::Text { id: of, text }) => {
+            Event::Chat(ChatEvent::Text { id: of, text }) => {
                 assert_eq!(*of, id);
                 pieces.push(text.clone());
                 None
             }
-            Event::Talk(TalkEvent::Said(said)) => Some((**said).clone()),
+            Event::Chat(ChatEvent::Answered(said)) => Some((**said).clone()),
             _ => None,
         });
         assert_eq!(said.id, id);
@@ -135,9 +135,9 @@ impl Driver {
     }
 }
 
-fn question(id: u64, text: &str, limit: usize) -> Talk {
+fn question(id: u64, text: &str, limit: usize) -> ChatQuestion {
     let messages = vec![Message { role: "user".into(), content: text.into() }];
-    Talk { id, messages, pixels: Arc::default(), options: Options { limit, ..Options::default() } }
+    ChatQuestion { id, messages, pixels: Arc::default(), options: Options { limit, ..Options::default() } }
 }
 
 #[test]
@@ -154,8 +154,8 @@ fn a_model_is_opened_planned_loaded_and_talks() {
     assert_eq!((model.plans.best(u64::MAX), model.plans.best(f16)), (Some(Format::F32), Some(Format::F16)));
     assert_eq!(model.plans.best(1000), None);
 
-    d.tell(TalkCommand::Plan { room: 2 * model.plans.room });
-    let more = d.until(|e| if let Event::Talk(TalkEvent::Planned(p)) = e { Some((**p).clone()) } else { None });
+    d.tell(ChatCommand::Plan { room: 2 * model.plans.room });
+    let more = d.until(|e| if let Event::Chat(ChatEvent::Planned(p)) = e { Some((**p).clone()) } else { None });
     assert_eq!(more.room, 2 * model.plans.room);
     assert!(more.plans[0].cache > model.plans.plans[0].cache);
 
@@ -178,8 +178,8 @@ fn a_model_is_opened_planned_loaded_and_talks() {
     let full = d.answer(question(4, "Hi", 1000)).1;
     assert_eq!((full.end, full.prompt + full.tokens), (End::Full, 64));
 
-    d.tell(TalkCommand::Unload);
-    d.until(|e| matches!(e, Event::Talk(TalkEvent::Unloaded)).then_some(()));
+    d.tell(ChatCommand::Unload);
+    d.until(|e| matches!(e, Event::Chat(ChatEvent::Unloaded)).then_some(()));
     d.say(question(5, "Hi", 3));
     assert!(d.fault().what.contains("not loaded"));
     d.load(Format::Int4, 64);
@@ -192,19 +192,19 @@ fn an_answer_ends_within_a_submission_and_so_does_loading() {
     d.open(files("llama"));
     d.load(Format::F32, 2000);
     d.say(question(1, "Hi", 1900));
-    d.until(|e| matches!(e, Event::Talk(TalkEvent::Text { .. })).then_some(()));
-    d.tell(TalkCommand::Stop);
-    let said = d.until(|e| if let Event::Talk(TalkEvent::Said(s)) = e { Some((**s).clone()) } else { None });
+    d.until(|e| matches!(e, Event::Chat(ChatEvent::Text { .. })).then_some(()));
+    d.tell(ChatCommand::Stop);
+    let said = d.until(|e| if let Event::Chat(ChatEvent::Answered(s)) = e { Some((**s).clone()) } else { None });
     assert_eq!(said.end, End::Cancelled);
     assert!(said.tokens < 1000, "{} tokens", said.tokens);
     // It goes on from there.
     assert_eq!(d.answer(question(2, "Hi", 5)).1.tokens, 5);
 
-    d.tell(TalkCommand::Load { format: Format::F32, room: 64, memory: None });
-    d.tell(TalkCommand::Stop);
+    d.tell(ChatCommand::Load { format: Format::F32, room: 64, memory: None });
+    d.tell(ChatCommand::Stop);
     let ready = d.until(|e| match e {
-        Event::Talk(TalkEvent::Unloaded) => Some(false),
-        Event::Talk(TalkEvent::Ready { .. }) => Some(true),
+        Event::Chat(ChatEvent::Unloaded) => Some(false),
+        Event::Chat(ChatEvent::Ready { .. }) => Some(true),
         _ => None,
     });
     assert!(!ready, "it was loaded all the same");
@@ -218,11 +218,11 @@ fn a_model_that_sees_wants_a_picture_of_its_size() {
     let preprocess = model.sees.unwrap();
     assert_eq!((model.kind, preprocess.image_size), (ModelKind::Hive, 20));
     d.load(Format::F32, 96);
-    let about = |id, shade: f32| Talk {
+    let about = |id, shade: f32| ChatQuestion {
         pixels: Arc::new((0..3 * 20 * 20).map(|i| shade * (i as f32 * 0.1).sin()).collect()),
         ..question(id, "<image> what is it", 8)
     };
-    d.say(Talk { pixels: Arc::default(), ..about(1, 1.0) });
+    d.say(ChatQuestion { pixels: Arc::default(), ..about(1, 1.0) });
     let fault = d.fault();
     assert!(fault.what.contains("talks about a picture"), "{fault:?}");
     let first = d.answer(about(2, 1.0)).1;
@@ -237,11 +237,11 @@ fn a_model_that_sees_wants_a_picture_of_its_size() {
 #[test]
 fn what_cannot_be_answered_or_does_not_fit_gets_a_sentence() {
     let Some(d) = Driver::start() else { return };
-    d.tell(TalkCommand::Load { format: Format::F16, room: 64, memory: None });
+    d.tell(ChatCommand::Load { format: Format::F16, room: 64, memory: None });
     assert_eq!(d.fault().what, "No model is open.");
     let model = d.open(files("llama"));
     let int8 = model.plans.of(Format::Int8).unwrap().gpu();
-    d.tell(TalkCommand::Load { format: Format::F32, room: model.plans.room, memory: Some(int8) });
+    d.tell(ChatCommand::Load { format: Format::F32, room: model.plans.room, memory: Some(int8) });
     let fault = d.fault();
     assert_eq!(fault.kind, FaultKind::Model);
     assert!(fault.what.contains("in f32 needs") && fault.what.contains("In int8 it takes"), "{fault:?}");
@@ -272,7 +272,7 @@ fn damaged_files_get_a_sentence_and_the_session_goes_on() {
         ("config.json", [files("llama"), files("hive")].concat()),
     ];
     for (word, blobs) in cases {
-        d.tell(TalkCommand::Open { name: "broken".into(), blobs });
+        d.tell(ChatCommand::Open { name: "broken".into(), blobs });
         let fault = d.fault();
         assert_eq!(fault.kind, FaultKind::File);
         assert!(fault.what.contains(word) && fault.what.ends_with('.'), "{word}: {fault:?}");
@@ -285,12 +285,12 @@ fn damaged_files_get_a_sentence_and_the_session_goes_on() {
             let at = rng.below(4000);
             bytes[at] = rng.below(256) as u8;
         }
-        d.tell(TalkCommand::Open {
+        d.tell(ChatCommand::Open {
             name: "changed".into(),
             blobs: with(files("llama"), "model.safetensors", Some(bytes)),
         });
         d.until(|e| match e {
-            Event::Talk(TalkEvent::Opened(_) | TalkEvent::Failed(_)) => Some(()),
+            Event::Chat(ChatEvent::Opened(_) | ChatEvent::Failed(_)) => Some(()),
             _ => None,
         });
     }
@@ -309,8 +309,8 @@ fn a_lost_device_is_told_and_the_model_can_be_loaded_again() {
     let mut unloaded = false;
     let fault = loop {
         match d.event() {
-            Event::Talk(TalkEvent::Unloaded) => unloaded = true,
-            Event::Talk(TalkEvent::Failed(fault)) => break fault,
+            Event::Chat(ChatEvent::Unloaded) => unloaded = true,
+            Event::Chat(ChatEvent::Failed(fault)) => break fault,
             // Training's own device is replaced.
             Event::Fault(fault) => assert_eq!(fault.kind, FaultKind::DeviceLost),
             _ => {}
@@ -328,8 +328,8 @@ fn training_pauses_for_loading_and_goes_on_where_it_was() {
     d.handle.send(Command::Open(Open { preset: Box::new(preset.clone()), control: false, trained: false }));
     d.handle.send(Command::Train(Steps::Stage));
     let last = d.until(|e| if let Event::Step(s) = e { Some(s.update) } else { None });
-    d.tell(TalkCommand::Open { name: "small".into(), blobs: files("llama") });
-    d.tell(TalkCommand::Load { format: Format::F16, room: 64, memory: None });
+    d.tell(ChatCommand::Open { name: "small".into(), blobs: files("llama") });
+    d.tell(ChatCommand::Load { format: Format::F16, room: 64, memory: None });
     let (mut paused, mut done, mut steps) = (false, false, vec![last]);
     d.until(|e| match e {
         Event::Running(false) => {
@@ -345,12 +345,12 @@ fn training_pauses_for_loading_and_goes_on_where_it_was() {
             done = true;
             None
         }
-        Event::Talk(TalkEvent::Ready { .. }) => Some(()),
+        Event::Chat(ChatEvent::Ready { .. }) => Some(()),
         _ => None,
     });
     assert!(paused);
     // A model that does not fit changes nothing.
-    d.tell(TalkCommand::Load { format: Format::F32, room: 64, memory: Some(1) });
+    d.tell(ChatCommand::Load { format: Format::F32, room: 64, memory: Some(1) });
     assert_eq!(d.fault().kind, FaultKind::Model);
     if !done {
         d.handle.send(Command::Train(Steps::Stage));

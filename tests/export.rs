@@ -10,19 +10,20 @@ use std::sync::Arc;
 use common::{bits, difference, done, drawn, gpu, preset, repository, source, start_file};
 use hive::data::bpe::Bpe;
 use hive::data::chat::{ChatTemplate, Message};
+use hive::data::dataset::Dataset;
 use hive::data::rng::hash_bytes;
-use hive::data::scene::{Dataset, Split};
-use hive::engine::answer::Answerer;
+use hive::data::worlds::Split;
+use hive::engine::answers::assistant::Options;
+use hive::engine::answers::look::Answerer;
+use hive::engine::answers::open::ModelFolder;
 use hive::engine::assets;
-use hive::engine::assistant::Options;
-use hive::engine::convert::{Conversion, ConvertError, Origin, Wish};
-use hive::engine::hub::Source;
+use hive::engine::convert::{Conversion, ConvertError, Origin, Request};
 use hive::gpu::{DType, Gpu, Recorder};
 use hive::model::decode::{Decoder, Prompt};
 use hive::model::export::Part;
-use hive::model::full::{Model, Wiring};
-use hive::model::hub::{Checkpoint, FileDType, Folder, ModelKind, ModelSpec, resolve};
+use hive::model::files::{Checkpoint, FileDType, Folder, ModelKind, ModelSpec, resolve};
 use hive::model::load::{Formats, load};
+use hive::model::model::{Model, Wiring};
 use hive::model::registry::Registry;
 use hive::model::vision::Vision;
 use hive::model::weights::{HostTensors, Precision, parse};
@@ -55,8 +56,8 @@ fn written(conversion: &Conversion) -> Result<Files, ConvertError> {
     Ok(files)
 }
 
-fn converted(origin: Origin, wish: Wish) -> Result<Files, ConvertError> {
-    written(&block_on(Conversion::open(origin, wish))?)
+fn converted(origin: Origin, request: Request) -> Result<Files, ConvertError> {
+    written(&block_on(Conversion::open(origin, request))?)
 }
 
 fn run_file(bytes: &[u8]) -> Origin {
@@ -64,7 +65,7 @@ fn run_file(bytes: &[u8]) -> Origin {
 }
 
 fn export(name: &str) -> Files {
-    converted(run_file(assets::model_bytes(name).unwrap()), Wish::default()).unwrap()
+    converted(run_file(assets::model_bytes(name).unwrap()), Request::default()).unwrap()
 }
 
 /// The files of one folder, not of those inside it.
@@ -196,7 +197,7 @@ fn the_whole_model_answers_as_the_checkpoint_does() {
     for (name, dataset) in [("shapes", Dataset::Shapes), ("pictures", Dataset::Pictures)] {
         let run = assets::model(name).unwrap();
         let mut answerer = Answerer::from_checkpoint(&gpu, &run, true).unwrap();
-        let source = block_on(Source::open(&folder(&export(name), ""))).unwrap();
+        let source = block_on(ModelFolder::open(&folder(&export(name), ""))).unwrap();
         assert_eq!(source.extra, [""; 0]);
         let mut assistant = block_on(source.load(&gpu, Formats::of(Format::F32), 96, None, |_| true)).unwrap();
         assert_eq!(assistant.preprocess().unwrap().background, Some([255; 3]));
@@ -240,21 +241,21 @@ fn a_run_in_progress_exports_its_weights_alone() {
     for wiring in [TrainedWiring::Hive, TrainedWiring::Cascade] {
         preset.wiring = wiring;
         let (bytes, weights) = training(&preset);
-        let files = converted(run_file(&bytes), Wish::default()).unwrap();
+        let files = converted(run_file(&bytes), Request::default()).unwrap();
         let whole = parse(&files["model.safetensors"]).unwrap();
         assert_eq!(whole.keys().collect::<Vec<_>>(), weights.keys().collect::<Vec<_>>());
         assert!(whole.iter().all(|(name, t)| bits(&t.values) == bits(&weights[name])));
         let spec = block_on(ModelSpec::open(&folder(&files, ""))).unwrap();
         assert_eq!(spec.config.text_config, preset.model.text_config);
-        let source = block_on(Source::open(&folder(&files, ""))).unwrap();
+        let source = block_on(ModelFolder::open(&folder(&files, ""))).unwrap();
         assert!(source.model.sees() && source.extra.is_empty());
         for part in Part::ALL {
-            let alone = converted(run_file(&bytes), Wish { part: Some(part), ..Wish::default() }).unwrap();
+            let alone = converted(run_file(&bytes), Request { part: Some(part), ..Request::default() }).unwrap();
             for (name, bytes) in alone {
                 assert!(files[&format!("{}/{name}", part.name())] == bytes, "{name}");
             }
         }
-        let half = converted(run_file(&bytes), Wish { dtype: Some(FileDType::F16), ..Wish::default() }).unwrap();
+        let half = converted(run_file(&bytes), Request { dtype: Some(FileDType::F16), ..Request::default() }).unwrap();
         assert!(String::from_utf8_lossy(&half["vision_tower/config.json"]).contains("float16"));
         assert!(half["model.safetensors"].len() * 2 < files["model.safetensors"].len() + 40_000);
     }
@@ -263,12 +264,12 @@ fn a_run_in_progress_exports_its_weights_alone() {
 #[test]
 fn start_weights_export_in_parts_and_damaged_checkpoints_are_told() {
     let start = start_file(&preset("tiny"), 3);
-    let conversion = block_on(Conversion::open(run_file(&start), Wish::default())).unwrap();
+    let conversion = block_on(Conversion::open(run_file(&start), Request::default())).unwrap();
     assert!(conversion.notes[0].contains("no links yet"), "{:?}", conversion.notes);
     let files = written(&conversion).unwrap();
     assert!(files.keys().all(|path| Part::ALL.iter().any(|p| path.starts_with(p.name()))), "{:?}", files.keys());
 
-    let refused = |bytes: &[u8]| converted(run_file(bytes), Wish::default()).unwrap_err().to_string();
+    let refused = |bytes: &[u8]| converted(run_file(bytes), Request::default()).unwrap_err().to_string();
     for len in [0, 7, 8, 100, start.len() / 2, start.len() - 1] {
         assert!(refused(&start[..len]).contains("checkpoint.safetensors"), "{}", refused(&start[..len]));
     }
@@ -298,8 +299,8 @@ fn start_weights_export_in_parts_and_damaged_checkpoints_are_told() {
 fn folders_change_their_type_and_their_files() {
     let llama = fixture("llama");
     let whole = parse(&read_file(&repository("tests/fixtures/llama/model.safetensors")).unwrap()).unwrap();
-    let wish = Wish { dtype: Some(FileDType::BF16), shard: Some(20_000), ..Wish::default() };
-    let files = converted(Origin::Folder(llama.clone()), wish).unwrap();
+    let request = Request { dtype: Some(FileDType::BF16), shard: Some(20_000), ..Request::default() };
+    let files = converted(Origin::Folder(llama.clone()), request).unwrap();
     assert!(
         files.len() > 4 && files.contains_key("model.safetensors.index.json") && !files.contains_key("io.safetensors")
     );
@@ -311,12 +312,12 @@ fn folders_change_their_type_and_their_files() {
         assert_eq!(bits(&block_on(again.read_values(name)).unwrap()), bits(&rounded), "{name}");
     }
     // And back in one file, which keeps what was rounded.
-    let wish = Wish { dtype: Some(FileDType::F32), ..Wish::default() };
-    let back = converted(Origin::Folder(folder(&files, "")), wish).unwrap();
+    let request = Request { dtype: Some(FileDType::F32), ..Request::default() };
+    let back = converted(Origin::Folder(folder(&files, "")), request).unwrap();
     assert_eq!(back.keys().collect::<Vec<_>>(), ["config.json", "model.safetensors"]);
     assert_eq!(back["config.json"], read_json(&llama));
     // As they are: the same bytes but for the header.
-    let same = converted(Origin::Folder(llama), Wish::default()).unwrap();
+    let same = converted(Origin::Folder(llama), Request::default()).unwrap();
     assert_eq!(parse(&same["model.safetensors"]).unwrap(), whole);
 }
 
@@ -337,10 +338,10 @@ fn quantised_files_are_the_model_that_quantising_while_loading_makes() {
         let whole = fixture(name);
         let exact = text_logits(&gpu, &whole, Format::F32);
         let size = |files: &Files| files["model.safetensors"].len();
-        let plain = size(&converted(Origin::Folder(whole.clone()), Wish::default()).unwrap());
+        let plain = size(&converted(Origin::Folder(whole.clone()), Request::default()).unwrap());
         for (format, shrinks) in [(Format::Int8, 2), (Format::Int4, 2)] {
-            let wish = Wish { weights: Some(format), ..Wish::default() };
-            let files = converted(Origin::Folder(whole.clone()), wish).unwrap();
+            let request = Request { weights: Some(format), ..Request::default() };
+            let files = converted(Origin::Folder(whole.clone()), request).unwrap();
             assert!(size(&files) * shrinks < plain, "{name} {format:?}: {} of {plain} bytes", size(&files));
             let quantised = folder(&files, "");
             let loaded = text_logits(&gpu, &whole, format);
@@ -352,16 +353,16 @@ fn quantised_files_are_the_model_that_quantising_while_loading_makes() {
             }
             assert!(difference(&loaded, &exact) > 1e-4, "{what}: quantising changes nothing, so this tests nothing");
             // A second time nothing is left to do.
-            let twice = converted(Origin::Folder(quantised), wish).unwrap();
+            let twice = converted(Origin::Folder(quantised), request).unwrap();
             assert!(twice["model.safetensors"] == files["model.safetensors"], "{what}");
         }
     }
-    let part = Wish { part: Some(Part::Language), weights: Some(Format::Int8), ..Wish::default() };
+    let part = Request { part: Some(Part::Language), weights: Some(Format::Int8), ..Request::default() };
     let told = converted(Origin::Folder(fixture("hive")), part).unwrap_err().to_string();
     assert!(told.contains("other programs, which do not read quantised weights"), "{told}");
     // Blocks that do not fit the shape they are for.
-    let wish = Wish { weights: Some(Format::Int8), ..Wish::default() };
-    let mut files = converted(Origin::Folder(fixture("llama")), wish).unwrap();
+    let request = Request { weights: Some(Format::Int8), ..Request::default() };
+    let mut files = converted(Origin::Folder(fixture("llama")), request).unwrap();
     let config = String::from_utf8(files["config.json"].clone()).unwrap();
     let wider = config.replace("\"intermediate_size\": ", "\"intermediate_size\": 1");
     assert_ne!(wider, config);
@@ -384,11 +385,12 @@ fn read_json(folder: &Folder) -> Vec<u8> {
 fn parts_are_merged_to_the_whole() {
     for (name, kind) in [("hive", ModelKind::Hive), ("hive-qwen2", ModelKind::Hive), ("cascade", ModelKind::Cascade)] {
         let whole = fixture(name);
-        let part =
-            |part| converted(Origin::Folder(whole.clone()), Wish { part: Some(part), ..Wish::default() }).unwrap();
+        let part = |part| {
+            converted(Origin::Folder(whole.clone()), Request { part: Some(part), ..Request::default() }).unwrap()
+        };
         let (tower, language) = (folder(&part(Part::Tower), ""), folder(&part(Part::Language), ""));
         let origin = Origin::Parts { tower: tower.clone(), language: language.clone(), links: whole.clone(), kind };
-        let merged = converted(origin, Wish::default()).unwrap();
+        let merged = converted(origin, Request::default()).unwrap();
         let weights = |folder: &Folder| {
             let checkpoint = block_on(Checkpoint::open(folder)).unwrap();
             let all = checkpoint.tensors().keys().map(|n| (n.clone(), block_on(checkpoint.read_values(n)).unwrap()));
@@ -401,7 +403,7 @@ fn parts_are_merged_to_the_whole() {
 
         let refused = |tower: &Folder, language: &Folder, links: &Folder| {
             let (tower, language, links) = (tower.clone(), language.clone(), links.clone());
-            converted(Origin::Parts { tower, language, links, kind }, Wish::default()).unwrap_err().to_string()
+            converted(Origin::Parts { tower, language, links, kind }, Request::default()).unwrap_err().to_string()
         };
         assert!(refused(&language, &language, &whole).contains("--tower has no vision tower"));
         assert!(refused(&tower, &tower, &whole).contains("--language has no language model"));
@@ -410,16 +412,17 @@ fn parts_are_merged_to_the_whole() {
             without.contains(if kind == ModelKind::Hive { "link_config is missing" } else { "missing: mm_projector" }),
             "{without}"
         );
-        let part = Wish { part: Some(Part::Tower), ..Wish::default() };
+        let part = Request { part: Some(Part::Tower), ..Request::default() };
         let lacks = converted(Origin::Folder(language), part).unwrap_err().to_string();
         assert!(lacks.contains("has no vision tower"), "{lacks}");
     }
     // Links of a training run know what they link.
     let (bytes, weights) = training(&preset("tiny"));
-    let files = converted(run_file(&bytes), Wish::default()).unwrap();
+    let files = converted(run_file(&bytes), Request::default()).unwrap();
     let links = Folder::new([Blob::memory("checkpoint.safetensors", bytes)]).unwrap();
     let (tower, language) = (folder(&files, "vision_tower"), folder(&files, "language_model"));
-    let merged = converted(Origin::Parts { tower, language, links, kind: ModelKind::Hive }, Wish::default()).unwrap();
+    let merged =
+        converted(Origin::Parts { tower, language, links, kind: ModelKind::Hive }, Request::default()).unwrap();
     let got = parse(&merged["model.safetensors"]).unwrap();
     assert!(got.len() == weights.len() && got.iter().all(|(n, t)| bits(&t.values) == bits(&weights[n])));
     assert_eq!(merged["tokenizer.json"], files["tokenizer.json"]);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use hive::engine::fetch::{
     Address, FetchError, FetchOptions, FetchProgress, Fetched, cached, fetch, forget, keep, open,
 };
-use hive::model::hub::{Checkpoint, Folder};
+use hive::model::files::{Checkpoint, Folder};
 use hive::platform::{Blob, Patience, block_on};
 use serde_json::json;
 use server::{Asked, Reply, Server, file, plain};

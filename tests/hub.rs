@@ -7,8 +7,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use hive::data::rng::Rng;
-use hive::model::hub::write::{Item, shards};
-use hive::model::hub::{Checkpoint, FileDType, Folder, HubError, ModelSpec, header, resolve};
+use hive::model::files::write::{Item, shards};
+use hive::model::files::{Checkpoint, FileDType, FilesError, Folder, ModelSpec, header, resolve};
 use hive::model::weights;
 use hive::nn::ParamSpec;
 use hive::platform::{Blob, block_on, write_file};
@@ -107,12 +107,12 @@ const NAME: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const SHARDS: [&str; 2] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
 
-fn open(blobs: Vec<Blob>) -> Result<Checkpoint, HubError> {
+fn open(blobs: Vec<Blob>) -> Result<Checkpoint, FilesError> {
     block_on(Checkpoint::open(&Folder::new(blobs)?))
 }
 
 /// Opens a folder and reads everything in it, as a loader would.
-fn use_all(blobs: Vec<Blob>) -> Result<usize, HubError> {
+fn use_all(blobs: Vec<Blob>) -> Result<usize, FilesError> {
     let checkpoint = open(blobs)?;
     let mut read = 0;
     for (name, place) in checkpoint.tensors() {
@@ -356,7 +356,7 @@ fn an_index_may_be_wrong_anywhere() {
     // A shard that is not there, is another one's, or is damaged.
     let mut blobs = folder(index.as_bytes());
     blobs.pop();
-    assert!(matches!(open(blobs), Err(HubError::MissingShards { .. })));
+    assert!(matches!(open(blobs), Err(FilesError::MissingShards { .. })));
     for len in 0..shard("b").len() {
         let mut blobs = folder(index.as_bytes());
         blobs[2] = Blob::memory(SHARDS[1], &shard("b")[..len]);

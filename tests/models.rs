@@ -9,10 +9,10 @@ use std::io::Write as _;
 use common::{done, gpu, repository};
 use hive::data::bpe::Bpe;
 use hive::data::chat::{ChatTemplate, Message};
-use hive::engine::assistant::{End, Options};
-use hive::engine::hub::Source;
+use hive::engine::answers::assistant::{End, Options};
+use hive::engine::answers::open::ModelFolder;
 use hive::model::decode::Prompt;
-use hive::model::hub::Folder;
+use hive::model::files::Folder;
 use hive::model::load::Formats;
 use hive::ops::packed::Format;
 use hive::platform::{block_on, folder_blobs, read_file};
@@ -146,7 +146,7 @@ fn continuations(model: &str, format: Format, count: usize) -> Option<(usize, Ve
     text(&format!("{model}/config.json"))?;
     let gpu = gpu()?;
     let folder = Folder::new(folder_blobs(repository("target/models").join(model)).unwrap()).unwrap();
-    let source = block_on(Source::open(&folder)).unwrap();
+    let source = block_on(ModelFolder::open(&folder)).unwrap();
     assert_eq!(source.extra, [""; 0]);
     let formats = Formats::of(format);
     let mut assistant = block_on(source.load(&gpu, formats, 192, None, |_| true)).unwrap();
@@ -161,7 +161,7 @@ fn continuations(model: &str, format: Format, count: usize) -> Option<(usize, Ve
         }))
         .unwrap();
         assert_eq!(streamed, reply.text);
-        let said = reply.end == End::Said;
+        let said = reply.end == End::EndToken;
         let wanted = &case.tokens[..case.tokens.len() - usize::from(said)];
         let got: Vec<u32> = reply.tokens.iter().map(|t| t.token).collect();
         if got == wanted {

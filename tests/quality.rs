@@ -5,10 +5,10 @@ mod common;
 
 use common::{done, gpu, repository};
 use hive::gpu::Gpu;
-use hive::model::full::{Model, Wiring};
-use hive::model::hub::{Checkpoint, Folder, ModelKind, ModelSpec, resolve};
+use hive::model::files::{Checkpoint, Folder, ModelKind, ModelSpec, resolve};
 use hive::model::load::{Formats, load};
-use hive::model::quality::{held_out_loss, tensor_errors};
+use hive::model::model::{Model, Wiring};
+use hive::model::packing::{held_out_loss, tensor_errors};
 use hive::model::weights::{HostTensors, Precision, parse, write};
 use hive::nn::ParamSpec;
 use hive::ops::packed::Format;
@@ -89,7 +89,7 @@ fn errors_of_tensors_are_those_of_the_reference() {
         let resolved = resolve(&f.checkpoint, &f.specs, &f.layers).unwrap();
         let formats = [Format::F32, Format::F16, Format::Int8, Format::Int4].map(Formats::of);
         let mut told = Vec::new();
-        let tell = |t: &hive::model::quality::TensorErrors| {
+        let tell = |t: &hive::model::packing::TensorErrors| {
             told.push(t.name.clone());
             true
         };

@@ -2,15 +2,15 @@
 //! to the state once per frame. No lock, no future and no GPU in here.
 
 pub mod access;
+pub mod chat;
 pub mod fetching;
 pub mod files;
-pub mod link;
 pub mod measure;
 pub mod panels;
+pub mod permalink;
 pub mod prefs;
 pub mod shell;
 pub mod state;
-pub mod talk;
 pub mod theme;
 
 pub use shell::App;

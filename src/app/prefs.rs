@@ -4,7 +4,7 @@
 use eframe::egui::{Context, ThemePreference};
 use serde::{Deserialize, Serialize};
 
-use super::link::Link;
+use super::permalink::Permalink;
 use super::state::AppState;
 
 /// Name in eframe's storage.
@@ -54,7 +54,7 @@ impl Prefs {
     #[must_use]
     pub fn of(ctx: &Context, state: &AppState) -> Self {
         // What a teacher's link hid is not hidden the next time, and nothing trains before someone asks for it.
-        let link = Link { hide: Vec::new(), run: false, lesson: None, ..Link::of(state) };
+        let link = Permalink { hide: Vec::new(), run: false, lesson: None, ..Permalink::of(state) };
         Self {
             tour_seen: state.forms.tour.seen,
             theme: match ctx.options(|o| o.theme_preference) {
@@ -88,7 +88,7 @@ impl Prefs {
 
     /// What was open in the last session; used where the app was given no link.
     #[must_use]
-    pub fn last_link(&self) -> Link {
-        Link::parse(&self.link).0
+    pub fn last_link(&self) -> Permalink {
+        Permalink::parse(&self.link).0
     }
 }

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use eframe::egui;
 
 use super::access::Access;
+use super::chat::Doing;
 use super::fetching::{Fetching, News};
 use super::files::{Files, Picked, PickedModel, Purpose};
-use super::link::{self, Link, Panel};
 use super::measure::{self, Measurement};
 use super::panels;
+use super::permalink::{self, Panel, Permalink};
 use super::prefs::{self, Prefs};
 use super::state::AppState;
-use super::talk::Doing;
 use crate::engine::fetch::FetchError;
 use crate::engine::worker::{self, Next};
 use crate::engine::{Command, Fault, FaultKind, GpuOptions, Handle, Progress};
@@ -50,7 +50,7 @@ impl App {
         Access::install(&cc.egui_ctx);
         let mut state = AppState { announcement: "Hive is starting.".into(), ..AppState::default() };
         let remembered: Option<Prefs> = cc.storage.and_then(|s| eframe::get_value(s, prefs::KEY));
-        let (mut link, complaints) = Link::parse(text);
+        let (mut link, complaints) = Permalink::parse(text);
         if let Some(prefs) = &remembered {
             prefs.apply(&cc.egui_ctx, &mut state);
             if text.trim_start_matches('#').is_empty() {
@@ -58,8 +58,8 @@ impl App {
             }
         }
         let mut out = Vec::new();
-        link::complain(&mut state, &complaints);
-        link::apply_link(&mut state, &link, &mut out);
+        permalink::complain(&mut state, &complaints);
+        permalink::apply_link(&mut state, &link, &mut out);
         let app = Self {
             handle,
             state,
@@ -97,17 +97,17 @@ impl App {
         if std::mem::take(&mut forms.runs.wants_run) {
             self.files.pick(Purpose::Run, ctx);
         }
-        if std::mem::take(&mut forms.talk.load.wants_model) {
+        if std::mem::take(&mut forms.chat.load.wants_model) {
             self.files.pick_model(ctx);
         }
-        if std::mem::take(&mut forms.talk.load.wants_fetch) {
-            self.fetching.start(&forms.talk.load.address, ctx);
+        if std::mem::take(&mut forms.chat.load.wants_fetch) {
+            self.fetching.start(&forms.chat.load.address, ctx);
         }
-        if std::mem::take(&mut forms.talk.load.stop_fetch) {
+        if std::mem::take(&mut forms.chat.load.stop_fetch) {
             self.fetching.stop();
         }
         if std::mem::take(&mut forms.runs.wants_link) {
-            ctx.copy_text(platform::page_address() + &Link::of(&self.state).to_hash());
+            ctx.copy_text(platform::page_address() + &Permalink::of(&self.state).to_hash());
             self.state.announcement = "The link is in the clipboard.".into();
         }
         for (name, bytes) in std::mem::take(&mut self.state.files) {
@@ -153,7 +153,7 @@ impl App {
     fn take_model(&mut self, out: &mut Vec<Command>) {
         while let Some(PickedModel { name, blobs }) = self.files.next_model() {
             match blobs {
-                _ if !self.state.shows("talk") => {}
+                _ if !self.state.shows("chat") => {}
                 Ok(blobs) => panels::load::open(&mut self.state, name, blobs, out),
                 Err(reason) => self.state.show_fault(Fault {
                     kind: FaultKind::File,
@@ -170,13 +170,13 @@ impl App {
         while let Some(news) = self.fetching.next() {
             match news {
                 News::Progress(p) => {
-                    self.state.talk.doing = Doing::Fetching(Progress { done: p.done, total: p.total });
+                    self.state.chat.doing = Doing::Fetching(Progress { done: p.done, total: p.total });
                 }
                 News::Done(name, result) => {
-                    self.state.talk.doing = Doing::Nothing;
+                    self.state.chat.doing = Doing::Nothing;
                     match *result {
                         Ok(fetched) => {
-                            self.state.forms.talk.load.notes = fetched.notes;
+                            self.state.forms.chat.load.notes = fetched.notes;
                             panels::load::open(&mut self.state, name, fetched.blobs, out);
                         }
                         Err(FetchError::Stopped) => {}
@@ -205,8 +205,8 @@ impl App {
                 (Purpose::Run, _) if !self.state.shows("runs") => {}
                 (Purpose::Picture, _) if !self.state.shows("own-picture") => {}
                 (Purpose::Run, Ok(bytes)) => out.push(Command::Load { name, bytes }),
-                (Purpose::Picture, Ok(bytes)) if panels::talk::is_shown(&self.state) && self.state.talk.sees() => {
-                    panels::talk::take_picture(&mut self.state, &name, &bytes);
+                (Purpose::Picture, Ok(bytes)) if panels::chat::is_shown(&self.state) && self.state.chat.sees() => {
+                    panels::chat::take_picture(&mut self.state, &name, &bytes);
                 }
                 (Purpose::Picture, Ok(bytes)) => panels::data::take_picture(&mut self.state, &name, &bytes),
                 (Purpose::Saved, Err(reason)) => self.state.fault(Fault {
@@ -285,9 +285,9 @@ pub fn layout_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>
     }
     if state.link.is_open(Panel::Ask) {
         let side = egui::Panel::right("learned").default_size(336.0).size_range(260.0..=520.0).show(ui, |ui| {
-            panels::talk::switch_ui(ui, state);
-            if panels::talk::is_shown(state) {
-                panels::talk::talk_ui(ui, state, out);
+            panels::chat::switch_ui(ui, state);
+            if panels::chat::is_shown(state) {
+                panels::chat::chat_ui(ui, state, out);
                 return;
             }
             egui::ScrollArea::vertical().id_salt("learned").auto_shrink(false).show(ui, |ui| {

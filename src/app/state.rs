@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::link::Link;
+use super::chat::ChatState;
 use super::panels;
-use super::talk::Talking;
+use super::permalink::Permalink;
 use crate::engine::{
-    AdapterSummary, Answer, Command, Cost, Event, Fault, FaultKind, Lane, Open, Opened, Preset, RunLog, SelfTest,
-    Stage, Steps, TalkEvent, Word, assets,
+    AdapterSummary, Answer, ChatEvent, Command, Cost, Event, Fault, FaultKind, Lane, Open, Opened, Preset, RunLog,
+    SelfTest, Stage, Steps, Word, assets,
 };
 
 /// A picture that questions are about.
@@ -66,7 +66,7 @@ pub struct Forms {
     /// Heat maps.
     pub attention: panels::attention::Form,
     /// The model from files.
-    pub talk: panels::talk::Form,
+    pub chat: panels::chat::Form,
     /// Files.
     pub runs: panels::runs::Form,
     /// Status bar.
@@ -121,7 +121,7 @@ pub struct AppState {
     /// The last question.
     pub asked: Asked,
     /// The model from files.
-    pub talk: Talking,
+    pub chat: ChatState,
     /// Is a question pinned, and which?
     pub pinned: Option<String>,
     /// Failures to show, newest last. Dismissed ones are removed.
@@ -131,7 +131,7 @@ pub struct AppState {
     /// Recent frame times, seconds, newest last.
     pub frames: Vec<f32>,
     /// What the link says: hidden controls, open panels, lesson.
-    pub link: Link,
+    pub link: Permalink,
     /// Forms.
     pub forms: Forms,
     /// Files the session wrote, to be saved by the shell.
@@ -141,7 +141,7 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// Is this control to be shown? Teachers hide controls by link; names are those of [`super::link::CONTROLS`].
+    /// Is this control to be shown? Teachers hide controls by link; names are those of [`super::permalink::CONTROLS`].
     #[must_use]
     pub fn shows(&self, control: &str) -> bool {
         !self.link.hide.iter().any(|h| h == control)
@@ -190,7 +190,7 @@ impl AppState {
                 self.forms.runs.saved = Some(name.clone());
                 self.files.push((name, bytes));
             }
-            Event::Talk(event) => self.talked(event),
+            Event::Chat(event) => self.apply_chat(event),
             Event::Fault(fault) => {
                 // A lost device is replaced and goes on; after the others the session has stopped, or never began.
                 self.running &= matches!(fault.kind, FaultKind::DeviceLost | FaultKind::SelfTest);
@@ -248,12 +248,12 @@ impl AppState {
         self.asked.busy = false;
     }
 
-    fn talked(&mut self, event: TalkEvent) {
-        let news = self.talk.apply(event);
+    fn apply_chat(&mut self, event: ChatEvent) {
+        let news = self.chat.apply(event);
         if let Some(line) = news.announcement {
             self.announcement = line;
         }
-        let message = &mut self.forms.talk.message;
+        let message = &mut self.forms.chat.message;
         if let Some(question) = news.unanswered.filter(|_| message.is_empty()) {
             *message = question;
         }

@@ -6,10 +6,11 @@ use serde_json::json;
 
 use super::args::Args;
 use super::train::{folder_source, table};
-use super::{Fault, fetch, open_gpu, read, say, talk, warn};
+use super::{Fault, chat, fetch, open_gpu, read, say, warn};
+use crate::data::dataset::Dataset;
 use crate::data::image::Preprocess;
-use crate::data::scene::{Dataset, Split, to_rgb8};
-use crate::engine::answer::Answerer;
+use crate::data::worlds::{Split, to_rgb8};
+use crate::engine::answers::look::Answerer;
 use crate::engine::assets::{self, made_source};
 use crate::platform::{self, block_on};
 use crate::train::checkpoint::Checkpoint;
@@ -40,9 +41,9 @@ pub fn load(name: &str) -> Result<Checkpoint, Fault> {
 /// # Errors
 /// See [`Fault`].
 pub fn ask(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &talk::ask_options(), &[])?;
+    let args = Args::parse(list, &chat::ask_options(), &[])?;
     if args.option("model").is_some_and(|m| platform::is_folder(m) || fetch::is_name(m)) && !args.flag("help") {
-        return talk::ask(&args);
+        return chat::ask(&args);
     }
     let name = args.option("model").unwrap_or("pictures");
     if args.flag("help") {

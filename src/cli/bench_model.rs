@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::args::Args;
-use super::{Fault, open_gpu, say, talk};
+use super::{Fault, chat, open_gpu, say};
 use crate::engine::speed::{self, Roofline};
 use crate::gpu::{Gpu, GpuError, Timing};
 use crate::model::decode::Decoder;
@@ -49,12 +49,12 @@ impl Bench {
             say(HELP);
             return Ok(None);
         }
-        let format = talk::format_of(&args)?;
+        let format = chat::format_of(&args)?;
         let runs = args.number("runs")?.unwrap_or(5);
         let gpu = open_gpu(&args)?;
         let name = args.option("model").or(args.option("size")).unwrap_or(speed::SIZES[0]).to_owned();
         let decoder = if args.option("model").is_some() {
-            talk::load(&args, &gpu, Some(room))?.into_decoder()
+            chat::load(&args, &gpu, Some(room))?.into_decoder()
         } else {
             let (config, wiring) = speed::size(&name)
                 .ok_or_else(|| Fault::usage(format!("--size is {}, not \"{name}\"", speed::SIZES.join(", "))))?;

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::args::Args;
 use super::{Fault, open_gpu, say};
 use crate::gpu::{AdapterKind, AdapterSummary, Gpu, GpuOptions};
-use crate::model::hub::Folder;
+use crate::model::files::Folder;
 use crate::ops::verify::{self, Outcome, SABOTAGES};
 use crate::platform::{self, block_on};
 use crate::train::parity::{self, Group};

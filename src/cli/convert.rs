@@ -8,9 +8,9 @@ use serde_json::json;
 use super::args::Args;
 use super::{Fault, say, unreadable, warn};
 use crate::engine::assets;
-use crate::engine::convert::{Conversion, NewFile, Origin, Wish};
+use crate::engine::convert::{Conversion, NewFile, Origin, Request};
 use crate::model::export::Part;
-use crate::model::hub::{FileDType, Folder, ModelKind};
+use crate::model::files::{FileDType, Folder, ModelKind};
 use crate::ops::packed::Format;
 use crate::platform::{self, Blob, NewFolder, block_on};
 
@@ -48,10 +48,10 @@ pub fn convert(list: &[String]) -> Result<(), Fault> {
         say(HELP);
         return Ok(());
     }
-    let wish = wish(&args)?;
+    let request = request(&args)?;
     let (origin, inputs, out) = origin(&args)?;
     let place = place(out, &inputs, args.flag("force"))?;
-    let conversion = block_on(Conversion::open(origin, wish)).map_err(|e| Fault::Failed(e.to_string()))?;
+    let conversion = block_on(Conversion::open(origin, request)).map_err(|e| Fault::Failed(e.to_string()))?;
     let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     if let Some(free) = platform::free_bytes(&place).filter(|free| *free < conversion.bytes()) {
         return Err(Fault::Failed(format!(
@@ -76,7 +76,7 @@ pub fn convert(list: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
-fn wish(args: &Args) -> Result<Wish, Fault> {
+fn request(args: &Args) -> Result<Request, Fault> {
     let part = |name: &str| {
         Part::named(name)
             .ok_or_else(|| Fault::usage(format!("--part is vision_tower or language_model, not \"{name}\"")))
@@ -96,7 +96,7 @@ fn wish(args: &Args) -> Result<Wish, Fault> {
     if shard == Some(0) {
         return Err(Fault::usage("--shard-size is at least 1 MB"));
     }
-    Ok(Wish {
+    Ok(Request {
         part: args.option("part").map(part).transpose()?,
         dtype: args.option("dtype").map(dtype).transpose()?,
         shard: shard.map(|mb| mb.saturating_mul(1_000_000)),

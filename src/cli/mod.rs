@@ -5,6 +5,7 @@ pub mod args;
 pub mod ask;
 pub mod bench;
 mod bench_model;
+pub mod chat;
 pub mod check;
 pub mod convert;
 pub mod demo;
@@ -12,7 +13,6 @@ pub mod fetch;
 pub mod pretrain;
 pub mod quantise;
 pub mod report;
-pub mod talk;
 pub mod train;
 #[cfg(feature = "gui")]
 pub mod window;
@@ -22,7 +22,7 @@ use std::path::Path;
 use args::Args;
 use thiserror::Error;
 
-use crate::engine::answer::AnswerError;
+use crate::engine::answers::look::AnswerError;
 use crate::engine::assets::AssetError;
 use crate::engine::losses::LossesError;
 use crate::gpu::{Gpu, GpuError, GpuOptions};
@@ -146,8 +146,8 @@ pub fn run(list: &[String]) -> u8 {
         "train" => train::run(rest),
         "pretrain" => pretrain::run(rest),
         "ask" => ask::ask(rest),
-        "chat" => talk::chat(rest),
-        "plan" => talk::plan(rest),
+        "chat" => chat::chat(rest),
+        "plan" => chat::plan(rest),
         "quantise" => quantise::quantise(rest),
         "convert" => convert::convert(rest),
         "fetch" => fetch::run(rest),

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::args::Args;
-use super::{Fault, open_gpu, read, say, talk, warn};
-use crate::model::quality::{Rounding, TensorErrors};
+use super::{Fault, chat, open_gpu, read, say, warn};
+use crate::model::packing::{Rounding, TensorErrors};
 use crate::ops::packed::Format;
 use crate::platform::block_on;
 
@@ -36,14 +36,14 @@ pub fn quantise(list: &[String]) -> Result<(), Fault> {
     let path = args.word(0).ok_or_else(|| Fault::usage("hive quantise needs a folder"))?;
     let formats = match args.option("weights") {
         None => vec![Format::F16, Format::Int8, Format::Int4],
-        Some(_) => vec![talk::format_of(&args)?],
+        Some(_) => vec![chat::format_of(&args)?],
     };
     let text = match args.option("text") {
         None => TEXT.to_owned(),
         Some(file) => String::from_utf8(read(Path::new(file))?)
             .map_err(|e| Fault::Failed(format!("{file} is no text in UTF-8: {e}")))?,
     };
-    let source = talk::open(path)?;
+    let source = chat::open(path)?;
     let gpu = open_gpu(&args)?;
     let watched = std::io::stderr().is_terminal();
     let tell = |t: &TensorErrors| {

@@ -4,8 +4,8 @@
 //! `<s>`, then for every turn the words of the question, the words of the answer, `</s>`. Labels align with ids (the model
 //! shifts them). The image stands before `<s>`, so every position sees it and all offsets are 0.
 
-use super::scene::Sample;
 use super::tokenizer::{END, PAD, START, Tokenizer};
+use super::worlds::Sample;
 
 /// The label of positions that are no targets.
 pub const NO_TARGET: i32 = -100;
@@ -150,7 +150,8 @@ pub fn patches(samples: &[Sample]) -> PatchBatch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::{Dataset, Split, Turn};
+    use super::super::dataset::Dataset;
+    use super::super::worlds::{Split, Turn};
     use super::*;
 
     fn tokenizer() -> Tokenizer {

@@ -11,7 +11,7 @@ use std::fmt;
 use super::folder_list::{array_entries, line_entries, record};
 use super::image::{ImageError, Preprocess};
 use super::rng::{Rng, hash_bytes, splitmix64};
-use super::scene::{Sample, Split, Turn};
+use super::worlds::{Sample, Split, Turn};
 
 /// The kinds of turns: answers to questions, and captions (answers to the picture alone).
 pub const KINDS: [&str; 2] = ["question", "caption"];

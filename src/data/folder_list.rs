@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::folder::{KINDS, Record};
-use super::scene::Turn;
+use super::worlds::Turn;
 
 /// Where the picture stands in the first question.
 const IMAGE_MARK: &str = "<image>";

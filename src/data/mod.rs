@@ -8,8 +8,8 @@
 //! | file | what it has |
 //! |---|---|
 //! | [`rng`] | [`Rng`]: PCG32, `below`, `uniform`, `normal`, `pick`, `shuffle`; [`rng::hash_bytes`] |
-//! | [`scene`] | [`Dataset`] (`Shapes`, `Pictures`), [`Split`], [`Sample`], [`Turn`] |
-//! | [`shapes`], [`pictures`] | the two generators behind [`Dataset`] |
+//! | [`worlds`] | [`Sample`], [`Turn`], [`Split`]; the generated worlds `shapes` and `pictures` |
+//! | [`dataset`] | [`Dataset`]: a world by its name, a sample by its index |
 //! | [`tokenizer`] | [`Tokenizer`]: words to ids and back |
 //! | [`tokenizer_files`] | the same as files that other programs read |
 //! | [`batch`] | [`Batch`], [`PatchBatch`] and their builders `conversation`, `questions`, `text`, `patches` |
@@ -23,19 +23,19 @@ pub mod batch;
 pub mod bpe;
 mod bpe_check;
 pub mod chat;
+pub mod dataset;
 pub mod folder;
 mod folder_list;
 pub mod image;
-pub mod pictures;
 pub mod rng;
-pub mod scene;
-pub mod shapes;
 pub mod tokenizer;
 pub mod tokenizer_files;
+pub mod worlds;
 
 pub use self::image::Preprocess;
 pub use batch::{Batch, PatchBatch};
+pub use dataset::Dataset;
 pub use folder::Folder;
 pub use rng::Rng;
-pub use scene::{Dataset, Sample, Split, Turn};
 pub use tokenizer::Tokenizer;
+pub use worlds::{Sample, Split, Turn};

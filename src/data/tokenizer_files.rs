@@ -94,7 +94,8 @@ pub fn tokenizer_config(positions: usize) -> String {
 mod tests {
     use super::super::bpe::Bpe;
     use super::super::chat::{ChatTemplate, Message};
-    use super::super::scene::{Dataset, Split};
+    use super::super::dataset::Dataset;
+    use super::super::worlds::Split;
     use super::*;
 
     fn both(words: Vec<String>) -> (Tokenizer, Bpe) {

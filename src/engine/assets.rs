@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::data::scene::Dataset;
+use crate::data::dataset::Dataset;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::recipe::{Preset, PresetError};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::talk::TalkCommand;
+use super::chat::ChatCommand;
 use crate::gpu::GpuOptions;
 use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::stage::Stage;
@@ -101,7 +101,7 @@ pub enum Command {
         bytes: Vec<u8>,
     },
     /// About the model from files.
-    Talk(TalkCommand),
+    Chat(ChatCommand),
     /// Run the self-test.
     Verify,
     /// Use another adapter; what is open goes on there.

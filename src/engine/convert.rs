@@ -9,12 +9,12 @@ use crate::data::tokenizer::{END, PAD, START};
 use crate::data::tokenizer_files::{tokenizer_config, tokenizer_json};
 use crate::model::config::{HiveConfig, LinkConfig};
 use crate::model::export::{self, Part};
-use crate::model::full::{Model, Wiring};
-use crate::model::hub::write::{Item, Shard, WriteError, index, shards};
-use crate::model::hub::{
-    Checkpoint, FileDType, Folder, HubError, ModelKind, ModelSpec, Place, canonical, header, resolve,
+use crate::model::files::write::{Item, Shard, WriteError, index, shards};
+use crate::model::files::{
+    Checkpoint, FileDType, FilesError, Folder, ModelKind, ModelSpec, Place, canonical, header, resolve,
 };
 use crate::model::load::Formats;
+use crate::model::model::{Model, Wiring};
 use crate::nn::ParamSpec;
 use crate::ops::packed::Format;
 use crate::platform::Blob;
@@ -33,7 +33,7 @@ const PREPROCESSOR: &str = "preprocessor_config.json";
 pub enum ConvertError {
     /// Files of models.
     #[error(transparent)]
-    Hub(#[from] HubError),
+    Files(#[from] FilesError),
     /// A checkpoint of a training run.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -67,7 +67,7 @@ pub enum Origin {
 
 /// How it should be written.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wish {
+pub struct Request {
     /// This part alone.
     pub part: Option<Part>,
     /// Type of weights; as they are where nothing is said.
@@ -88,21 +88,21 @@ struct Kinds {
 
 impl Kinds {
     /// Of a whole model.
-    fn of(spec: &ModelSpec, wish: Wish) -> Self {
+    fn of(spec: &ModelSpec, request: Request) -> Self {
         let mut blocks = BTreeMap::new();
-        if let Some(layer) = wish.weights {
+        if let Some(layer) = request.weights {
             let (model, specs) = Model::new(&spec.config, wiring(spec.kind));
             for stack in model.stacks() {
                 let format = Formats::of(layer).by_role(stack.role);
                 blocks.extend(stack.members.iter().map(|(weight, _)| (specs[weight.0].name.clone(), format)));
             }
         }
-        Self { dtype: wish.dtype, blocks }
+        Self { dtype: request.dtype, blocks }
     }
 
     /// Of a part that other programs read.
-    fn plain(wish: Wish) -> Self {
-        Self { dtype: wish.dtype, ..Self::default() }
+    fn plain(request: Request) -> Self {
+        Self { dtype: request.dtype, ..Self::default() }
     }
 
     /// `parameter` from the tensor `from` at `place`, called `name` in the new file.
@@ -156,7 +156,7 @@ pub struct Conversion {
     sources: Vec<Checkpoint>,
     /// What will be there.
     pub files: Vec<NewFile>,
-    /// What somebody should know.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
@@ -165,19 +165,19 @@ impl Conversion {
     ///
     /// # Errors
     /// Files that are damaged, do not fit each other, or lack what is asked for.
-    pub async fn open(origin: Origin, wish: Wish) -> Result<Self, ConvertError> {
-        if wish.weights.is_some() && wish.part.is_some() {
+    pub async fn open(origin: Origin, request: Request) -> Result<Self, ConvertError> {
+        if request.weights.is_some() && request.part.is_some() {
             let text = "a part is for other programs, which do not read quantised weights. Convert the whole model";
             return Err(ConvertError::Missing(text.to_owned()));
         }
         match origin {
             Origin::File(blob) => match meta(&blob).await? {
-                Some(meta) => Self::of_run(&blob, &meta, wish).await,
-                None => Self::of_folder(&Folder::new([blob])?, wish).await,
+                Some(meta) => Self::of_run(&blob, &meta, request).await,
+                None => Self::of_folder(&Folder::new([blob])?, request).await,
             },
-            Origin::Folder(folder) => Self::of_folder(&folder, wish).await,
+            Origin::Folder(folder) => Self::of_folder(&folder, request).await,
             Origin::Parts { tower, language, links, kind } => {
-                Self::merged([&tower, &language, &links], kind, wish).await
+                Self::merged([&tower, &language, &links], kind, request).await
             }
         }
     }
@@ -202,7 +202,7 @@ impl Conversion {
             Contents::Copy(blob) => {
                 for start in (0..blob.len()).step_by(PIECE as usize) {
                     let bytes =
-                        blob.read(start, PIECE.min(blob.len() - start) as usize).await.map_err(HubError::Read)?;
+                        blob.read(start, PIECE.min(blob.len() - start) as usize).await.map_err(FilesError::Read)?;
                     put(&bytes).map_err(WriteError::Sink)?;
                 }
             }
@@ -212,7 +212,7 @@ impl Conversion {
     }
 
     /// The whole model, and both parts in folders of their own; or one part.
-    async fn of_run(blob: &Blob, meta: &Meta, wish: Wish) -> Result<Self, ConvertError> {
+    async fn of_run(blob: &Blob, meta: &Meta, request: Request) -> Result<Self, ConvertError> {
         let checkpoint = Checkpoint::open(&Folder::new([blob.clone()])?).await?;
         let spec = run_spec(meta)?;
         let (words, vocabulary) = (meta.tokenizer.size(), spec.config.text_config.vocab_size);
@@ -231,50 +231,50 @@ impl Conversion {
             ]
         };
         let linked = has(if spec.kind == ModelKind::Hive { "links." } else { "mm_projector." });
-        if wish.part.is_none() && (linked || !Part::ALL.iter().any(|p| has(prefix(*p)))) {
-            let items = items(&checkpoint, 0, &whole_specs(&spec), &layers, &Kinds::of(&spec, wish))?;
+        if request.part.is_none() && (linked || !Part::ALL.iter().any(|p| has(prefix(*p)))) {
+            let items = items(&checkpoint, 0, &whole_specs(&spec), &layers, &Kinds::of(&spec, request))?;
             let mut files = vec![NewFile::text(CONFIG, export::whole(&spec, main_type(&items)))];
             files.push(NewFile::text(PREPROCESSOR, export::preprocessor(&config.vision_config)));
             files.extend(text_files());
-            out.add("", files, items, wish);
-        } else if wish.part.is_none() {
+            out.add("", files, items, request);
+        } else if request.part.is_none() {
             out.notes.push("the checkpoint has no links yet: its parts are written alone".to_owned());
         }
         for part in Part::ALL {
-            if wish.part.is_some_and(|wanted| wanted != part) || wish.part.is_none() && !has(prefix(part)) {
+            if request.part.is_some_and(|wanted| wanted != part) || request.part.is_none() && !has(prefix(part)) {
                 continue;
             }
-            let items = items(&checkpoint, 0, &part.specs(config), &layers, &Kinds::plain(wish))?;
+            let items = items(&checkpoint, 0, &part.specs(config), &layers, &Kinds::plain(request))?;
             let mut files = vec![NewFile::text(CONFIG, part.config(&spec, main_type(&items)))];
             match part {
                 Part::Tower => files.push(NewFile::text(PREPROCESSOR, export::preprocessor(&config.vision_config))),
                 Part::Language => files.extend(text_files()),
             }
-            out.add(if wish.part.is_some() { "" } else { part.name() }, files, items, wish);
+            out.add(if request.part.is_some() { "" } else { part.name() }, files, items, request);
         }
         out.sources.push(checkpoint);
         Ok(out)
     }
 
     /// The same names with other types or in other files; or one part under `transformers`' names.
-    async fn of_folder(folder: &Folder, wish: Wish) -> Result<Self, ConvertError> {
+    async fn of_folder(folder: &Folder, request: Request) -> Result<Self, ConvertError> {
         let checkpoint = Checkpoint::open(folder).await?;
         let mut out = Self::default();
         let mut files = companions(folder);
-        let items = match wish.part {
+        let items = match request.part {
             None => {
-                if let (Some(dtype), Some(text)) = (wish.dtype, folder.text(CONFIG).await?) {
+                if let (Some(dtype), Some(text)) = (request.dtype, folder.text(CONFIG).await?) {
                     let damaged =
-                        |e: serde_json::Error| HubError::Json { file: CONFIG.to_owned(), reason: e.to_string() };
+                        |e: serde_json::Error| FilesError::Json { file: CONFIG.to_owned(), reason: e.to_string() };
                     let mut config = serde_json::from_str(&text).map_err(damaged)?;
                     export::set_dtype(&mut config, dtype);
                     files.retain(|f| f.path != CONFIG);
                     files.push(NewFile::text(CONFIG, config));
                 }
-                let (mut kinds, mut layers) = (Kinds::plain(wish), Vec::new());
-                if wish.weights.is_some() {
+                let (mut kinds, mut layers) = (Kinds::plain(request), Vec::new());
+                if request.weights.is_some() {
                     let spec = ModelSpec::open(folder).await?;
-                    kinds = Kinds::of(&spec, wish);
+                    kinds = Kinds::of(&spec, request);
                     layers = spec.config.link_config.language_layers;
                 }
                 let all = checkpoint.tensors().iter();
@@ -286,7 +286,7 @@ impl Conversion {
                     return Err(lacks(part, "this folder"));
                 }
                 let layers = &spec.config.link_config.language_layers;
-                let items = items(&checkpoint, 0, &part.specs(&spec.config), layers, &Kinds::plain(wish))?;
+                let items = items(&checkpoint, 0, &part.specs(&spec.config), layers, &Kinds::plain(request))?;
                 files.retain(|f| belongs(part, &f.path));
                 if part == Part::Tower && folder.get(PREPROCESSOR).is_none() {
                     files.push(NewFile::text(PREPROCESSOR, export::preprocessor(&spec.config.vision_config)));
@@ -295,13 +295,13 @@ impl Conversion {
                 items
             }
         };
-        out.add("", files, items, wish);
+        out.add("", files, items, request);
         out.sources.push(checkpoint);
         Ok(out)
     }
 
     /// A tower, a language model, and what links them.
-    async fn merged(folders: [&Folder; 3], kind: ModelKind, wish: Wish) -> Result<Self, ConvertError> {
+    async fn merged(folders: [&Folder; 3], kind: ModelKind, request: Request) -> Result<Self, ConvertError> {
         let [tower, language, links] = folders;
         let (seen, read) = (ModelSpec::open(tower).await?, ModelSpec::open(language).await?);
         for (part, spec, folder) in [(Part::Tower, &seen, "--tower"), (Part::Language, &read, "--language")] {
@@ -321,7 +321,7 @@ impl Conversion {
         let rest =
             |s: &ParamSpec| !Part::ALL.iter().any(|p| s.name.starts_with(prefix(*p)) || s.name == "lm_head.weight");
         let between: Vec<ParamSpec> = whole_specs(&spec).into_iter().filter(rest).collect();
-        let (mut all, kinds) = (Vec::new(), Kinds::of(&spec, wish));
+        let (mut all, kinds) = (Vec::new(), Kinds::of(&spec, request));
         let own = [Part::Tower.specs(&spec.config), Part::Language.specs(&spec.config), between];
         for (source, specs) in own.iter().enumerate() {
             // Other folders may have links of their own, which mean nothing here.
@@ -335,13 +335,13 @@ impl Conversion {
             None => NewFile::text(PREPROCESSOR, export::preprocessor(&spec.config.vision_config)),
         });
         files.push(NewFile::text(CONFIG, export::whole(&spec, main_type(&all))));
-        out.add("", files, all, wish);
+        out.add("", files, all, request);
         Ok(out)
     }
 
     /// Files of a folder inside the new one, or of the new one itself.
-    fn add(&mut self, folder: &str, mut files: Vec<NewFile>, items: Vec<Item>, wish: Wish) {
-        let shards = shards(items, wish.shard);
+    fn add(&mut self, folder: &str, mut files: Vec<NewFile>, items: Vec<Item>, request: Request) {
+        let shards = shards(items, request.shard);
         files.extend(index(&shards).map(|(name, text)| NewFile::text(name, text)));
         files.extend(shards.into_iter().map(|s| NewFile { path: s.name.clone(), contents: Contents::Weights(s) }));
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -359,7 +359,7 @@ async fn meta(blob: &Blob) -> Result<Option<Meta>, ConvertError> {
 }
 
 /// A trained model, as its folder will describe it.
-fn run_spec(meta: &Meta) -> Result<ModelSpec, HubError> {
+fn run_spec(meta: &Meta) -> Result<ModelSpec, FilesError> {
     checked(&ModelSpec {
         kind: if meta.preset.wiring == Trained::Hive { ModelKind::Hive } else { ModelKind::Cascade },
         config: meta.model.clone(),
@@ -374,7 +374,7 @@ fn run_spec(meta: &Meta) -> Result<ModelSpec, HubError> {
 }
 
 /// The same, if `hub` can read what would be written.
-fn checked(spec: &ModelSpec) -> Result<ModelSpec, HubError> {
+fn checked(spec: &ModelSpec) -> Result<ModelSpec, FilesError> {
     ModelSpec::read(&export::whole(spec, FileDType::F32).to_string(), None)
 }
 
@@ -409,7 +409,7 @@ fn items(
     specs: &[ParamSpec],
     language_layers: &[usize],
     kinds: &Kinds,
-) -> Result<Vec<Item>, HubError> {
+) -> Result<Vec<Item>, FilesError> {
     let found = resolve(checkpoint, specs, language_layers)?.found;
     Ok(found.iter().map(|(name, f)| kinds.item(name, name, source, &f.name, &f.place)).collect())
 }
@@ -447,7 +447,7 @@ async fn link_config(folder: &Folder, checkpoint: &Checkpoint) -> Result<LinkCon
         return Ok(meta.model.link_config);
     }
     let text = folder.required_text(CONFIG).await?;
-    let wrong = |reason: String| HubError::Config { file: CONFIG.to_owned(), text: format!("link_config {reason}") };
+    let wrong = |reason: String| FilesError::Config { file: CONFIG.to_owned(), text: format!("link_config {reason}") };
     let mut value: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     let part = value.get_mut("link_config").map(serde_json::Value::take);
     let part = part.ok_or_else(|| wrong("is missing, which says what is linked to what".to_owned()))?;

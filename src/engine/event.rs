@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::chat::ChatEvent;
 use super::command::Lane;
 use super::log::RunLog;
-use super::talk::TalkEvent;
 use crate::gpu::{AdapterSummary, GpuError};
 use crate::train::evaluate::Scores;
 use crate::train::recipe::Preset;
@@ -378,7 +378,7 @@ pub enum Event {
         bytes: Arc<Vec<u8>>,
     },
     /// Of the model from files.
-    Talk(TalkEvent),
+    Chat(ChatEvent),
     /// Something failed.
     Fault(Fault),
     /// A lost device was replaced; training goes on from there.

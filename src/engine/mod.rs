@@ -3,26 +3,25 @@
 //! [`worker::start`] runs a [`session`] and hands out the two ends of its channels. What the session tells is gathered in a
 //! [`log::RunLog`], which is also what a run file carries beside its weights.
 
-pub mod answer;
+pub mod answers;
 pub mod assets;
-pub mod assistant;
+pub mod chat;
 pub mod command;
 pub mod convert;
 pub mod event;
 pub mod fetch;
-pub mod hub;
-mod lane;
 pub mod log;
 pub mod losses;
 pub mod outline;
-pub mod quality;
+pub mod packing;
 pub mod runfile;
 pub mod session;
 mod snapshots;
 pub mod speed;
-pub mod talk;
+mod track;
 pub mod worker;
 
+pub use chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion};
 pub use command::{Command, Lane, Open, Question, Steps};
 pub use event::{
     Answer, AttentionMaps, Cost, Event, Example, Fault, FaultKind, Opened, Probe, ProbeKind, SelfTest, StepEvent, Word,
@@ -30,14 +29,13 @@ pub use event::{
 pub use log::{Point, RunLog, ScorePoint};
 pub use outline::{Block, BlockKind, Outline};
 pub use snapshots::Snapshots;
-pub use talk::{Said, Talk, TalkCommand, TalkEvent, TalkModel, TalkPlans};
 pub use worker::Handle;
 
 // What the layers above need to know of those below.
 pub use crate::gpu::{AdapterKind, AdapterSummary, GpuOptions};
-pub use crate::model::hub::ModelKind;
+pub use crate::model::files::ModelKind;
 pub use crate::model::load::{Formats, Progress};
-pub use crate::model::plan::{Part, Plan};
+pub use crate::model::plan::{MemoryPart, Plan};
 pub use crate::ops::packed::Format;
 pub use crate::ops::sample::Settings;
 pub use crate::train::evaluate::{Scores, Share};

@@ -8,11 +8,11 @@ use crate::data::rng::Rng;
 use crate::gpu::{DType, Dest, Gpu, GpuError, Program, Recorder, Timing};
 use crate::model::config::{HiveConfig, LanguageConfig, LinkConfig};
 use crate::model::decode::Decoder;
-use crate::model::full::{Model, Wiring};
 use crate::model::load::Formats;
+use crate::model::model::{Model, Wiring};
 use crate::nn::{ParamId, Params, Role};
 use crate::ops::matmul::{Epilogue, Order, Variant, product};
-use crate::ops::packed::{self, PANEL, Source};
+use crate::ops::packed::{self, Encoding, PANEL};
 use crate::platform::now_secs;
 
 /// Names of the published sizes that [`size`] knows.
@@ -79,7 +79,7 @@ pub async fn random(
         let at_once = (BLOCK / view.matrix.cols / PANEL * PANEL).max(PANEL);
         let mut r = Recorder::new(gpu);
         for first in (0..view.rows).step_by(at_once) {
-            packed::pack(&mut r, &staging, Source::F32, view, first, at_once.min(view.rows - first));
+            packed::pack(&mut r, &staging, Encoding::F32, view, first, at_once.min(view.rows - first));
         }
         r.finish().run();
     }

@@ -6,8 +6,7 @@ use super::language::{self, HeadSaved, Language};
 use super::registry::Registry;
 use super::vision::{self, Vision};
 use crate::gpu::{Dest, Recorder, Tensor};
-use crate::nn::{Linear, ParamSpec, Params, Role, Stack};
-use crate::ops::gelu::{self, Form};
+use crate::nn::{ParamSpec, Params, Projector, Stack, projector};
 use crate::ops::splice::Sizes;
 
 /// Structure.
@@ -16,8 +15,7 @@ pub struct Cascade {
     /// What it was built from.
     pub config: HiveConfig,
     vision: Vision,
-    fc1: Linear,
-    fc2: Linear,
+    projector: Projector,
     pub(super) language: Language,
 }
 
@@ -25,8 +23,7 @@ pub struct Cascade {
 #[must_use]
 pub struct Saved {
     vision: vision::Saved,
-    hidden: Tensor,
-    active: Tensor,
+    projector: projector::Saved,
     language: language::Saved,
     head: HeadSaved,
 }
@@ -48,8 +45,10 @@ impl Cascade {
         let model = Self {
             config: config.clone(),
             vision: Vision::new(&mut g, v),
-            fc1: g.linear("mm_projector.0", c.hidden_size, v.hidden_size, true),
-            fc2: g.linear("mm_projector.2", c.hidden_size, c.hidden_size, true),
+            projector: Projector {
+                fc1: g.linear("mm_projector.0", c.hidden_size, v.hidden_size, true),
+                fc2: g.linear("mm_projector.2", c.hidden_size, c.hidden_size, true),
+            },
             language: Language::new(&mut g, c),
         };
         (model, g.specs)
@@ -59,7 +58,7 @@ impl Cascade {
     #[must_use]
     pub fn stacks(&self) -> Vec<Stack> {
         let mut all = self.vision.stacks();
-        all.extend([&self.fc1, &self.fc2].map(|l| Stack::of(Role::Link, &[l])));
+        all.extend(self.projector.stacks());
         all.extend(self.language.stacks());
         all
     }
@@ -79,12 +78,9 @@ impl Cascade {
         self.vision.states(r, p, rows, pixels, &[depth]).remove(0)
     }
 
-    /// From that: the projector's hidden rows, the same after GELU, and image rows (B N, C).
-    pub(super) fn project(&self, r: &mut Recorder, p: &Params, state: &Tensor) -> [Tensor; 3] {
-        let hidden = self.fc1.forward(r, p, state);
-        let active = gelu::forward(r, &hidden, Form::Exact);
-        let image = self.fc2.forward(r, p, &active);
-        [hidden, active, image]
+    /// Image rows (B N, C) from that.
+    pub(super) fn project(&self, r: &mut Recorder, p: &Params, state: &Tensor) -> Tensor {
+        self.projector.forward(r, p, state).0
     }
 
     /// Text rows (B T, C) after all layers.
@@ -93,22 +89,22 @@ impl Cascade {
         r: &mut Recorder,
         p: &Params,
         inputs: &Inputs,
-    ) -> (Tensor, vision::Saved, [Tensor; 2], language::Saved) {
+    ) -> (Tensor, vision::Saved, projector::Saved, language::Saved) {
         let depth = self.config.vision_config.num_hidden_layers - 1;
         let vision = self.vision.forward(r, p, &inputs.rows, &inputs.pixels, depth, self.vision.trains(p));
-        let [hidden, active, image] = self.project(r, p, &vision.states[depth]);
+        let (image, projector) = self.projector.forward(r, p, &vision.states[depth]);
         let text = self.language.embed(r, p, &inputs.ids);
         let x = self.sizes(inputs).join(r, &inputs.rows, &text, &image);
         let sequence = inputs.joined_sequence();
         let (x, language) = self.language.forward(r, p, (&sequence, &sequence), |_| None, x, true);
-        (self.sizes(inputs).text(r, &inputs.rows, &x), vision, [hidden, active], language)
+        (self.sizes(inputs).text(r, &inputs.rows, &x), vision, projector, language)
     }
 
     /// Loss of the inputs' batch, added to `loss` (1).
     pub fn forward(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, loss: &Tensor) -> Saved {
-        let (x, vision, [hidden, active], language) = self.stream(r, p, inputs);
+        let (x, vision, projector, language) = self.stream(r, p, inputs);
         let head = self.language.loss_forward(r, p, &x, &inputs.targets, &inputs.scale, loss);
-        Saved { vision, hidden, active, language, head }
+        Saved { vision, projector, language, head }
     }
 
     /// Logits (B T, V) at the text positions.
@@ -119,7 +115,7 @@ impl Cascade {
 
     /// Adds the gradients of the loss to those of all trained parameters.
     pub fn backward(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, saved: Saved) {
-        let Saved { vision, hidden, active, language, head } = saved;
+        let Saved { vision, projector, language, head } = saved;
         let (sizes, rows) = (self.sizes(inputs), &inputs.rows);
         let dx = self.language.loss_backward(r, p, head, &inputs.targets, &inputs.scale);
         let d = sizes.text_backward(r, rows, &dx);
@@ -128,13 +124,10 @@ impl Cascade {
         let dtext = sizes.text(r, rows, &d);
         self.language.embed_backward(r, p, &inputs.segments, &inputs.order, &dtext);
         let dimage = sizes.image(r, rows, &d);
-        let dactive = r.alloc(active.shape().dims(), "dactive");
-        self.fc2.backward(r, p, &active, &dimage, Some(Dest::Write(&dactive)));
-        let dhidden = gelu::backward(r, &hidden, &dactive, Form::Exact);
         let depth = vision.states.len() - 1;
         let dfeatures = r.alloc(vision.states[depth].shape().dims(), "features gradient");
         let down = self.vision.trains(p);
-        self.fc1.backward(r, p, &vision.states[depth], &dhidden, down.then_some(Dest::Write(&dfeatures)));
+        self.projector.backward(r, p, projector, &dimage, down.then_some(Dest::Write(&dfeatures)));
         if down {
             let mut gradients = vec![None; depth + 1];
             gradients[depth] = Some(dfeatures);

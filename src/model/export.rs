@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::config::{HiveConfig, LanguageConfig, VisionConfig};
-use super::hub::{FileDType, ModelKind, ModelSpec};
+use super::files::{FileDType, ModelKind, ModelSpec};
 use super::language::Language;
 use super::registry::Registry;
 use super::vision::Vision;

@@ -155,7 +155,7 @@ impl Hive {
         let reaches = |i: usize| {
             let link = self.link_of(i).filter(|_| linked);
             self.language.layer_trains(p, i)
-                || link.is_some_and(|l| p.trains(self.links[l].fc1.w) || self.vision.trains(p))
+                || link.is_some_and(|l| p.trains(self.links[l].projector.fc1.w) || self.vision.trains(p))
         };
         (0..self.language.layers.len()).find(|i| reaches(*i)).unwrap_or(self.language.layers.len())
     }

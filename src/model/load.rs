@@ -3,10 +3,10 @@
 
 use thiserror::Error;
 
-use super::hub::{Checkpoint, FileDType, Found, HubError, Resolved, TensorInfo, blocks_of};
+use super::files::{Checkpoint, FileDType, FilesError, Found, Resolved, TensorInfo, blocks_of};
 use crate::gpu::{DType, Gpu, GpuError, Recorder, Tensor};
 use crate::nn::{ParamId, ParamSpec, Params, Role, Stack};
-use crate::ops::packed::{self, Format, MAX_SHARD, PANEL, Source, View};
+use crate::ops::packed::{self, Encoding, Format, MAX_SHARD, PANEL, View};
 
 /// Most bytes that are read at once.
 pub(super) const CHUNK: usize = 8 << 20;
@@ -18,7 +18,7 @@ pub(super) const UNDER_WAY: usize = 4;
 pub enum LoadError {
     /// Its files.
     #[error(transparent)]
-    Hub(#[from] HubError),
+    Files(#[from] FilesError),
     /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
@@ -34,7 +34,7 @@ pub enum LoadError {
         /// What to do.
         remedy: &'static str,
     },
-    /// Somebody changed their mind.
+    /// Cancelled.
     #[error("loading was stopped")]
     Stopped,
 }
@@ -83,14 +83,14 @@ pub struct Progress {
 }
 
 /// What the bytes of a tensor are, of a weight with so many rows and columns.
-fn source(info: &TensorInfo, rows: usize, cols: usize) -> Option<Source> {
+fn source(info: &TensorInfo, rows: usize, cols: usize) -> Option<Encoding> {
     match info.dtype {
-        FileDType::F32 => Some(Source::F32),
-        FileDType::F16 => Some(Source::F16),
-        FileDType::BF16 => Some(Source::Bf16),
+        FileDType::F32 => Some(Encoding::F32),
+        FileDType::F16 => Some(Encoding::F16),
+        FileDType::BF16 => Some(Encoding::Bf16),
         _ => match blocks_of(info, &[rows, cols])? {
-            Format::Int8 => Some(Source::Int8),
-            _ => Some(Source::Int4),
+            Format::Int8 => Some(Encoding::Int8),
+            _ => Some(Encoding::Int4),
         },
     }
 }
@@ -193,7 +193,7 @@ impl Loader<'_> {
         let info = &found.place.info;
         let Some(source) = source(info, view.rows, view.matrix.cols) else {
             let (file, tensor) = (self.checkpoint.blob(found.place.blob).name().to_owned(), found.name.clone());
-            return Err(HubError::Unread { file, tensor, dtype: info.dtype }.into());
+            return Err(FilesError::Unread { file, tensor, dtype: info.dtype }.into());
         };
         let (at_once, row) = rows_at_once(found);
         for first in (0..view.rows).step_by(at_once) {

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::decode::PIECES;
-use super::full::Model;
-use super::hub::Resolved;
+use super::files::Resolved;
 use super::load::{Formats, UNDER_WAY, staging_bytes};
+use super::model::Model;
 use super::work;
 use crate::nn::{ParamSpec, Role};
 use crate::ops::packed::Format;
 
 /// A part of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct MemoryPart {
     /// What it is.
     pub name: &'static str,
     /// Parameters.
@@ -29,7 +29,7 @@ pub struct Plan {
     /// Formats that it was made for.
     pub formats: Formats,
     /// Weights by part; parts that are not there are left out.
-    pub weights: Vec<Part>,
+    pub weights: Vec<MemoryPart>,
     /// Key-value caches.
     pub cache: u64,
     /// Activations, unpacked weights, inputs and state.
@@ -64,12 +64,12 @@ impl Plan {
             (Role::Layer, "language model"),
             (Role::Table, "embedding and head"),
         ];
-        let mut weights: Vec<Part> = roles
+        let mut weights: Vec<MemoryPart> = roles
             .into_iter()
             .map(|(role, name)| {
                 let own = || stacks.iter().filter(move |s| s.role == role);
                 let ids = || own().flat_map(|s| s.members.iter().map(|(weight, _)| weight.0));
-                Part {
+                MemoryPart {
                     name,
                     parameters: ids().map(|i| specs[i].len() as u64).sum(),
                     file: ids().map(file).sum(),
@@ -79,7 +79,7 @@ impl Plan {
             .filter(|p| p.parameters > 0)
             .collect();
         let plain = || (0..specs.len()).filter(|i| !packed.contains(i));
-        weights.push(Part {
+        weights.push(MemoryPart {
             name: "norms, biases, positions",
             parameters: plain().map(|i| specs[i].len() as u64).sum(),
             file: plain().map(file).sum(),

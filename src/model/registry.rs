@@ -5,7 +5,7 @@ use crate::nn::decoder_layer::DecoderLayer;
 use crate::nn::linked_attention::Link;
 use crate::nn::self_attention::SelfAttention;
 use crate::nn::vit_block::VitBlock;
-use crate::nn::{LayerNorm, Linear, ParamId, ParamSpec, RmsNorm, SwigluMlp};
+use crate::nn::{LayerNorm, Linear, ParamId, ParamSpec, Projector, RmsNorm, SwigluMlp};
 
 /// Collects specs; ids count in order of registration.
 #[derive(Debug, Default)]
@@ -94,8 +94,7 @@ impl Registry {
         let shared = !l.separate_image_kv;
         Link {
             norm,
-            fc1,
-            fc2,
+            projector: Projector { fc1, fc2 },
             image_k: if shared { layer.k.clone() } else { image_k },
             image_v: if shared { layer.v.clone() } else { image_v },
             qk_norm: l.qk_norm.then_some((q_norm, k_norm)),

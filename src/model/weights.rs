@@ -6,7 +6,7 @@ use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use thiserror::Error;
 
-use super::hub::FileDType;
+use super::files::FileDType;
 use crate::nn::ParamSpec;
 use crate::nn::params::Weights;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::{LanguageConfig, VisionConfig};
 use super::decode::PIECES;
-use super::full::{Model, Wiring};
+use super::model::{Model, Wiring};
 use crate::gpu::size_class;
 use crate::ops::sample;
 

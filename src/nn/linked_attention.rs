@@ -5,10 +5,9 @@
 //! their own or by the text's; keys rotated (text 1-D, image by row and column), then normed head by head.
 
 use super::self_attention::{Cache, SelfAttention, Sequence, whole};
-use super::{LayerNorm, Linear, Params, RmsNorm, Role, Stack};
+use super::{LayerNorm, Linear, Params, Projector, RmsNorm, Role, Stack, projector};
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::ops::attention;
-use crate::ops::gelu::{self, Form};
 use crate::ops::rope::{self, Rows, Table, Turn};
 use crate::ops::{layer_norm, rms_norm};
 
@@ -17,10 +16,8 @@ use crate::ops::{layer_norm, rms_norm};
 pub struct Link {
     /// Norm of the vision features (W).
     pub norm: LayerNorm,
-    /// (C, W).
-    pub fc1: Linear,
-    /// (C, C).
-    pub fc2: Linear,
+    /// From the tower's width to the decoder's.
+    pub projector: Projector,
     /// Image keys (G D, C); the text's projection when shared.
     pub image_k: Linear,
     /// Image values (G D, C).
@@ -42,9 +39,7 @@ pub struct LinkedTables {
 #[must_use]
 pub struct ProjectorSaved {
     norm: layer_norm::Saved,
-    y: Tensor,
-    hidden: Tensor,
-    active: Tensor,
+    projector: projector::Saved,
     input_norm: rms_norm::Saved,
     e: Tensor,
 }
@@ -53,18 +48,16 @@ impl Link {
     /// How its weights lie in packed matrices; the text's projections, where they serve the image too, lie elsewhere.
     #[must_use]
     pub fn stacks(&self, layer: &SelfAttention) -> Vec<Stack> {
-        let own = [&self.fc1, &self.fc2, &self.image_k, &self.image_v].into_iter();
+        let own = [&self.projector.fc1, &self.projector.fc2, &self.image_k, &self.image_v].into_iter();
         own.filter(|l| l.w != layer.k.w && l.w != layer.v.w).map(|l| Stack::of(Role::Link, &[l])).collect()
     }
 
     /// e (B N, C) from features (B N, W): LayerNorm, Linear, GELU (erf), Linear, then the layer's input norm.
     pub fn project(&self, r: &mut Recorder, p: &Params, input_norm: &RmsNorm, features: &Tensor) -> ProjectorSaved {
         let (y, norm) = self.norm.forward(r, p, features);
-        let hidden = self.fc1.forward(r, p, &y);
-        let active = gelu::forward(r, &hidden, Form::Exact);
-        let projected = self.fc2.forward(r, p, &active);
+        let (projected, projector) = self.projector.forward(r, p, &y);
         let (e, input_norm) = input_norm.forward(r, p, &projected);
-        ProjectorSaved { norm, y, hidden, active, input_norm, e }
+        ProjectorSaved { norm, projector, input_norm, e }
     }
 
     /// From de, adding to the gradient of the features where someone needs it.
@@ -79,11 +72,8 @@ impl Link {
     ) {
         let dprojected = r.alloc(saved.e.shape().dims(), "dprojected");
         input_norm.backward(r, p, saved.input_norm, de, Some(Dest::Write(&dprojected)));
-        let dactive = r.alloc(saved.active.shape().dims(), "dactive");
-        self.fc2.backward(r, p, &saved.active, &dprojected, Some(Dest::Write(&dactive)));
-        let dhidden = gelu::backward(r, &saved.hidden, &dactive, Form::Exact);
-        let dy = r.alloc(saved.y.shape().dims(), "dy");
-        self.fc1.backward(r, p, &saved.y, &dhidden, Some(Dest::Write(&dy)));
+        let dy = r.alloc(saved.projector.x.shape().dims(), "dy");
+        self.projector.backward(r, p, saved.projector, &dprojected, Some(Dest::Write(&dy)));
         self.norm.backward(r, p, saved.norm, &dy, dfeatures.map(Dest::Add));
     }
 }

@@ -8,10 +8,12 @@ pub mod decoder_layer;
 pub mod layers;
 pub mod linked_attention;
 pub mod params;
+pub mod projector;
 pub mod self_attention;
 pub mod stacks;
 pub mod vit_block;
 
 pub use layers::{LayerNorm, Linear, RmsNorm, SwigluMlp};
 pub use params::{ParamId, ParamSpec, Params};
+pub use projector::Projector;
 pub use stacks::{Role, Stack};

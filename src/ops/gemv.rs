@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::case::{Array, Built, Case};
 use super::matmul::Epilogue;
-use super::packed::{self, Format, Matrix, PANEL, Source, View};
+use super::packed::{self, Encoding, Format, Matrix, PANEL, View};
 use super::{rms_norm, swiglu};
 use crate::gpu::kernels::gemv as k;
 use crate::gpu::{Recorder, Tensor};
@@ -135,7 +135,7 @@ pub mod oracle {
 
 /// Packs rows (N, K) of a file into a view.
 fn packed_rows(r: &mut Recorder, raw: &Tensor, view: &View) {
-    packed::pack(r, raw, Source::F32, view, 0, view.rows);
+    packed::pack(r, raw, Encoding::F32, view, 0, view.rows);
 }
 
 fn project_case(n: usize, cols: usize, format: Format, fused: [bool; 3], limit: u64) -> Case {
@@ -145,7 +145,7 @@ fn project_case(n: usize, cols: usize, format: Format, fused: [bool; 3], limit: 
         inputs: vec![
             Array::random(&[cols], 1),
             Array::random(&[cols], 2),
-            packed::words(n, cols, format, Source::F32, 3),
+            packed::words(n, cols, format, Encoding::F32, 3),
             Array::random(&[n], 4),
             Array::random(&[n], 5),
         ],
@@ -163,7 +163,7 @@ fn project_case(n: usize, cols: usize, format: Format, fused: [bool; 3], limit: 
             Built { outs: vec![y], grads: vec![] }
         }),
         forward: Box::new(move |x| {
-            let w = packed::oracle::quantised(&packed::oracle::decode(&x[2], Source::F32), cols, format);
+            let w = packed::oracle::quantised(&packed::oracle::decode(&x[2], Encoding::F32), cols, format);
             let z = if norm { oracle::normed(&x[0], &x[1], f64::from(1e-3_f32)) } else { x[0].clone() };
             let add = |on: bool, v: f64| if on { v } else { 0.0 };
             let y = oracle::times(&w, &z);
@@ -178,7 +178,7 @@ fn project_case(n: usize, cols: usize, format: Format, fused: [bool; 3], limit: 
 fn view_case(n: usize, cols: usize, format: Format, start: usize, step: usize) -> Case {
     Case {
         name: format!("{} view N={n} K={cols} from {start} by {step}", format.name()),
-        inputs: vec![Array::random(&[cols], 1), packed::words(n, cols, format, Source::F32, 8)],
+        inputs: vec![Array::random(&[cols], 1), packed::words(n, cols, format, Encoding::F32, 8)],
         wrt: vec![],
         record: Box::new(move |r, x, _| {
             let matrix = Arc::new(Matrix::new(r.gpu(), format, start + step * n.next_multiple_of(PANEL), cols));
@@ -189,7 +189,7 @@ fn view_case(n: usize, cols: usize, format: Format, start: usize, step: usize) -
             Built { outs: vec![y], grads: vec![] }
         }),
         forward: Box::new(move |x| {
-            let w = packed::oracle::quantised(&packed::oracle::decode(&x[1], Source::F32), cols, format);
+            let w = packed::oracle::quantised(&packed::oracle::decode(&x[1], Encoding::F32), cols, format);
             vec![oracle::times(&w, &x[0])]
         }),
         backward: None,
@@ -203,8 +203,8 @@ fn gated_case(f: usize, cols: usize, format: Format) -> Case {
         inputs: vec![
             Array::random(&[cols], 1),
             Array::random(&[cols], 2),
-            packed::words(f, cols, format, Source::F32, 6),
-            packed::words(f, cols, format, Source::F32, 7),
+            packed::words(f, cols, format, Encoding::F32, 6),
+            packed::words(f, cols, format, Encoding::F32, 7),
         ],
         wrt: vec![],
         record: Box::new(move |r, x, _| {
@@ -219,7 +219,7 @@ fn gated_case(f: usize, cols: usize, format: Format) -> Case {
         forward: Box::new(move |x| {
             let z = oracle::normed(&x[0], &x[1], f64::from(1e-3_f32));
             let [gate, up] = [2, 3].map(|i| {
-                let w = packed::oracle::quantised(&packed::oracle::decode(&x[i], Source::F32), cols, format);
+                let w = packed::oracle::quantised(&packed::oracle::decode(&x[i], Encoding::F32), cols, format);
                 oracle::times(&w, &z)
             });
             vec![gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()]

@@ -35,7 +35,7 @@ pub enum Format {
 
 /// Type of numbers in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum Encoding {
     /// 32-bit float.
     F32,
     /// IEEE half.
@@ -48,7 +48,7 @@ pub enum Source {
     Int4,
 }
 
-impl Source {
+impl Encoding {
     /// Bytes of a row of `cols` numbers.
     #[must_use]
     pub fn row_bytes(self, cols: usize) -> usize {
@@ -226,7 +226,7 @@ impl Matrix {
 
 /// Packs rows `first .. first + count` of a view from `raw`, the file's bytes of those rows as words.
 #[track_caller]
-pub fn pack(r: &mut Recorder, raw: &Tensor, source: Source, view: &View, first: usize, count: usize) {
+pub fn pack(r: &mut Recorder, raw: &Tensor, source: Encoding, view: &View, first: usize, count: usize) {
     let m = &view.matrix;
     let words = (count * source.row_bytes(m.cols)).div_ceil(4);
     assert!(first + count <= view.rows && raw.shape().len() >= words, "pack: {count} rows from {first} of {view:?}");
@@ -291,18 +291,18 @@ pub fn linear(r: &mut Recorder, x: &Tensor, w: &View, epilogue: Epilogue<'_>, la
 pub mod oracle {
     use half::{bf16, f16};
 
-    use super::{Format, Source};
+    use super::{Encoding, Format};
 
     /// The numbers that words of a file hold.
     #[must_use]
-    pub fn decode(words: &[f64], source: Source) -> Vec<f64> {
+    pub fn decode(words: &[f64], source: Encoding) -> Vec<f64> {
         let halves = |word: u32| [word as u16, (word >> 16) as u16];
         let all = words.iter().map(|w| *w as u32);
         match source {
-            Source::F32 => all.map(|w| f64::from(f32::from_bits(w))).collect(),
-            Source::F16 => all.flat_map(halves).map(|h| f16::from_bits(h).to_f64()).collect(),
-            Source::Bf16 => all.flat_map(halves).map(|h| bf16::from_bits(h).to_f64()).collect(),
-            Source::Int8 | Source::Int4 => panic!("blocks are decoded row by row"),
+            Encoding::F32 => all.map(|w| f64::from(f32::from_bits(w))).collect(),
+            Encoding::F16 => all.flat_map(halves).map(|h| f16::from_bits(h).to_f64()).collect(),
+            Encoding::Bf16 => all.flat_map(halves).map(|h| bf16::from_bits(h).to_f64()).collect(),
+            Encoding::Int8 | Encoding::Int4 => panic!("blocks are decoded row by row"),
         }
     }
 
@@ -350,7 +350,7 @@ pub mod oracle {
 
 /// Words of a file with (rows, cols) numbers whose quantised values do not hang on the last bit: 0.2 steps at most from the
 /// middle of a step, and one value per group of 32 that fixes the scale.
-pub(super) fn words(rows: usize, cols: usize, format: Format, source: Source, seed: u64) -> Array {
+pub(super) fn words(rows: usize, cols: usize, format: Format, source: Encoding, seed: u64) -> Array {
     let (low, high) = if format == Format::Int4 { (-8.0, 7.0) } else { (-127.0, 127.0) };
     let noise = Array::random(&[2, rows, cols], seed).values;
     let (steps, off) = noise.split_at(rows * cols);
@@ -366,13 +366,13 @@ pub(super) fn words(rows: usize, cols: usize, format: Format, source: Source, se
         // Values that are subnormal as f16 may be read as zero, and some drivers do.
         let q = if q.abs() < 1e-4 { 0.0 } else { q };
         bits.push(match source {
-            Source::F32 => (q as f32).to_bits(),
-            Source::F16 => u32::from(half::f16::from_f32(q as f32).to_bits()),
-            Source::Bf16 => u32::from(half::bf16::from_f32(q as f32).to_bits()),
-            Source::Int8 | Source::Int4 => panic!("blocks have scales of their own"),
+            Encoding::F32 => (q as f32).to_bits(),
+            Encoding::F16 => u32::from(half::f16::from_f32(q as f32).to_bits()),
+            Encoding::Bf16 => u32::from(half::bf16::from_f32(q as f32).to_bits()),
+            Encoding::Int8 | Encoding::Int4 => panic!("blocks have scales of their own"),
         });
     }
-    let words: Vec<u32> = if source == Source::F32 {
+    let words: Vec<u32> = if source == Encoding::F32 {
         bits
     } else {
         bits.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 16)).collect()
@@ -381,7 +381,7 @@ pub(super) fn words(rows: usize, cols: usize, format: Format, source: Source, se
 }
 
 /// Two layers that alternate panel by panel, packed in parts and unpacked.
-fn views_case(rows: usize, cols: usize, format: Format, source: Source) -> Case {
+fn views_case(rows: usize, cols: usize, format: Format, source: Encoding) -> Case {
     Case {
         name: format!("two layers {}, {source:?} file, N={rows} K={cols}", format.name()),
         inputs: vec![words(rows, cols, format, source, 1), words(rows, cols, format, source, 2)],
@@ -406,7 +406,7 @@ fn views_case(rows: usize, cols: usize, format: Format, source: Source) -> Case 
 
 /// Blocks of a file, from row 32 on, in the format they are in, or as plain numbers.
 fn blocks_case(rows: usize, cols: usize, stored: Format, format: Format) -> Case {
-    let source = if stored == Format::Int8 { Source::Int8 } else { Source::Int4 };
+    let source = if stored == Format::Int8 { Encoding::Int8 } else { Encoding::Int4 };
     let values: Vec<f32> = Array::random(&[rows, cols], 9).values.iter().map(|v| *v as f32).collect();
     let mut file = blocks::encode(&values, cols, stored);
     let kept: Vec<f64> = blocks::decode(&file, cols, stored).iter().map(|v| f64::from(*v)).collect();
@@ -434,7 +434,7 @@ fn blocks_case(rows: usize, cols: usize, stored: Format, format: Format) -> Case
 /// A table in shards of one panel: rows by ids.
 fn gather_case(rows: usize, cols: usize, format: Format) -> Case {
     let ids: Vec<u32> = (0..2 * rows as u32).map(|i| i * 7 % rows as u32).collect();
-    let source = Source::Bf16;
+    let source = Encoding::Bf16;
     Case {
         name: format!("gather {} V={rows} C={cols}", format.name()),
         inputs: vec![words(rows, cols, format, source, 3), Array::whole(&[ids.len()], &ids)],
@@ -455,7 +455,7 @@ fn gather_case(rows: usize, cols: usize, format: Format) -> Case {
 
 /// A layer that begins inside a panel, on several rows.
 fn linear_case(m: usize, n: usize, cols: usize, format: Format) -> Case {
-    let source = Source::F32;
+    let source = Encoding::F32;
     Case {
         name: format!("linear {} M={m} N={n} K={cols}", format.name()),
         inputs: vec![Array::random(&[m, cols], 4), words(n, cols, format, source, 5), Array::random(&[n], 6)],
@@ -483,10 +483,10 @@ fn linear_case(m: usize, n: usize, cols: usize, format: Format) -> Case {
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for format in Format::ALL {
-        all.push(views_case(8, 32, format, Source::F32));
-        all.push(views_case(37, 101, format, Source::F16));
-        all.push(views_case(70, 192, format, Source::Bf16));
-        all.push(views_case(1, 1, format, Source::Bf16));
+        all.push(views_case(8, 32, format, Encoding::F32));
+        all.push(views_case(37, 101, format, Encoding::F16));
+        all.push(views_case(70, 192, format, Encoding::Bf16));
+        all.push(views_case(1, 1, format, Encoding::Bf16));
         all.push(gather_case(67, 70, format));
         all.push(linear_case(5, 41, 96, format));
         let same = [Format::Int8, Format::Int4].into_iter().filter(|stored| !format.scaled() || *stored == format);

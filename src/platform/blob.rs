@@ -13,11 +13,11 @@ use super::web_blob::FileBytes;
 pub struct Blob {
     name: Arc<str>,
     len: u64,
-    source: Source,
+    source: Bytes,
 }
 
 #[derive(Clone, Debug)]
-enum Source {
+enum Bytes {
     Memory(Arc<[u8]>),
     File(FileBytes),
     Network(NetworkFile),
@@ -27,17 +27,17 @@ impl Blob {
     /// Bytes in memory, called `name`.
     pub fn memory(name: &str, bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
-        Self { name: name.into(), len: bytes.len() as u64, source: Source::Memory(bytes) }
+        Self { name: name.into(), len: bytes.len() as u64, source: Bytes::Memory(bytes) }
     }
 
     /// `len` bytes of a server's file called `name`, which are asked for when they are read.
     #[must_use]
     pub fn network(name: &str, len: u64, file: NetworkFile) -> Self {
-        Self { name: name.into(), len, source: Source::Network(file) }
+        Self { name: name.into(), len, source: Bytes::Network(file) }
     }
 
     pub(super) fn of_file(name: &str, len: u64, file: FileBytes) -> Self {
-        Self { name: name.into(), len, source: Source::File(file) }
+        Self { name: name.into(), len, source: Bytes::File(file) }
     }
 
     /// File name, without its folder.
@@ -73,9 +73,9 @@ impl Blob {
         }
         let bytes = match &self.source {
             // In memory every offset is a usize: the range was checked.
-            Source::Memory(bytes) => bytes[start as usize..][..len].to_vec(),
-            Source::File(file) => file.read(start, len).await.map_err(|e| unread(name, start, &e))?,
-            Source::Network(file) => file.read(start, len).await.map_err(|e| unread(name, start, &e))?,
+            Bytes::Memory(bytes) => bytes[start as usize..][..len].to_vec(),
+            Bytes::File(file) => file.read(start, len).await.map_err(|e| unread(name, start, &e))?,
+            Bytes::Network(file) => file.read(start, len).await.map_err(|e| unread(name, start, &e))?,
         };
         if bytes.len() == len {
             Ok(bytes)

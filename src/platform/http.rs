@@ -10,7 +10,7 @@ const PATIENCE_SECS: f64 = 60.0;
 const TRIES: u32 = 5;
 /// Seconds before the second try; doubled from try to try.
 const PAUSE_SECS: f64 = 0.5;
-/// Longest pause, also where a server wishes for more.
+/// Longest pause, also where a server asks for more.
 const LONGEST_PAUSE_SECS: f64 = 30.0;
 
 /// What is asked for: a file, or a part of it.
@@ -59,10 +59,10 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// Waits before try number `next`, counted from 1; `wish` is what the server wants.
-    pub async fn pause(&self, next: u32, wish: Option<f64>) {
+    /// Waits before try number `next`, counted from 1; `requested` is what the server wants.
+    pub async fn pause(&self, next: u32, requested: Option<f64>) {
         let doubled = self.pause_secs * f64::from(1_u32 << next.saturating_sub(1).min(10));
-        pause_secs(wish.unwrap_or(doubled).clamp(0.0, LONGEST_PAUSE_SECS)).await;
+        pause_secs(requested.unwrap_or(doubled).clamp(0.0, LONGEST_PAUSE_SECS)).await;
     }
 }
 
@@ -182,12 +182,12 @@ pub async fn http_send_patiently(request: &HttpRequest) -> Result<HttpResponse, 
     let patience = request.patience;
     let mut tries = 1;
     loop {
-        let wish = match http_send(request).await {
+        let requested = match http_send(request).await {
             Ok(response) if response.is_passing() && tries < patience.tries => response.retry_after(),
             Err(HttpError::Broken(_)) if tries < patience.tries => None,
             done => return done,
         };
-        patience.pause(tries, wish).await;
+        patience.pause(tries, requested).await;
         tries += 1;
     }
 }

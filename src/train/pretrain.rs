@@ -11,7 +11,7 @@ use super::source::Source;
 use super::trainer::{Optimiser, Report, Setup, Trainer};
 use crate::data::batch::{self, PatchBatch};
 use crate::data::rng::Rng;
-use crate::data::scene::Split;
+use crate::data::worlds::Split;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
 use crate::model::config::HiveConfig;
 use crate::model::hive::Hive;

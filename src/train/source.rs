@@ -3,11 +3,12 @@
 
 use super::recipe::DataRecipe;
 use crate::data::batch::{self, Batch};
+use crate::data::dataset::Dataset;
 use crate::data::folder::Folder;
 use crate::data::image::Preprocess;
 use crate::data::rng::splitmix64;
-use crate::data::scene::{Dataset, Sample, Split};
 use crate::data::tokenizer::Tokenizer;
+use crate::data::worlds::{Sample, Split};
 
 /// Reads a file of the data folder by its name in the list.
 pub type ReadFile = Box<dyn Fn(&str) -> Result<Vec<u8>, String>>;

@@ -12,7 +12,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use hive::data::scene::Dataset;
+use hive::data::dataset::Dataset;
 use hive::data::tokenizer::Tokenizer;
 use hive::gpu::{Gpu, GpuError, GpuOptions};
 use hive::model::weights::Precision;

@@ -2,8 +2,8 @@
 
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
-use hive::app::link::{Link, Panel};
 use hive::app::panels::lessons::{LESSONS, destinations, lessons_ui};
+use hive::app::permalink::{Panel, Permalink};
 use hive::data::{Dataset, Split};
 use hive::engine::{Command, Stage, Steps};
 
@@ -36,9 +36,9 @@ fn every_link_of_every_lesson_means_something() {
         assert!(found.len() >= 3, "{}: a lesson sets the app up", lesson.name);
         assert_eq!(found.len(), lesson.text.matches("](").count(), "{}: no link leaves the app", lesson.name);
         for text in found {
-            let (link, complaints) = Link::parse(text);
+            let (link, complaints) = Permalink::parse(text);
             assert_eq!(complaints, Vec::<String>::new(), "{text}");
-            assert_ne!(link, Link::default(), "{text}");
+            assert_ne!(link, Permalink::default(), "{text}");
             assert!(link.question.as_ref().is_none_or(|_| link.example.is_some()), "{text}: about which picture?");
         }
     }
@@ -49,7 +49,7 @@ fn every_link_of_every_lesson_means_something() {
 #[test]
 fn lessons_ask_in_words_that_the_model_knows() {
     let words = Dataset::Pictures.words();
-    for link in LESSONS.iter().flat_map(|l| destinations(l.text)).map(|d| Link::parse(d).0) {
+    for link in LESSONS.iter().flat_map(|l| destinations(l.text)).map(|d| Permalink::parse(d).0) {
         for word in link.question.iter().flat_map(|q| q.split(' ')) {
             assert!(words.iter().any(|w| w == word), "{word}");
         }
@@ -159,7 +159,7 @@ fn a_link_in_a_lesson_sets_the_app_up() {
     for (at, (_, text)) in LESSONS[0].sections().into_iter().enumerate() {
         let shown_at_once = text.split("### What we saw").next().unwrap();
         for (label, destination) in links(shown_at_once) {
-            let link = Link::parse(destination).0;
+            let link = Permalink::parse(destination).0;
             h.state_mut().state.forms.lessons.open("stages", at);
             h.state_mut().out.clear();
             h.run();
@@ -202,6 +202,6 @@ fn hidden_or_closed_lessons_draw_nothing() {
 fn the_first_lesson_starts_with_stage_one() {
     let all = LESSONS[0].sections();
     let stages: Vec<Stage> =
-        all.iter().flat_map(|(_, t)| destinations(t)).filter_map(|d| Link::parse(d).0.stage).collect();
+        all.iter().flat_map(|(_, t)| destinations(t)).filter_map(|d| Permalink::parse(d).0.stage).collect();
     assert_eq!(stages, Stage::ALL, "each stage is started once, in order");
 }

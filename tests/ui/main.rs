@@ -5,14 +5,14 @@ mod common;
 
 mod ask;
 mod attention;
+mod chat;
 mod curves;
 mod data;
 mod failure;
 mod lessons;
-mod link;
 mod model;
+mod permalink;
 mod runs;
 mod stages;
 mod status;
-mod talk;
 mod tour;

@@ -4,11 +4,12 @@ use eframe::egui::{
     Color32, CornerRadius, FontId, Image, Key, Response, RichText, Role, Sense, TextEdit, Ui, Vec2, WidgetInfo, vec2,
 };
 
-use super::parts::small;
 use super::picture::Thumb;
+use super::widgets::small;
 use crate::app::state::Picture;
 use crate::app::{AppState, theme};
-use crate::data::scene::{Dataset, Split};
+use crate::data::dataset::Dataset;
+use crate::data::worlds::Split;
 use crate::engine::{Answer, Command, ProbeKind, Question, Word};
 
 /// Example questions at most.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use eframe::egui::{Slider, Ui};
 
+use super::format::percent;
 use super::heatmap::{self, Shown};
-use super::numbers::percent;
-use super::parts::small;
 use super::picture::Thumb;
+use super::widgets::small;
 use crate::app::state::Picture;
 use crate::app::{AppState, theme};
 use crate::engine::{AttentionMaps, Command};

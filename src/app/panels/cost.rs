@@ -2,7 +2,7 @@
 
 use eframe::egui::{Grid, Ui};
 
-use super::numbers::{bytes, compact, short};
+use super::format::{bytes, compact, short};
 use crate::app::AppState;
 use crate::engine::{Command, Cost};
 

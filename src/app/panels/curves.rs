@@ -9,7 +9,7 @@ use egui_plot::{
 };
 
 use super::cost::cost_ui;
-use super::numbers::short;
+use super::format::short;
 use super::raster;
 use super::series::{self, Choice, Series, Tab};
 use crate::app::{AppState, theme};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use eframe::egui::{Button, ColorImage, Event, Image, Label, ScrollArea, Ui, Vec2};
 
 use super::picture::Thumb;
-use super::{draw, examples, parts};
+use super::{draw, examples, widgets};
 use crate::app::AppState;
 use crate::app::state::Picture;
 use crate::data::image::{ImageError, LARGEST_SIDE, Preprocess, Rgb};
@@ -81,13 +81,13 @@ pub fn data_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
 fn card_ui(ui: &mut Ui, state: &mut AppState, card: &Card, out: &mut Vec<Command>) {
     let open = state.preset.as_ref().is_some_and(|p| p.data == card.preset);
     let title = if open { format!("✔ {} (open)", card.title) } else { card.title.to_owned() };
-    let job = parts::lines(ui, &[&title, card.goal], &[card.accuracy, card.time]);
+    let job = widgets::lines(ui, &[&title, card.goal], &[card.accuracy, card.time]);
     let button = Button::new(job).selected(open).wrap().min_size(Vec2::new(ui.available_width(), 0.0));
     // A click on what is open must not throw away what it has learned: there is a button for that.
     let begun = state.stage.is_some() && state.preset.as_ref().is_some_and(|p| p.name == card.preset);
     let hover = if begun { "Open now. Reset starts it again." } else { "Open it before its first stage." };
     let response = ui.add(button).accessible_name(card.title).on_hover_text(hover);
-    parts::describe(&response, format!("{} {} {}", card.goal, card.accuracy, card.time));
+    widgets::describe(&response, format!("{} {} {}", card.goal, card.accuracy, card.time));
     if response.clicked() && !begun {
         open_card(state, card, false, out);
     }

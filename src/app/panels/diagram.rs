@@ -6,8 +6,8 @@ use eframe::egui::{
     TextureHandle, Ui, WidgetInfo, pos2, vec2,
 };
 
+use super::format::{compact, short};
 use super::model::lock_word;
-use super::numbers::{compact, short};
 use crate::app::theme;
 use crate::engine::{Block, Lane, Outline};
 

@@ -8,8 +8,8 @@ use eframe::egui::{
 
 use super::data;
 use crate::app::AppState;
-use crate::data::scene::planes;
-use crate::data::shapes::COLOURS;
+use crate::data::worlds::planes;
+use crate::data::worlds::shapes::COLOURS;
 use crate::engine::Command;
 
 /// Colours beside those of the data set `shapes`, which the model knows by name.
@@ -196,7 +196,7 @@ fn canvas_ui(ui: &mut Ui, form: &mut Form) {
     let (column, row) = (form.cursor.0 + 1, form.cursor.1 + 1);
     let enabled = ui.is_enabled();
     response.widget_info(|| WidgetInfo::labeled(Role::Canvas, enabled, "Canvas"));
-    super::parts::describe(&response, format!("Brush at column {column}, row {row} of {}.", form.side));
+    super::widgets::describe(&response, format!("Brush at column {column}, row {row} of {}.", form.side));
     response.on_hover_text("Paint with the mouse; or move with the arrow keys and paint with space");
 }
 

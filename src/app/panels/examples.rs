@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use eframe::egui::{Button, Image, Ui, Vec2};
 
-use super::parts;
 use super::picture::Thumb;
+use super::widgets;
 use crate::app::AppState;
 use crate::app::state::Picture;
 use crate::data::{Dataset, Split};
@@ -132,7 +132,7 @@ pub(super) fn examples_ui(ui: &mut Ui, state: &mut AppState) {
         ui.label(format!("{} to {}", page.start, page.end - 1));
     });
     if let Some(shown) = chosen.and_then(|index| form.shown.get(&index)) {
-        ui.label(parts::sentence(&shown.caption));
+        ui.label(widgets::sentence(&shown.caption));
         ui.label(format!("{} Right answer “{}”", shown.question, shown.answer));
     }
     if let Some(index) = clicked {
@@ -156,9 +156,9 @@ fn thumbnail(ui: &mut Ui, shown: &mut Shown, index: u64, chosen: bool, width: f3
         let image = Image::new(&texture).fit_to_exact_size(Vec2::splat(side));
         let button = Button::image(image).selected(chosen);
         let response =
-            ui.add(button).accessible_name(format!("Example {index}")).on_hover_text(parts::sentence(&shown.caption));
-        parts::describe(&response, shown.caption.clone());
-        ui.label(parts::small(if chosen { format!("✔ {index} selected") } else { index.to_string() }));
+            ui.add(button).accessible_name(format!("Example {index}")).on_hover_text(widgets::sentence(&shown.caption));
+        widgets::describe(&response, shown.caption.clone());
+        ui.label(widgets::small(if chosen { format!("✔ {index} selected") } else { index.to_string() }));
         response.clicked()
     })
     .inner

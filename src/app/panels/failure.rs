@@ -2,7 +2,7 @@
 
 use eframe::egui::{CollapsingHeader, Color32, Frame, Label, RichText, Stroke, Ui};
 
-use super::{parts, status};
+use super::{status, widgets};
 use crate::app::{AppState, theme};
 use crate::engine::{AdapterKind, Command, Fault, FaultKind, GpuOptions, Open};
 
@@ -211,7 +211,7 @@ fn software_ui(ui: &mut Ui, state: &mut AppState) {
         ui.horizontal_wrapped(|ui| {
             let text = "This is a software adapter: everything works, but a graphics processor is many times faster.";
             let colour = ui.visuals().hyperlink_color;
-            parts::marked(ui, "ℹ", colour, text);
+            widgets::marked(ui, "ℹ", colour, text);
             if ui.button("Understood").on_hover_text("Puts this message away").clicked() {
                 state.forms.status.seen_software = true;
             }

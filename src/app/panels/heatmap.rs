@@ -5,8 +5,8 @@ use eframe::egui::{
 };
 use image::{Rgba, RgbaImage};
 
-use super::numbers::percent;
-use super::parts::small;
+use super::format::percent;
+use super::widgets::small;
 use super::{picture, raster};
 use crate::app::theme;
 

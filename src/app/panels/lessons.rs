@@ -1,11 +1,11 @@
 //! Lessons: Markdown inside the app, a section at a time. Their links of the scheme `hive:` change the state as
-//! [`crate::app::link::apply_link`] does.
+//! [`crate::app::permalink::apply_link`] does.
 
 use eframe::egui::{CollapsingHeader, ScrollArea, Ui};
 use egui_commonmark::{CommonMarkCache, CommonMarkViewer};
 
 use crate::app::AppState;
-use crate::app::link::{Link, Panel, apply_link, complain};
+use crate::app::permalink::{Panel, Permalink, apply_link, complain};
 use crate::engine::Command;
 
 /// What stands before the part of a section that is shown on demand.
@@ -186,7 +186,7 @@ fn markdown_ui(ui: &mut Ui, state: &mut AppState, text: &str, out: &mut Vec<Comm
 
 /// Does what a lesson's link says. The lesson itself stays open.
 fn follow(state: &mut AppState, text: &str, out: &mut Vec<Command>) {
-    let (link, complaints) = Link::parse(text);
+    let (link, complaints) = Permalink::parse(text);
     apply_link(state, &link, out);
     complain(state, &complaints);
     state.link.hide.retain(|h| h != "lessons");

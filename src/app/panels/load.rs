@@ -2,11 +2,11 @@
 
 use eframe::egui::{Button, CollapsingHeader, DragValue, Grid, Key, Label, ProgressBar, RichText, TextEdit, Ui};
 
-use super::parts::{self, small};
+use super::widgets::{self, small};
 use crate::app::AppState;
-use crate::app::link::Panel;
-use crate::app::talk::Doing;
-use crate::engine::{Command, Format, ModelKind, Plan, Progress, TalkCommand, TalkModel};
+use crate::app::chat::Doing;
+use crate::app::permalink::Panel;
+use crate::engine::{ChatCommand, ChatModel, Command, Format, ModelKind, Plan, Progress};
 use crate::platform::Blob;
 
 /// Names of unexplained tensors that are shown.
@@ -56,7 +56,7 @@ fn kind(kind: ModelKind) -> &'static str {
 
 /// Draws the panel.
 pub(super) fn load_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    if state.talk.model.is_none() {
+    if state.chat.model.is_none() {
         ui.strong("Talk with a published model");
         ui.label(
             "Models as Hugging Face publishes them run here too: Llama, SmolLM2, MobileLLM and Qwen2 as language \
@@ -65,10 +65,10 @@ pub(super) fn load_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>)
     }
     open_ui(ui, state);
     fetch_ui(ui, state);
-    if state.talk.doing == Doing::Opening {
+    if state.chat.doing == Doing::Opening {
         ui.label("reading headers and tokenizer");
     }
-    let Some(model) = state.talk.model.clone() else { return };
+    let Some(model) = state.chat.model.clone() else { return };
     ui.add_space(6.0);
     ui.separator();
     ui.strong(&model.name);
@@ -82,22 +82,22 @@ pub(super) fn load_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>)
 
 /// Has the session look at a model's files.
 pub fn open(state: &mut AppState, name: String, blobs: Vec<Blob>, out: &mut Vec<Command>) {
-    state.forms.talk.shown = true;
+    state.forms.chat.shown = true;
     state.link.set_open(Panel::Ask, true);
-    (state.forms.talk.load.format, state.forms.talk.load.room) = (None, None);
-    state.talk.doing = Doing::Opening;
+    (state.forms.chat.load.format, state.forms.chat.load.room) = (None, None);
+    state.chat.doing = Doing::Opening;
     state.announcement = format!("Opening {name}.");
-    out.push(Command::Talk(TalkCommand::Open { name, blobs }));
+    out.push(Command::Chat(ChatCommand::Open { name, blobs }));
 }
 
 /// The button, and what it wants.
 fn open_ui(ui: &mut Ui, state: &mut AppState) {
     ui.horizontal_wrapped(|ui| {
-        let idle = state.talk.doing == Doing::Nothing;
+        let idle = state.chat.doing == Doing::Nothing;
         let hover = "config.json, tokenizer.json and *.safetensors, whole or in shards";
         let button = ui.add_enabled(idle, Button::new("Open a model…")).on_hover_text(hover);
         if button.on_disabled_hover_text("Something is under way.").clicked() {
-            state.forms.talk.load.wants_model = true;
+            state.forms.chat.load.wants_model = true;
         }
         ui.label("or drop its folder, or all its files at once, here");
     });
@@ -105,8 +105,8 @@ fn open_ui(ui: &mut Ui, state: &mut AppState) {
 
 /// The field for an id or an address, and how far fetching is.
 fn fetch_ui(ui: &mut Ui, state: &mut AppState) {
-    let form = &mut state.forms.talk.load;
-    if let Doing::Fetching(progress) = state.talk.doing {
+    let form = &mut state.forms.chat.load;
+    if let Doing::Fetching(progress) = state.chat.doing {
         let text = progress_text(progress);
         let share = progress.done as f32 / progress.total.max(1) as f32;
         ui.add(ProgressBar::new(share).text(&text)).accessible_name(format!("Fetching {text}"));
@@ -119,13 +119,13 @@ fn fetch_ui(ui: &mut Ui, state: &mut AppState) {
         let field = TextEdit::singleline(&mut form.address).hint_text("HuggingFaceTB/SmolLM2-135M-Instruct");
         let field = ui.add(field.desired_width(ui.available_width() - 60.0)).accessible_name("Hub id or address");
         let enter = field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
-        let can = state.talk.doing == Doing::Nothing && !form.address.trim().is_empty();
+        let can = state.chat.doing == Doing::Nothing && !form.address.trim().is_empty();
         let hover = "Fetches a model by its id on a hub, or from a folder's http address; it is kept for the next time";
         let clicked = ui.add_enabled(can, Button::new("Fetch")).on_hover_text(hover).clicked();
         if can && (clicked || enter) {
             form.notes.clear();
             form.wants_fetch = true;
-            state.talk.doing = Doing::Fetching(Progress { done: 0, total: 0 });
+            state.chat.doing = Doing::Fetching(Progress { done: 0, total: 0 });
         }
     });
     for note in &form.notes {
@@ -146,7 +146,7 @@ fn extra_ui(ui: &mut Ui, extra: &[String]) {
         names.push_str(", ...");
     }
     let one = if extra.len() == 1 { "tensor of the files is" } else { "tensors of the files are" };
-    parts::warning(ui, &format!("{} {one} not used: {names}", extra.len()));
+    widgets::warning(ui, &format!("{} {one} not used: {names}", extra.len()));
 }
 
 fn mib(bytes: u64) -> String {
@@ -155,15 +155,15 @@ fn mib(bytes: u64) -> String {
 }
 
 /// The format that is chosen: the best that fits where nobody chose one, f16 where nobody knows what fits.
-fn chosen(state: &AppState, model: &TalkModel) -> Format {
-    let form = &state.forms.talk.load;
+fn chosen(state: &AppState, model: &ChatModel) -> Format {
+    let form = &state.forms.chat.load;
     let best = (form.memory > 0).then(|| model.plans.best(form.memory << 20)).flatten();
     form.format.or(best.filter(|f| *f != Format::F32)).unwrap_or(Format::F16)
 }
 
 /// One row per format.
-fn plan_ui(ui: &mut Ui, state: &mut AppState, model: &TalkModel, out: &mut Vec<Command>) {
-    let memory = state.forms.talk.load.memory << 20;
+fn plan_ui(ui: &mut Ui, state: &mut AppState, model: &ChatModel, out: &mut Vec<Command>) {
+    let memory = state.forms.chat.load.memory << 20;
     let mut format = chosen(state, model);
     let before = format;
     ui.label(format!("On disk {} MiB. On the GPU, weights and working memory:", on_disk(model)));
@@ -182,7 +182,7 @@ fn plan_ui(ui: &mut Ui, state: &mut AppState, model: &TalkModel, out: &mut Vec<C
         }
     });
     if format != before {
-        state.forms.talk.load.format = Some(format);
+        state.forms.chat.load.format = Some(format);
     }
     ui.label(small(meaning(format)));
     if let Some(plan) = model.plans.of(format) {
@@ -192,7 +192,7 @@ fn plan_ui(ui: &mut Ui, state: &mut AppState, model: &TalkModel, out: &mut Vec<C
     numbers_ui(ui, state, model, out);
 }
 
-fn on_disk(model: &TalkModel) -> String {
+fn on_disk(model: &ChatModel) -> String {
     model.plans.plans.first().map_or_else(String::new, |p| mib(p.file()))
 }
 
@@ -235,8 +235,8 @@ fn count(n: u64) -> String {
 }
 
 /// Room, and what the GPU may use.
-fn numbers_ui(ui: &mut Ui, state: &mut AppState, model: &TalkModel, out: &mut Vec<Command>) {
-    let form = &mut state.forms.talk.load;
+fn numbers_ui(ui: &mut Ui, state: &mut AppState, model: &ChatModel, out: &mut Vec<Command>) {
+    let form = &mut state.forms.chat.load;
     ui.horizontal_wrapped(|ui| {
         let hover = format!("Tokens of question and answer together; it was trained for up to {}", model.longest);
         let label = ui.label("Room").on_hover_text(&hover);
@@ -249,7 +249,7 @@ fn numbers_ui(ui: &mut Ui, state: &mut AppState, model: &TalkModel, out: &mut Ve
         }
         // The plan is made again when the number stays.
         if form.room.is_some_and(|room| room != model.plans.room) && !field.dragged() && !field.has_focus() {
-            out.push(Command::Talk(TalkCommand::Plan { room }));
+            out.push(Command::Chat(ChatCommand::Plan { room }));
             form.room = None;
         }
     });
@@ -266,25 +266,25 @@ fn numbers_ui(ui: &mut Ui, state: &mut AppState, model: &TalkModel, out: &mut Ve
 }
 
 /// Load, or how far it is.
-fn start_ui(ui: &mut Ui, state: &mut AppState, model: &TalkModel, out: &mut Vec<Command>) {
-    if let Doing::Loading(progress) = state.talk.doing {
+fn start_ui(ui: &mut Ui, state: &mut AppState, model: &ChatModel, out: &mut Vec<Command>) {
+    if let Doing::Loading(progress) = state.chat.doing {
         let text = progress_text(progress);
         let share = progress.done as f32 / progress.total.max(1) as f32;
         ui.add(ProgressBar::new(share).text(&text)).accessible_name(format!("Loading {text}"));
         if ui.button("Stop").on_hover_text("Ends loading; the files stay open").clicked() {
-            out.push(Command::Talk(TalkCommand::Stop));
+            out.push(Command::Chat(ChatCommand::Stop));
         }
         return;
     }
     let format = chosen(state, model);
-    let memory = Some(state.forms.talk.load.memory << 20).filter(|m| *m > 0);
-    let idle = state.talk.doing == Doing::Nothing;
+    let memory = Some(state.forms.chat.load.memory << 20).filter(|m| *m > 0);
+    let idle = state.chat.doing == Doing::Nothing;
     let hover = if state.running { "Training pauses meanwhile" } else { "Brings the weights to the GPU" };
     let button = Button::new(format!("Load in {}", format.name()));
     let button = ui.add_enabled(idle, button).on_hover_text(hover);
     if button.clicked() {
         let total = model.plans.of(format).map_or(0, Plan::file);
-        state.talk.doing = Doing::Loading(Progress { done: 0, total });
-        out.push(Command::Talk(TalkCommand::Load { format, room: model.plans.room, memory }));
+        state.chat.doing = Doing::Loading(Progress { done: 0, total });
+        out.push(Command::Chat(ChatCommand::Load { format, room: model.plans.room, memory }));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod attention;
+pub mod chat;
 pub mod cost;
 pub mod curves;
 pub mod data;
@@ -9,12 +10,11 @@ pub mod diagram;
 pub mod draw;
 pub mod examples;
 pub mod failure;
+pub mod format;
 pub mod heatmap;
 pub mod lessons;
 pub mod load;
 pub mod model;
-pub mod numbers;
-mod parts;
 pub mod picture;
 pub mod raster;
 pub mod recipe;
@@ -23,5 +23,5 @@ pub mod sampling;
 pub mod series;
 pub mod stages;
 pub mod status;
-pub mod talk;
 pub mod tour;
+mod widgets;

@@ -3,9 +3,9 @@
 use eframe::egui::{Frame, RichText, ScrollArea, Sense, Ui, Vec2, vec2};
 
 use super::diagram::{self, Scene};
-use super::numbers::compact;
-use super::parts::small;
+use super::format::compact;
 use super::picture::Thumb;
+use super::widgets::small;
 use crate::app::{AppState, theme};
 use crate::engine::{Block, Command, Lane, Outline, Preset, Stage};
 

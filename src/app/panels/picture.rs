@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use eframe::egui::{ColorImage, Context, TextureHandle, TextureOptions};
 
-use crate::data::scene::to_rgb8;
+use crate::data::worlds::to_rgb8;
 
 /// A texture that is made again only when other pixels come.
 #[derive(Default)]

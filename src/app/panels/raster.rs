@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::{ImageFormat, Rgba, RgbaImage};
 
-use super::numbers::short;
+use super::format::short;
 use super::series::Series;
 use crate::app::theme;
 use crate::engine::Stage;

@@ -2,7 +2,7 @@
 
 use eframe::egui::{Button, TextEdit, Ui};
 
-use super::{parts, stages};
+use super::{stages, widgets};
 use crate::app::{AppState, theme};
 use crate::engine::{Command, Stage, StageRecipe, assets};
 
@@ -127,7 +127,7 @@ pub(super) fn recipe_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command
         }
         if let Err(reason) = &parsed {
             let colour = theme::bad(ui);
-            parts::marked(ui, "⚠", colour, &format!("{}.", parts::sentence(reason)));
+            widgets::marked(ui, "⚠", colour, &format!("{}.", widgets::sentence(reason)));
         }
     });
 }

@@ -2,9 +2,9 @@
 
 use eframe::egui::{DragValue, Grid, TextEdit, Ui};
 
-use super::parts::small;
+use super::widgets::small;
 use crate::engine::Settings;
-use crate::engine::assistant::Options;
+use crate::engine::answers::assistant::Options;
 
 /// What people choose here.
 pub struct Form {

@@ -2,7 +2,7 @@
 
 use eframe::egui::{Align, Button, Checkbox, Color32, Context, DragValue, Key, Layout, Popup, Rect, Ui, Vec2};
 
-use super::{parts, recipe};
+use super::{recipe, widgets};
 use crate::app::{AppState, theme};
 use crate::engine::{Command, Open, Stage, Steps};
 
@@ -63,13 +63,13 @@ fn keys(ctx: &Context, state: &mut AppState, out: &mut Vec<Command>) {
     if state.preset.is_none() || ctx.egui_wants_keyboard_input() || Popup::is_any_open(ctx) {
         return;
     }
-    if state.shows("run") && parts::pressed(ctx, Key::Space) {
+    if state.shows("run") && widgets::pressed(ctx, Key::Space) {
         toggle(state, out);
     }
-    if state.shows("step") && !state.running && next_stage(state).is_some() && parts::pressed(ctx, Key::S) {
+    if state.shows("step") && !state.running && next_stage(state).is_some() && widgets::pressed(ctx, Key::S) {
         step(state, 1, out);
     }
-    if state.shows("reset") && parts::pressed(ctx, Key::R) {
+    if state.shows("reset") && widgets::pressed(ctx, Key::R) {
         reset(state, out);
     }
 }
@@ -130,14 +130,14 @@ fn chip_ui(ui: &mut Ui, state: &mut AppState, stage: Stage, out: &mut Vec<Comman
         Some((made, of)) if now => format!("{made} of {of}"),
         Some((_, of)) => format!("{of} updates"),
     };
-    let (trained, kept) = parts::trains(stage);
-    let title = format!("{}{n} {} ({progress})", if done { "✔ " } else { "" }, parts::sentence(stage.name()));
+    let (trained, kept) = widgets::trains(stage);
+    let title = format!("{}{n} {} ({progress})", if done { "✔ " } else { "" }, widgets::sentence(stage.name()));
     let locks = if kept.is_empty() {
         format!("🔓 trains {trained}")
     } else {
         format!("🔓 trains {trained}  🔒 keeps {kept}")
     };
-    let job = parts::lines(ui, &[&title], &[&locks]);
+    let job = widgets::lines(ui, &[&title], &[&locks]);
     let button = Button::new(job).selected(state.stage == Some(stage)).min_size(Vec2::new(250.0, 40.0));
     let response = ui.add_enabled(count.is_some(), button);
     let share = count.map_or(0.0, |(made, of)| made as f32 / of.max(1) as f32);
@@ -149,7 +149,7 @@ fn chip_ui(ui: &mut Ui, state: &mut AppState, stage: Stage, out: &mut Vec<Comman
     };
     let response = response.accessible_name(format!("Stage {n}, {}, {progress}", stage.name())).on_hover_text(hover);
     let whole = if kept.is_empty() { format!("Trains {trained}.") } else { format!("Trains {trained}, keeps {kept}.") };
-    parts::describe(&response, whole);
+    widgets::describe(&response, whole);
     // A click on the stage in progress would begin it again and lose its place.
     if response.clicked() && !now {
         state.run_all = false;
@@ -290,6 +290,6 @@ fn warnings_ui(ui: &mut Ui, state: &AppState) {
                 format!("Stage {n} skipped: the language model has not learned to use the links; watch what happens.")
             }
         };
-        parts::warning(ui, &text);
+        widgets::warning(ui, &text);
     }
 }

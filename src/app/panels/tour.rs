@@ -9,7 +9,7 @@ use eframe::egui::{
 
 use super::lessons::LESSONS;
 use crate::app::AppState;
-use crate::app::link::{Link, apply_link};
+use crate::app::permalink::{Permalink, apply_link};
 use crate::engine::{Command, FaultKind, Stage};
 
 /// Width of the card, points.
@@ -199,12 +199,12 @@ fn card_ui(ui: &mut Ui, state: &mut AppState, step: &Step, out: &mut Vec<Command
 fn action_ui(ui: &mut Ui, state: &mut AppState, step: &Step, out: &mut Vec<Command>) {
     let first = state.preset.is_some() && state.stage.is_none() && state.shows("run");
     if step.anchor == "stages" && first && ui.button("Start stage 1 now").clicked() {
-        apply_link(state, &Link { stage: Some(Stage::Connector), run: true, ..Link::default() }, out);
+        apply_link(state, &Permalink { stage: Some(Stage::Connector), run: true, ..Permalink::default() }, out);
         state.forms.tour.next();
     }
     if step.anchor == "lessons" && state.shows("lessons") && ui.button("Open the first lesson").clicked() {
         let lesson = LESSONS.first().map(|l| l.name.to_owned());
-        apply_link(state, &Link { lesson, ..Link::default() }, out);
+        apply_link(state, &Permalink { lesson, ..Permalink::default() }, out);
         state.forms.tour.seen = true;
     }
 }

@@ -337,7 +337,7 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
                         shown(name)
                     ));
                 }
-                Err(Trouble::Again(e, wish)) => {
+                Err(Trouble::Again(e, requested)) => {
                     tries = if it.sink.len() > most { 1 } else { tries + 1 };
                     most = most.max(it.sink.len());
                     if tries > patience.tries {
@@ -345,7 +345,7 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
                         let _ = it.sink.keep().await;
                         return Err(e);
                     }
-                    patience.pause((tries - 1).max(1), wish).await;
+                    patience.pause((tries - 1).max(1), requested).await;
                 }
             }
         }

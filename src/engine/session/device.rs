@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Session, Testing};
 use crate::engine::event::{Event, Fault, FaultKind, SelfTest};
-use crate::engine::lane::{Track, Trouble};
+use crate::engine::track::{Track, Trouble};
 use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::ops::case::{Case, Failure};
 use crate::ops::verify;
@@ -32,7 +32,7 @@ impl Session {
 
     pub(super) async fn change_adapter(&mut self, options: GpuOptions) -> Result<(), Trouble> {
         self.options = GpuOptions { piece_secs: self.options.piece_secs, ..options };
-        self.leave_talk_device();
+        self.leave_chat_device();
         // What is open is brought to the host before the old device goes.
         let old: Vec<Track> = std::mem::take(&mut self.tracks);
         self.open_gpu().await?;
@@ -115,7 +115,7 @@ impl Session {
 
     pub(super) async fn recover(&mut self) -> Result<(), Trouble> {
         self.testing = None;
-        self.notice_talk_loss().await;
+        self.notice_chat_loss().await;
         self.open_gpu().await?;
         let gpu = self.gpu()?;
         self.tracks = self.tracks.iter().map(|t| t.restored(&gpu)).collect::<Result<_, _>>()?;

@@ -3,9 +3,9 @@
 use super::Session;
 use crate::engine::command::{Lane, Open};
 use crate::engine::event::Event;
-use crate::engine::lane::{Track, Trouble};
 use crate::engine::log::RunLog;
 use crate::engine::runfile::RunFile;
+use crate::engine::track::{Track, Trouble};
 use crate::model::weights::Precision;
 use crate::train::model::Wiring;
 use crate::train::stage::Stage;

@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_channel::Receiver;
 
+mod chat;
 mod device;
 mod files;
-mod talk;
 
 use super::assets;
 use super::command::{Command, Lane, Open, Question, Steps};
 use super::event::{Event, Fault, FaultKind, Opened, ProbeKind, SelfTest};
-use super::lane::{Track, Trouble};
 use super::log::RunLog;
+use super::track::{Track, Trouble};
 use super::worker::Events;
 use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::model::weights::Precision;
@@ -24,7 +24,7 @@ use crate::ops::verify;
 use crate::platform;
 use crate::train::recipe::StageRecipe;
 use crate::train::stage::Stage;
-use talk::Talker;
+use chat::ChatSession;
 
 /// GPU time of one submission while a window shares the machine, seconds.
 const PIECE_SECS: f64 = 0.008;
@@ -60,7 +60,7 @@ pub(in crate::engine) struct Session {
     target: Option<u64>,
     pinned: Option<Question>,
     /// The model from files.
-    talker: Talker,
+    chat: ChatSession,
     /// Checkpoints at the ends of stages, for the run file.
     stage_ends: BTreeMap<String, Vec<u8>>,
     testing: Option<Testing>,
@@ -85,7 +85,7 @@ impl Session {
             open: None,
             target: None,
             pinned: None,
-            talker: Talker::default(),
+            chat: ChatSession::default(),
             stage_ends: BTreeMap::new(),
             testing: None,
             busy: Arc::default(),
@@ -134,7 +134,7 @@ impl Session {
         let now = platform::now_secs();
         if now - self.last_memory > 2.0 {
             self.last_memory = now;
-            let bytes = self.gpu.as_ref().map_or(0, Gpu::allocated_bytes) + self.talker.bytes();
+            let bytes = self.gpu.as_ref().map_or(0, Gpu::allocated_bytes) + self.chat.bytes();
             self.events.tell(Event::Memory(bytes));
         }
     }
@@ -193,11 +193,11 @@ impl Session {
             Command::Save(log) => self.save(&log).await?,
             Command::Export => self.export().await?,
             Command::Load { name, bytes } => self.load(&name, &bytes).await?,
-            Command::Talk(command) => Box::pin(self.talk(command)).await,
+            Command::Chat(command) => Box::pin(self.chat(command)).await,
             Command::Verify => self.begin_test(verify::all_cases()),
             Command::Adapter(options) => Box::pin(self.change_adapter(options)).await?,
             Command::LoseDevice => {
-                self.talker.destroy();
+                self.chat.destroy();
                 if let Some(gpu) = &self.gpu {
                     gpu.destroy();
                     // Nothing may be in progress that would notice.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::full::Model;
 use super::inputs::Inputs;
+use super::model::Model;
 use super::positions::LinkedPositions;
 use crate::data::rng::hash_bytes;
 use crate::gpu::{Gpu, GpuError, Program};

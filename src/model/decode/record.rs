@@ -3,7 +3,7 @@
 use super::Shifted;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor, Workspace};
 use crate::model::config::LanguageConfig;
-use crate::model::full::Model;
+use crate::model::model::Model;
 use crate::model::positions::row_1d;
 use crate::nn::linked_attention::{Linked, LinkedTables};
 use crate::nn::self_attention::{Cache, Sequence};

@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::data::image::Preprocess;
 use crate::gpu::{Gpu, GpuError};
 use crate::model::config::ConfigError;
-use crate::model::hub::{Checkpoint, FileDType, Folder, HubError, ModelSpec, resolve};
+use crate::model::files::{Checkpoint, FileDType, FilesError, Folder, ModelSpec, resolve};
 use crate::model::inputs::HostBatch;
 use crate::model::probe::Kind;
 use crate::model::weights::{self, HostTensor, HostTensors, WeightsError};
@@ -63,7 +63,7 @@ pub enum FixtureError {
     Kind(String),
     /// Weights or a configuration that cannot be read, or do not fit each other.
     #[error(transparent)]
-    Hub(#[from] HubError),
+    Files(#[from] FilesError),
     /// A model that cannot be built.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -1,0 +1,188 @@
+//! What the app knows of the model from files: what it takes, whether it is loaded, the conversation.
+
+use std::sync::Arc;
+
+use super::state::Picture;
+use crate::data::chat::Message;
+use crate::engine::answers::assistant::{End, Options};
+use crate::engine::{ChatAnswer, ChatEvent, ChatModel, ChatQuestion, Fault, Format, Progress};
+
+/// What is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Doing {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Files come from a hub.
+    Fetching(Progress),
+    /// Headers are being read.
+    Opening,
+    /// Weights go to the GPU.
+    Loading(Progress),
+    /// The last question is being answered.
+    Answering,
+}
+
+/// What is on the GPU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loaded {
+    /// Format of the layers.
+    pub format: Format,
+    /// Tokens of question and answer that there is room for.
+    pub room: usize,
+    /// Time that loading took, seconds.
+    pub secs: f64,
+}
+
+/// A question and its answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Turn {
+    /// What was asked.
+    pub question: String,
+    /// The answer as far as it came.
+    pub answer: String,
+    /// What is known once it ended.
+    pub said: Option<ChatAnswer>,
+}
+
+/// The model from files.
+#[derive(Clone, Debug, Default)]
+pub struct ChatState {
+    /// What is open.
+    pub model: Option<Box<ChatModel>>,
+    /// Is it on the GPU, and how?
+    pub loaded: Option<Loaded>,
+    /// What is under way.
+    pub doing: Doing,
+    /// The conversation.
+    pub turns: Vec<Turn>,
+    /// The picture that it is about.
+    pub picture: Option<Picture>,
+    /// Number of the last question.
+    pub last_id: u64,
+}
+
+/// What has to be said of an event besides.
+#[derive(Debug, Default)]
+pub struct News {
+    /// For screen readers.
+    pub announcement: Option<String>,
+    /// For a card.
+    pub fault: Option<Fault>,
+    /// A question that was not answered, to be asked again.
+    pub unanswered: Option<String>,
+}
+
+impl ChatState {
+    /// Is the model there, and does it take pictures?
+    #[must_use]
+    pub fn sees(&self) -> bool {
+        self.model.as_ref().is_some_and(|m| m.sees.is_some())
+    }
+
+    /// Takes in an event.
+    pub fn apply(&mut self, event: ChatEvent) -> News {
+        let mut news = News::default();
+        match event {
+            ChatEvent::Opened(model) => {
+                news.announcement = Some(format!("{} is open. Choose a format and load it.", model.name));
+                *self = Self { model: Some(model), last_id: self.last_id, ..Self::default() };
+            }
+            ChatEvent::Planned(plans) => {
+                if let Some(model) = &mut self.model {
+                    model.plans = *plans;
+                }
+            }
+            ChatEvent::Loading(progress) => self.doing = Doing::Loading(progress),
+            ChatEvent::Ready { format, room, secs } => {
+                self.loaded = Some(Loaded { format, room, secs });
+                self.doing = Doing::Nothing;
+                news.announcement = Some("The model is loaded. Ask it something.".into());
+            }
+            ChatEvent::Text { id, text } if id == self.last_id => {
+                if let Some(turn) = self.turns.last_mut() {
+                    turn.answer.push_str(&text);
+                }
+            }
+            ChatEvent::Answered(said) if said.id == self.last_id => {
+                self.doing = Doing::Nothing;
+                news.announcement = Some(format!("Answer: {}", said.text));
+                if let Some(turn) = self.turns.last_mut() {
+                    turn.answer.clone_from(&said.text);
+                    turn.said = Some(*said);
+                }
+            }
+            // Of a conversation that was put away.
+            ChatEvent::Text { .. } | ChatEvent::Answered(_) => {}
+            ChatEvent::Unloaded => {
+                self.loaded = None;
+                if matches!(self.doing, Doing::Loading(_)) {
+                    self.doing = Doing::Nothing;
+                }
+            }
+            ChatEvent::Failed(fault) => {
+                if self.doing == Doing::Answering {
+                    news.unanswered = self.turns.pop().map(|t| t.question);
+                } else if self.doing == Doing::Opening {
+                    // The session closed what was open before.
+                    self.model = None;
+                }
+                self.doing = Doing::Nothing;
+                news.announcement = Some(format!("{} {}", fault.what, fault.remedy));
+                news.fault = Some(fault);
+            }
+        }
+        news
+    }
+
+    /// The question as the session wants it; the conversation has it from now on.
+    pub fn ask(&mut self, question: &str, system: &str, options: Options) -> ChatQuestion {
+        self.last_id += 1;
+        self.turns.push(Turn { question: question.to_owned(), ..Turn::default() });
+        self.doing = Doing::Answering;
+        let message = |role: &str, content: String| Message { role: role.to_owned(), content };
+        let mut messages = Vec::new();
+        if !system.trim().is_empty() {
+            messages.push(message("system", system.trim().to_owned()));
+        }
+        for (i, turn) in self.turns.iter().enumerate() {
+            let picture = if i == 0 && self.sees() { "<image>\n" } else { "" };
+            messages.push(message("user", format!("{picture}{}", turn.question)));
+            if i + 1 < self.turns.len() {
+                messages.push(message("assistant", turn.answer.clone()));
+            }
+        }
+        let pixels = self.picture.as_ref().filter(|_| self.sees()).map_or_else(Arc::default, |p| p.pixels.clone());
+        ChatQuestion { id: self.last_id, messages, pixels, options }
+    }
+
+    /// Puts the conversation away. What is still said of it is not heard.
+    pub fn begin_again(&mut self) {
+        self.turns.clear();
+        self.last_id += 1;
+        if self.doing == Doing::Answering {
+            self.doing = Doing::Nothing;
+        }
+    }
+
+    /// Another picture: what was said is about the old one.
+    pub fn show(&mut self, name: &str, pixels: Vec<f32>) {
+        self.begin_again();
+        self.picture = Some(Picture { name: name.to_owned(), pixels: Arc::new(pixels), right: None });
+    }
+}
+
+/// How an answer went, in a line.
+#[must_use]
+pub fn summary(said: &ChatAnswer, limit: usize, room: usize) -> String {
+    let end = match said.end {
+        End::EndToken | End::Stop => String::new(),
+        End::Limit => format!(", cut at the limit of {limit}"),
+        End::Full => {
+            format!(", cut because the room of {room} is full: begin a new conversation or load with more room")
+        }
+        End::Cancelled => ", stopped".to_owned(),
+    };
+    let rate = if said.tokens > 1 { format!(", then {:.1} a second", said.rate) } else { String::new() };
+    format!("{} tokens{end}; first after {:.2} s{rate}", said.tokens, said.first_secs)
+}

@@ -1,0 +1,465 @@
+//! Links that restore the app's state: `#preset=pictures&seed=3&hide=recipe`, the same text in a URL's hash, as an
+//! argument of `hive app`, and behind the links of lessons, where it changes only what it names.
+
+use super::panels::lessons;
+use super::panels::series::Tab;
+use super::state::AppState;
+use crate::engine::{Command, Fault, FaultKind, Lane, Stage, Steps, assets};
+
+/// Names of controls that a link can hide, and what is hidden with them.
+pub const CONTROLS: &[(&str, &str)] = &[
+    ("presets", "the choice of a preset"),
+    ("examples", "browsing held-out examples"),
+    ("own-picture", "opening a picture of one's own"),
+    ("draw", "the drawing canvas"),
+    ("run", "the buttons that run and pause training"),
+    ("step", "the button that makes a single step"),
+    ("reset", "the button that goes back to the start weights"),
+    ("stage-bar", "the bar of the three stages"),
+    ("recipe", "the recipe editor"),
+    ("control", "training the flattened control beside the linked model"),
+    ("seed", "the seed"),
+    ("runs", "saving and opening runs"),
+    ("adapter", "the choice of an adapter"),
+    ("self-test", "the self-test"),
+    ("status", "the status bar"),
+    ("diagram", "the diagram of the model"),
+    ("curves", "the loss curves"),
+    ("scores", "the held-out accuracy"),
+    ("norms", "the gradient norms"),
+    ("cost", "the cost of a training step"),
+    ("export", "exporting curves and weights"),
+    ("ask", "asking questions"),
+    ("probes", "the same question with changed pictures"),
+    ("chat", "chatting with a model from files"),
+    ("sampling", "how a model from files chooses its words"),
+    ("attention", "the attention maps"),
+    ("replay", "the attention maps over the steps"),
+    ("lessons", "the lessons"),
+    ("tour", "the first-run tour"),
+];
+
+/// Controls that had another name in links of earlier versions: that name, and the one they have now.
+const RENAMED: [(&str, &str); 1] = [("talk", "chat")];
+
+/// Tabs of the curves by their names in links.
+pub const TABS: [(&str, Tab); 6] = [
+    ("loss", Tab::Loss),
+    ("accuracy", Tab::Accuracy),
+    ("norms", Tab::Norms),
+    ("rate", Tab::Rate),
+    ("throughput", Tab::Throughput),
+    ("cost", Tab::Cost),
+];
+
+/// The version of links that this program writes.
+pub const VERSION: u32 = 1;
+/// What `hide` is set to where a lesson shows everything again.
+const NOTHING: &str = "none";
+/// Longest question a link carries, in characters.
+const LONGEST_QUESTION: usize = 300;
+/// Sentences about one link at most.
+const MOST_COMPLAINTS: usize = 6;
+/// What is opened where nobody says what.
+const FIRST_PRESET: &str = "pictures";
+
+/// A part of the window that can be open or closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Panel {
+    /// Data column.
+    Data,
+    /// Diagram of the model.
+    Model,
+    /// Curves.
+    Curves,
+    /// Questions and attention.
+    Ask,
+    /// Lessons.
+    Lessons,
+}
+
+impl Panel {
+    /// All.
+    pub const ALL: [Self; 5] = [Self::Data, Self::Model, Self::Curves, Self::Ask, Self::Lessons];
+
+    /// Its name for people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Data => "Data",
+            Self::Model => "Model",
+            Self::Curves => "Curves",
+            Self::Ask => "Questions and attention",
+            Self::Lessons => "Lessons",
+        }
+    }
+
+    /// Its name in links.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Model => "model",
+            Self::Curves => "curves",
+            Self::Ask => "ask",
+            Self::Lessons => "lessons",
+        }
+    }
+}
+
+/// What a link says; whatever it does not say stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permalink {
+    /// Version of the format.
+    pub version: u32,
+    /// Preset to open.
+    pub preset: Option<String>,
+    /// Seed.
+    pub seed: Option<u64>,
+    /// Stage to enter.
+    pub stage: Option<Stage>,
+    /// Train the flattened control beside?
+    pub control: bool,
+    /// Open the trained model that ships with Hive?
+    pub trained: bool,
+    /// Begin again from the start weights, even if the preset is open?
+    pub fresh: bool,
+    /// Start training at once?
+    pub run: bool,
+    /// Open panels; none: not said, that is, all but the lessons.
+    pub panels: Option<Vec<Panel>>,
+    /// Names of hidden controls; the single name `none` shows all again.
+    pub hide: Vec<String>,
+    /// Lesson to open.
+    pub lesson: Option<String>,
+    /// Tab of the curves.
+    pub tab: Option<Tab>,
+    /// Question to have ready.
+    pub question: Option<String>,
+    /// Held-out example to show.
+    pub example: Option<u64>,
+}
+
+impl Default for Permalink {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            preset: None,
+            seed: None,
+            stage: None,
+            control: false,
+            trained: false,
+            fresh: false,
+            run: false,
+            panels: None,
+            hide: Vec::new(),
+            lesson: None,
+            tab: None,
+            question: None,
+            example: None,
+        }
+    }
+}
+
+impl Permalink {
+    /// What a link says, and a sentence about each part of it that makes no sense. It takes `#a=b&c=d`, `a=b`, a whole
+    /// address with a hash, and the `hive:a=b` of lessons.
+    #[must_use]
+    pub fn parse(text: &str) -> (Self, Vec<String>) {
+        let (mut link, mut complaints) = (Self::default(), Vec::new());
+        for pair in body(text).split('&').filter(|p| !p.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            link.set(&decoded(key), &decoded(value), &mut complaints);
+        }
+        let more = complaints.len().saturating_sub(MOST_COMPLAINTS);
+        complaints.truncate(MOST_COMPLAINTS);
+        if more > 0 {
+            complaints.push(format!("The link has {more} more such parts."));
+        }
+        (link, complaints)
+    }
+
+    fn set(&mut self, key: &str, value: &str, complaints: &mut Vec<String>) {
+        let mut flag = |flag: &mut bool| match value {
+            "1" | "true" => *flag = true,
+            "0" | "false" => *flag = false,
+            other => complaints.push(format!("The link's {key} is {}; 1 or 0 is needed.", quoted(other))),
+        };
+        match key {
+            "control" => return flag(&mut self.control),
+            "trained" => return flag(&mut self.trained),
+            "fresh" => return flag(&mut self.fresh),
+            "run" => return flag(&mut self.run),
+            _ => {}
+        }
+        let result = match key {
+            "v" => number(key, value).map(|v| self.version = v),
+            "seed" => number(key, value).map(|v| self.seed = Some(v)),
+            "example" => number(key, value).map(|v| self.example = Some(v)),
+            "stage" => stage(value).map(|v| self.stage = Some(v)),
+            "preset" => one_of(key, value, assets::PRESETS.iter().map(|p| p.0)).map(|v| self.preset = Some(v)),
+            "tab" => one_of(key, value, TABS.iter().map(|t| t.0)).map(|v| self.tab = tab(&v)),
+            "lesson" => one_of(key, value, lessons::LESSONS.iter().map(|l| l.name)).map(|v| self.lesson = Some(v)),
+            "panels" => {
+                let names = list(value, Panel::ALL.map(Panel::name).into_iter(), "panel", complaints);
+                self.panels = Some(Panel::ALL.into_iter().filter(|p| names.contains(&p.name())).collect());
+                Ok(())
+            }
+            "hide" if value == NOTHING => {
+                self.hide = vec![NOTHING.to_owned()];
+                Ok(())
+            }
+            "hide" => {
+                let value = RENAMED.iter().fold(value.to_owned(), |v, (old, new)| renamed(&v, old, new));
+                let names = list(&value, CONTROLS.iter().map(|c| c.0), "control", complaints);
+                self.hide = names.into_iter().map(str::to_owned).collect();
+                Ok(())
+            }
+            "question" => {
+                let short: String = value.chars().take(LONGEST_QUESTION).collect();
+                let whole = short.len() == value.len();
+                self.question = Some(short);
+                let long = || {
+                    format!("The link's question has more than {LONGEST_QUESTION} characters; the rest is left out.")
+                };
+                if whole { Ok(()) } else { Err(long()) }
+            }
+            other => Err(format!("The link has a part called {}, which this Hive does not know.", quoted(other))),
+        };
+        if key == "v" && result.is_ok() && self.version > VERSION {
+            complaints.push("The link was made by a newer Hive; the parts that are understood are used.".to_owned());
+        }
+        complaints.extend(result.err());
+    }
+
+    /// The link as a hash; empty where it says nothing. Reading it again gives the same link.
+    #[must_use]
+    pub fn to_hash(&self) -> String {
+        let flag = |on: bool| on.then(|| "1".to_owned());
+        let panels = |names: &Vec<Panel>| names.iter().map(|p| p.name()).collect::<Vec<_>>().join(",");
+        let parts = [
+            ("v", (self.version != VERSION).then(|| self.version.to_string())),
+            ("preset", self.preset.clone()),
+            ("seed", self.seed.map(|s| s.to_string())),
+            ("control", flag(self.control)),
+            ("trained", flag(self.trained)),
+            ("fresh", flag(self.fresh)),
+            ("stage", self.stage.map(|s| s.number().to_string())),
+            ("run", flag(self.run)),
+            ("panels", self.panels.as_ref().map(panels)),
+            ("hide", (!self.hide.is_empty()).then(|| self.hide.join(","))),
+            ("lesson", self.lesson.clone()),
+            ("tab", self.tab.and_then(|tab| TABS.iter().find(|t| t.1 == tab)).map(|t| t.0.to_owned())),
+            ("example", self.example.map(|e| e.to_string())),
+            ("question", self.question.clone()),
+        ];
+        let said = parts.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", encoded(&value?))));
+        let hash = said.collect::<Vec<_>>().join("&");
+        if hash.is_empty() { hash } else { format!("#{hash}") }
+    }
+
+    /// The link that restores this state. Weights are not in a link: it names a stage only where nothing was trained
+    /// before that stage.
+    #[must_use]
+    pub fn of(state: &AppState) -> Self {
+        let trained = holds_trained(state);
+        let first = state.log.points(Lane::Hive).first().map(|p| p.stage);
+        let shown = state.picture.as_ref().map(|p| p.name.strip_prefix("held-out ").and_then(|n| n.parse().ok()));
+        let question = &state.forms.ask.question;
+        let lesson = state.forms.lessons.lesson().map(|l| l.name.to_owned());
+        Self {
+            preset: state.preset.as_ref().map(|p| p.name.clone()).filter(|n| assets::preset(n).is_ok()),
+            seed: state.preset.as_ref().map(|p| p.seed),
+            stage: state.stage.filter(|s| !trained && first.is_none_or(|f| f == *s)),
+            control: state.control,
+            trained,
+            run: state.running,
+            panels: state.link.panels.clone(),
+            hide: state.link.hide.clone(),
+            lesson: lesson.filter(|_| state.link.is_open(Panel::Lessons)),
+            tab: Some(state.forms.curves.choice.tab).filter(|t| *t != Tab::default()),
+            question: (!question.is_empty()).then(|| question.chars().take(LONGEST_QUESTION).collect()),
+            example: shown.unwrap_or(state.wanted_example),
+            ..Self::default()
+        }
+    }
+
+    /// Is the panel open?
+    #[must_use]
+    pub fn is_open(&self, panel: Panel) -> bool {
+        self.panels.as_ref().map_or(panel != Panel::Lessons, |open| open.contains(&panel))
+    }
+
+    /// Opens or closes a panel.
+    pub fn set_open(&mut self, panel: Panel, open: bool) {
+        let now = |p: &Panel| if *p == panel { open } else { self.is_open(*p) };
+        let panels: Vec<Panel> = Panel::ALL.into_iter().filter(now).collect();
+        let usual = panels == Panel::ALL.split_last().map_or(&[][..], |(_, others)| others);
+        self.panels = (!usual).then_some(panels);
+    }
+}
+
+/// Does what the link says to the state; commands for the session go to `out`. Where nothing is open yet, something is
+/// opened, so that this is also how the app starts.
+pub fn apply_link(state: &mut AppState, link: &Permalink, out: &mut Vec<Command>) {
+    remember(state, link);
+    let opened = opening(state, link);
+    let again = opened.is_some();
+    out.extend(opened);
+    if let Some(stage) = link.stage {
+        // A stage that is done is begun again; one that is under way goes on.
+        let under_way = state.stage == Some(stage) && !state.done.contains(&stage);
+        if again || !under_way {
+            out.push(Command::Enter(stage));
+        }
+    }
+    if link.run {
+        out.push(Command::Train(Steps::Stage));
+    }
+    if let Some(tab) = link.tab {
+        state.forms.curves.choice.tab = tab;
+    }
+    if link.example.is_some() {
+        state.wanted_example = link.example;
+        // An empty field makes room for the example's own question.
+        state.forms.ask.question.clear();
+    }
+    if let Some(question) = &link.question {
+        state.forms.ask.question.clone_from(question);
+    }
+}
+
+/// Shows what could not be understood of a link.
+pub fn complain(state: &mut AppState, complaints: &[String]) {
+    if !complaints.is_empty() {
+        state.fault(Fault {
+            kind: FaultKind::Other,
+            what: complaints.join(" "),
+            remedy: "The rest of the link is used; check the link you were given.".into(),
+            detail: String::new(),
+        });
+    }
+}
+
+/// Keeps in the state's own link what lasts; the rest is done once.
+fn remember(state: &mut AppState, link: &Permalink) {
+    let kept = &mut state.link;
+    kept.preset = link.preset.clone().or(kept.preset.take());
+    kept.seed = link.seed.or(kept.seed);
+    kept.panels = link.panels.clone().or(kept.panels.take());
+    if link.hide.iter().any(|h| h == NOTHING) {
+        kept.hide.clear();
+    } else if !link.hide.is_empty() {
+        kept.hide.clone_from(&link.hide);
+    }
+    if let Some(name) = &link.lesson {
+        kept.lesson = Some(name.clone());
+        kept.set_open(Panel::Lessons, true);
+        state.forms.lessons.open(name, 0);
+    }
+}
+
+/// The command that opens what the link asks for; none where that is open already.
+fn opening(state: &AppState, link: &Permalink) -> Option<Command> {
+    let open_now = state.preset.as_ref().map(|p| p.name.clone());
+    let name = link.preset.clone().or(open_now).or_else(|| state.link.preset.clone());
+    let control = link.control || (link.preset.is_none() && state.control);
+    let wanted = state.open(name.as_deref().unwrap_or(FIRST_PRESET), control, link.trained)?;
+    let (Some(now), Command::Open(open)) = (&state.preset, &wanted) else { return Some(wanted) };
+    let named = link.preset.is_some();
+    let other = (named && (now.name != open.preset.name || (holds_trained(state) && !link.trained)))
+        || control != state.control
+        || link.seed.is_some_and(|s| s != now.seed)
+        || link.trained;
+    let untouched = state.stage.is_none() && *now == open.preset;
+    (other || (link.fresh && !untouched)).then_some(wanted)
+}
+
+/// Is a trained model open, rather than one that was trained here?
+fn holds_trained(state: &AppState) -> bool {
+    state.done.contains(&Stage::Vision) && state.log.hive.is_empty()
+}
+
+/// The pairs of a link, without what stands around them.
+fn body(text: &str) -> &str {
+    let text = text.trim();
+    let text = text.strip_prefix("hive:").unwrap_or(text);
+    let is_scheme = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let is_address = text.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme));
+    match text.split_once('#') {
+        Some((head, rest)) if is_address || !head.contains('=') => rest,
+        None if is_address => "",
+        _ => text,
+    }
+}
+
+/// Percent-decoded; what is no text becomes replacement characters, control characters become spaces.
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let digit = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16));
+    let (mut out, mut i) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(byte) = bytes.get(i) {
+        match (byte, digit(i + 1), digit(i + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                i += 3;
+                continue;
+            }
+            (b'+', _, _) => out.push(b' '),
+            _ => out.push(*byte),
+        }
+        i += 1;
+    }
+    String::from_utf8_lossy(&out).replace(char::is_control, " ")
+}
+
+fn encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~,".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// In quotation marks, and short enough for a sentence.
+fn quoted(text: &str) -> String {
+    let short: String = text.chars().take(40).collect();
+    if short.len() < text.len() { format!("\"{short}...\"") } else { format!("\"{short}\"") }
+}
+
+/// A list of names in which one has another name now.
+fn renamed(list: &str, old: &str, new: &str) -> String {
+    list.split(',').map(|name| if name.trim() == old { new } else { name }).collect::<Vec<_>>().join(",")
+}
+
+fn tab(name: &str) -> Option<Tab> {
+    TABS.iter().find(|t| t.0 == name).map(|t| t.1)
+}
+
+fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|_none| format!("The link's {key} is {}; a whole number is needed.", quoted(value)))
+}
+
+fn stage(value: &str) -> Result<Stage, String> {
+    let found = value.parse().ok().and_then(Stage::of);
+    found.ok_or_else(|| format!("The link's stage is {}; there are 1, 2 and 3.", quoted(value)))
+}
+
+fn one_of<'a>(key: &str, value: &str, names: impl Iterator<Item = &'a str>) -> Result<String, String> {
+    let names: Vec<&str> = names.collect();
+    if names.contains(&value) {
+        Ok(value.to_owned())
+    } else {
+        Err(format!("The link's {key} is {}; there are {}.", quoted(value), names.join(", ")))
+    }
+}
+
+/// The names of a list that exist, each once, in their own order.
+fn list<'a>(
+    value: &str,
+    names: impl Iterator<Item = &'a str> + Clone,
+    what: &str,
+    complaints: &mut Vec<String>,
+) -> Vec<&'a str> {
+    let given: Vec<&str> = value.split(',').map(str::trim).filter(|n| !n.is_empty()).collect();
+    let strange = given.iter().filter(|g| !names.clone().any(|n| n == **g));
+    complaints.extend(strange.map(|g| format!("The link names a {what} called {}; there is none.", quoted(g))));
+    names.filter(|n| given.contains(n)).collect()
+}

@@ -1,0 +1,300 @@
+//! `hive ask --model FOLDER`, `hive chat` and `hive plan`: models of any size from folders of Hugging Face's files.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::Args;
+use super::{Fault, fetch, open_gpu, read, say, warn};
+use crate::data::chat::Message;
+use crate::engine::answers::assistant::{Assistant, End, Options, Reply};
+use crate::engine::answers::open::{ModelFolder, OpenError};
+use crate::gpu::Gpu;
+use crate::model::files::Folder;
+use crate::model::load::{Formats, Progress};
+use crate::model::plan::Plan;
+use crate::ops::packed::Format;
+use crate::ops::sample::Settings;
+use crate::platform::block_on;
+
+/// Options of every command that loads a model.
+const MODEL: [&str; 4] = ["model", "weights", "room", "memory"];
+/// Options of every command that makes text.
+const TEXT: [&str; 9] =
+    ["limit", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "stop", "system", "image"];
+
+/// What `--help` says of both.
+const OPTIONS: &str = "\
+  --model FOLDER|ID          config.json, *.safetensors (also in shards), tokenizer.json; or what hive fetch got
+  --weights FORMAT           f32, f16 (default), int8 or int4 on the GPU
+  --room N                   tokens of question and answer together (default 1024)
+  --memory MIB               refuse what needs more GPU memory, and say what would fit
+  --limit N                  most tokens of an answer (default 256)
+  --temperature T            0 (default): always the likeliest token
+  --top-k N  --top-p P  --min-p P  --repetition-penalty X  --seed N
+  --stop TEXT                ends the answer; can be given several times
+  --system TEXT              the system message
+";
+
+const CHAT_HELP: &str = "\
+hive chat --model FOLDER|ID [--image PICTURE]
+
+Talks with a model, line by line. /image FILE shows it another picture, /new begins again, /quit or end of input leaves.
+
+";
+
+const PLAN_HELP: &str = "\
+hive plan FOLDER|ID [--weights FORMAT] [--room N]
+
+What a model will take, from its headers alone: bytes on disk, on the GPU and on the host, by part and format.
+";
+
+fn failed(e: &OpenError) -> Fault {
+    Fault::Failed(e.to_string())
+}
+
+/// A folder of files, or a fetched model.
+pub(super) fn open(path: &str) -> Result<ModelFolder, Fault> {
+    let folder = Folder::new(fetch::blobs(path)?).map_err(|e| Fault::Failed(e.to_string()))?;
+    block_on(ModelFolder::open(&folder)).map_err(|e| failed(&e))
+}
+
+pub(super) fn format_of(args: &Args) -> Result<Format, Fault> {
+    let name = args.option("weights").unwrap_or("f16");
+    Format::named(name).ok_or_else(|| Fault::usage(format!("--weights is f32, f16, int8 or int4, not \"{name}\"")))
+}
+
+/// Loads with a line of progress; `room` is the requested where the arguments have none.
+pub(super) fn load(args: &Args, gpu: &Gpu, room: Option<usize>) -> Result<Assistant, Fault> {
+    let path = args.option("model").ok_or_else(|| Fault::usage("--model FOLDER is needed"))?;
+    let source = open(path)?;
+    if !source.extra.is_empty() {
+        warn(&format!("{} tensors are not used: {}\n", source.extra.len(), shortened(&source.extra)));
+    }
+    let formats = Formats::of(format_of(args)?);
+    let room = source.room(args.number("room")?.or(room));
+    let memory = args.number::<u64>("memory")?.map(|mib| mib << 20);
+    let (mut told, watched) = (u64::MAX, std::io::stderr().is_terminal());
+    let tell = |p: Progress| {
+        let percent = 100 * p.done / p.total.max(1);
+        if watched && percent != told {
+            warn(&format!("\rloading {} of {} MB", p.done / 1_000_000, p.total / 1_000_000));
+            told = percent;
+        }
+        true
+    };
+    let assistant = block_on(source.load(gpu, formats, room, memory, tell));
+    if watched {
+        warn("\n");
+    }
+    assistant.map_err(|e| failed(&e))
+}
+
+fn shortened(names: &[String]) -> String {
+    let mut text = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > 5 {
+        text.push_str(", ...");
+    }
+    text
+}
+
+fn options(args: &Args) -> Result<Options, Fault> {
+    let default = Settings::default();
+    let sampling = Settings {
+        temperature: args.number("temperature")?.unwrap_or(default.temperature),
+        top_k: args.number("top-k")?.unwrap_or(default.top_k),
+        top_p: args.number("top-p")?.unwrap_or(default.top_p),
+        min_p: args.number("min-p")?.unwrap_or(default.min_p),
+        repetition_penalty: args.number("repetition-penalty")?.unwrap_or(default.repetition_penalty),
+        seed: args.number("seed")?.unwrap_or(default.seed),
+    };
+    sampling.check().map_err(Fault::usage)?;
+    let limit = args.number("limit")?.unwrap_or(Options::default().limit);
+    Ok(Options { sampling, limit, stop: args.all("stop").map(str::to_owned).collect() })
+}
+
+/// Pixels of a picture file, as the model wants them.
+fn pixels(assistant: &Assistant, image: &str) -> Result<Vec<f32>, Fault> {
+    let Some(preprocess) = assistant.preprocess() else {
+        return Err(Fault::Failed("this model takes no pictures: ask it without one, with hive chat".into()));
+    };
+    preprocess.decode(&read(Path::new(image))?, image).map_err(|e| Fault::Failed(e.to_string()))
+}
+
+fn message(role: &str, content: impl Into<String>) -> Message {
+    Message { role: role.to_owned(), content: content.into() }
+}
+
+fn reply(
+    assistant: &mut Assistant,
+    messages: &[Message],
+    pixels: &[f32],
+    options: &Options,
+    quiet: bool,
+) -> Result<Reply, Fault> {
+    let told = |text: &str| {
+        if !quiet {
+            say(text);
+        }
+        true
+    };
+    let reply = block_on(assistant.reply(messages, pixels, options, told)).map_err(|e| Fault::Failed(e.to_string()))?;
+    let tail = match reply.end {
+        End::Limit => format!(", cut at --limit {}", options.limit),
+        End::Full => format!(", cut at --room {}", assistant.decoder().room()),
+        End::EndToken | End::Stop | End::Cancelled => String::new(),
+    };
+    if !quiet {
+        say("\n");
+        warn(&format!(
+            "({} tokens read, {} made{tail}; first after {:.2} s, then {:.1} a second)\n",
+            reply.prompt,
+            reply.tokens.len(),
+            reply.first_secs,
+            reply.rate()
+        ));
+    }
+    Ok(reply)
+}
+
+/// `hive ask --model FOLDER IMAGE QUESTION`, or without an image for a model of text alone.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn ask(args: &Args) -> Result<(), Fault> {
+    let options = options(args)?;
+    let mut assistant = load(args, &open_gpu(args)?, None)?;
+    let sees = assistant.preprocess().is_some();
+    let words = args.words();
+    let (image, question) = words.split_at(usize::from(sees).min(words.len()));
+    if question.is_empty() {
+        let what = if sees { "an image and a question" } else { "a question" };
+        return Err(Fault::usage(format!("hive ask with this model needs {what}")));
+    }
+    let pixels = image.first().map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;
+    let content = if sees { format!("<image>\n{}", question.join(" ")) } else { question.join(" ") };
+    let mut messages: Vec<Message> = args.option("system").map(|s| message("system", s)).into_iter().collect();
+    messages.push(message("user", content));
+    let reply = reply(&mut assistant, &messages, &pixels, &options, args.flag("json"))?;
+    if args.flag("json") {
+        let tokens: Vec<_> =
+            reply.tokens.iter().map(|t| json!({"token": t.token, "probability": t.probability})).collect();
+        say(&format!("{}\n", json!({"answer": reply.text, "tokens": tokens, "tokens_per_second": reply.rate()})));
+    }
+    Ok(())
+}
+
+/// Names of the options of [`ask`], for the parser.
+#[must_use]
+pub fn ask_options() -> Vec<&'static str> {
+    MODEL.into_iter().chain(TEXT).collect()
+}
+
+/// `hive chat`.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn chat(list: &[String]) -> Result<(), Fault> {
+    let args = Args::parse(list, &ask_options(), &[])?;
+    if args.flag("help") {
+        say(&format!("{CHAT_HELP}{OPTIONS}"));
+        return Ok(());
+    }
+    let options = options(&args)?;
+    let mut assistant = load(&args, &open_gpu(&args)?, None)?;
+    let mut picture = args.option("image").map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;
+    let start = || args.option("system").map(|s| message("system", s)).into_iter().collect::<Vec<_>>();
+    let mut messages = start();
+    if assistant.preprocess().is_some() && picture.is_empty() {
+        warn("this model talks about pictures: /image FILE shows it one\n");
+    }
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(|e| Fault::Failed(format!("cannot read standard input: {e}")))?;
+        match line.trim() {
+            "" => {}
+            "/quit" => break,
+            "/new" => messages = start(),
+            command if command.starts_with("/image ") => match pixels(&assistant, command[7..].trim()) {
+                Ok(pixels) => (picture, messages) = (pixels, start()),
+                Err(e) => warn(&format!("{e}\n")),
+            },
+            text => {
+                if assistant.preprocess().is_some() && picture.is_empty() {
+                    warn("first show it a picture: /image FILE\n");
+                    continue;
+                }
+                let first = !messages.iter().any(|m| m.role == "user");
+                let text = if first && !picture.is_empty() { format!("<image>\n{text}") } else { text.to_owned() };
+                messages.push(message("user", text));
+                match reply(&mut assistant, &messages, &picture, &options, false) {
+                    Ok(reply) => messages.push(message("assistant", reply.text)),
+                    Err(e) => {
+                        messages.pop();
+                        warn(&format!("{e}\n"));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `hive plan`.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn plan(list: &[String]) -> Result<(), Fault> {
+    let args = Args::parse(list, &["weights", "room"], &[])?;
+    if args.flag("help") {
+        say(PLAN_HELP);
+        return Ok(());
+    }
+    let path = args.word(0).ok_or_else(|| Fault::usage("hive plan needs a folder"))?;
+    let source = open(path)?;
+    let formats: Vec<Format> = match args.option("weights") {
+        Some(_) => vec![format_of(&args)?],
+        None => Format::ALL.to_vec(),
+    };
+    let room = source.room(args.number("room")?);
+    let plans: Vec<Plan> = formats.iter().map(|f| source.plan(Formats::of(*f), room)).collect();
+    if args.flag("json") {
+        let parts = |p: &Plan| -> Vec<_> {
+            p.weights
+                .iter()
+                .map(|w| json!({"part": w.name, "parameters": w.parameters, "file": w.file, "gpu": w.gpu}))
+                .collect()
+        };
+        let all: Vec<_> = plans
+            .iter()
+            .map(|p| json!({"weights": p.formats.layer.name(), "room": room, "parts": parts(p), "cache": p.cache, "work": p.work, "gpu": p.gpu(), "host": p.host}))
+            .collect();
+        say(&format!("{}\n", json!(all)));
+        return Ok(());
+    }
+    say(&table(&plans, room));
+    Ok(())
+}
+
+fn table(plans: &[Plan], room: usize) -> String {
+    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
+    let mut text = format!("{:<26}{:>14}{:>12}", "MiB", "parameters", "on disk");
+    for plan in plans {
+        text.push_str(&format!("{:>12}", plan.formats.layer.name()));
+    }
+    text.push('\n');
+    let Some(first) = plans.first() else { return text };
+    for (i, part) in first.weights.iter().enumerate() {
+        text.push_str(&format!("{:<26}{:>14}{:>12}", part.name, part.parameters, mib(part.file)));
+        plans.iter().for_each(|p| text.push_str(&format!("{:>12}", mib(p.weights[i].gpu))));
+        text.push('\n');
+    }
+    let cache = format!("cache for {room} tokens");
+    let names = [cache.as_str(), "working memory", "GPU in all", "host at most, beside that"];
+    for (i, name) in names.into_iter().enumerate() {
+        text.push_str(&format!("{name:<26}{:>14}{:>12}", "", ""));
+        plans.iter().for_each(|p| text.push_str(&format!("{:>12}", mib([p.cache, p.work, p.gpu(), p.host][i]))));
+        text.push('\n');
+    }
+    text
+}

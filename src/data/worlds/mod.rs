@@ -1,0 +1,104 @@
+//! What a sample is, and what a generated world has to do. The worlds are [`shapes`] and [`pictures`];
+//! [`super::dataset::Dataset`] chooses between them.
+
+use serde::{Deserialize, Serialize};
+
+use super::rng::Rng;
+
+pub mod pictures;
+pub mod shapes;
+
+/// One image with what is said about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// `(3, S, S)`, red then green then blue, -1 (dark) to 1 (bright). Empty in samples made for text alone.
+    pub pixels: Vec<f32>,
+    /// How many things are in the image; 0 where nobody counted (folders).
+    pub things: usize,
+    /// Questions with their answers, in the order in which they are asked.
+    pub turns: Vec<Turn>,
+    /// For each label head the class of every patch, `(N)` in row order; 0 is "none". Empty where nobody labelled.
+    pub patch_labels: Vec<Vec<u32>>,
+    /// A sentence that says what the image shows, things in random order.
+    pub description: String,
+    /// Whether this sample's text-only row starts with the description (3 of 4 do).
+    pub described: bool,
+}
+
+/// A question and its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// One of the data set's kinds.
+    pub kind: &'static str,
+    /// The question; in the made-up data sets it ends with ` ?`.
+    pub question: String,
+    /// The answer, without end mark.
+    pub answer: String,
+}
+
+/// Which half of a data set: what is trained on, or what is only ever asked for evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// Rows to train on.
+    Train,
+    /// Scenes no training row ever shows.
+    HeldOut,
+}
+
+/// A painted scene: `rgb` is `(S, S, 3)` bytes, `labels` as in [`Sample::patch_labels`].
+pub(in crate::data) struct Painting {
+    pub rgb: Vec<u8>,
+    pub labels: Vec<Vec<u32>>,
+}
+
+/// What a generator has to do; `dataset` does the rest.
+pub(in crate::data) trait World: Sized {
+    /// A scene of the split.
+    fn draw(split: Split, rng: &mut Rng) -> Self;
+    /// How many things it has.
+    fn things(&self) -> usize;
+    /// A question of the kind, or none where the scene (or what was asked already) allows none. `want` asks for one of the
+    /// two outcomes of kinds that have two (yes or no, something or nothing).
+    fn ask(&self, kind: usize, asked: &[Turn], want: Option<bool>, rng: &mut Rng) -> Option<Turn>;
+    /// The sentence that describes it, things in random order.
+    fn describe(&self, rng: &mut Rng) -> String;
+    /// The image and its labels.
+    fn paint(&self, rng: &mut Rng) -> Painting;
+}
+
+/// `(S, S, 3)` bytes as `(3, S, S)` numbers from -1 to 1.
+#[must_use]
+pub fn planes(rgb: &[u8]) -> Vec<f32> {
+    (0..3).flat_map(|c| rgb.iter().skip(c).step_by(3).map(|b| f32::from(*b) / 127.5 - 1.0)).collect()
+}
+
+/// `(3, S, S)` numbers from -1 to 1 as `(S, S, 3)` bytes, to show or save a sample's image.
+#[must_use]
+pub fn to_rgb8(pixels: &[f32]) -> Vec<u8> {
+    let n = pixels.len() / 3;
+    (0..n * 3).map(|i| ((pixels[i % 3 * n + i / 3] + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8).collect()
+}
+
+/// The class of the thing that covers each patch most, as numbers of `classes`; 0 where less than a tenth is covered.
+///
+/// `cover[thing]` is `(size, size)`, how much of each pixel shows the thing (0 to 1).
+fn patch_classes(cover: &[Vec<f32>], classes: &[u32], size: usize, patch: usize) -> Vec<u32> {
+    let side = size / patch;
+    let area = |thing: &[f32], n: usize| -> f32 {
+        let (top, left) = (n / side * patch, n % side * patch);
+        (top..top + patch).map(|y| thing[y * size + left..y * size + left + patch].iter().sum::<f32>()).sum()
+    };
+    (0..side * side)
+        .map(|n| {
+            let mut best = (0.1 * (patch * patch) as f32, 0);
+            for (thing, class) in cover.iter().zip(classes) {
+                let a = area(thing, n);
+                if a >= best.0 {
+                    best = (a, *class);
+                }
+            }
+            best.1
+        })
+        .collect()
+}

@@ -1,0 +1,262 @@
+//! A loaded model that one can talk to: messages to tokens, tokens to text as they come.
+
+use thiserror::Error;
+
+use crate::data::bpe::{Bpe, Stream};
+use crate::data::chat::{ChatError, ChatTemplate, Message};
+use crate::data::image::Preprocess;
+use crate::model::decode::{DecodeError, Decoder, Made, Prompt};
+use crate::ops::sample::Settings;
+use crate::platform::now_secs;
+
+/// Time that a submission of several tokens should take, seconds: it is what cancelling waits for.
+const SUBMISSION_SECS: f64 = 0.03;
+/// Most tokens of a submission.
+const MOST_TOKENS: usize = 8;
+/// Where the image stands in a message.
+const IMAGE: &str = "<image>";
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum ReplyError {
+    /// The template.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// The prompt, or the GPU.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+/// How to answer.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How tokens are chosen.
+    pub sampling: Settings,
+    /// Most tokens.
+    pub limit: usize,
+    /// Texts that end the answer and are not part of it.
+    pub stop: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { sampling: Settings::default(), limit: 256, stop: Vec::new() }
+    }
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The model said so.
+    EndToken,
+    /// A stop text came.
+    Stop,
+    /// As many tokens as were allowed.
+    Limit,
+    /// No room for more.
+    Full,
+    /// Whoever listened had enough.
+    Cancelled,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Its text.
+    pub text: String,
+    /// Its tokens, without end mark.
+    pub tokens: Vec<Made>,
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// Why it ended.
+    pub end: End,
+    /// Time until the first token was there, seconds.
+    pub first_secs: f64,
+    /// Time of all further tokens, seconds.
+    pub rest_secs: f64,
+}
+
+impl Reply {
+    /// Tokens per second after the first.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.tokens.len().saturating_sub(1) as f64 / self.rest_secs.max(1e-9)
+    }
+}
+
+/// A model, its tokenizer and its chat template.
+pub struct Assistant {
+    decoder: Decoder,
+    tokenizer: Bpe,
+    template: ChatTemplate,
+    ends: Vec<u32>,
+    preprocess: Option<Preprocess>,
+    secs_per_token: f64,
+}
+
+impl Assistant {
+    /// From its parts. `ends` are the tokens that end an answer; `preprocess` is there where it takes pictures.
+    #[must_use]
+    pub fn new(
+        decoder: Decoder,
+        tokenizer: Bpe,
+        template: ChatTemplate,
+        mut ends: Vec<u32>,
+        preprocess: Option<Preprocess>,
+    ) -> Self {
+        ends.extend(tokenizer.id("<|im_end|>"));
+        Self { decoder, tokenizer, template, ends, preprocess, secs_per_token: 1.0 }
+    }
+
+    /// How pictures become pixels; none where the model takes none.
+    #[must_use]
+    pub fn preprocess(&self) -> Option<&Preprocess> {
+        self.preprocess.as_ref()
+    }
+
+    /// The programs underneath, to measure them.
+    #[must_use]
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The decoder alone.
+    #[must_use]
+    pub fn into_decoder(self) -> Decoder {
+        self.decoder
+    }
+
+    /// Ids of a text, special tokens as it names them.
+    #[must_use]
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.tokenizer.encode(text, false)
+    }
+
+    /// Answers a conversation, about pixels (3, S, S) where the model takes pictures. `tell` gets pieces of text as they
+    /// come, and empty ones while the prompt is read; false ends the answer within a submission.
+    ///
+    /// # Errors
+    /// A conversation that the template refuses or that is too long, or a GPU fault.
+    pub async fn reply(
+        &mut self,
+        messages: &[Message],
+        pixels: &[f32],
+        options: &Options,
+        tell: impl FnMut(&str) -> bool,
+    ) -> Result<Reply, ReplyError> {
+        let text = self.template.render(messages, true)?;
+        let (before, after) = text.split_once(IMAGE).map_or(("", text.as_str()), |(b, a)| (b, a));
+        let mut ids = self.encode(before);
+        let offset = ids.len();
+        ids.extend(self.encode(after));
+        self.go_on(Prompt { ids: &ids, pixels, offset }, options, tell).await
+    }
+
+    /// Goes on with tokens.
+    ///
+    /// # Errors
+    /// A prompt that is empty or too long, or a GPU fault.
+    pub async fn go_on(
+        &mut self,
+        prompt: Prompt<'_>,
+        options: &Options,
+        mut tell: impl FnMut(&str) -> bool,
+    ) -> Result<Reply, ReplyError> {
+        let began = now_secs();
+        // Nothing to tell yet, but whoever listens may have had enough.
+        if !self.decoder.begin_while(prompt, &options.sampling, &mut || tell("")).await? {
+            let (tokens, first_secs) = (Vec::new(), now_secs() - began);
+            let (text, prompt) = (String::new(), prompt.ids.len());
+            return Ok(Reply { text, tokens, prompt, end: End::Cancelled, first_secs, rest_secs: 0.0 });
+        }
+        let mut writer = Writer {
+            stream: self.tokenizer.stream(),
+            text: String::new(),
+            told: 0,
+            stop: &options.stop,
+            stopped: false,
+        };
+        let (mut tokens, mut first_secs, mut end) = (Vec::new(), 0.0, None);
+        while end.is_none() {
+            let requested = (SUBMISSION_SECS / self.secs_per_token).clamp(1.0, MOST_TOKENS as f64) as usize;
+            let started = now_secs();
+            let count = if tokens.is_empty() { 1 } else { requested.min(options.limit - tokens.len()) };
+            let made = self.decoder.next(count).await.map_err(DecodeError::from)?;
+            if tokens.is_empty() {
+                first_secs = now_secs() - began;
+            } else {
+                self.secs_per_token = (now_secs() - started) / made.len().max(1) as f64;
+            }
+            for made in made {
+                if self.ends.contains(&made.token) {
+                    end = Some(End::EndToken);
+                    break;
+                }
+                tokens.push(made);
+                end = writer.push(made.token, &mut tell);
+                if end.is_some() {
+                    break;
+                }
+            }
+            if end.is_none() && tokens.len() >= options.limit {
+                end = Some(End::Limit);
+            } else if end.is_none() && self.decoder.is_full() {
+                end = Some(End::Full);
+            }
+        }
+        let text = writer.finish(&mut tell);
+        let rest_secs = now_secs() - began - first_secs;
+        let prompt = prompt.ids.len();
+        Ok(Reply { text, tokens, prompt, end: end.unwrap_or(End::Limit), first_secs, rest_secs })
+    }
+}
+
+/// Text that is told as far as no stop text can begin in it.
+struct Writer<'a> {
+    stream: Stream<'a>,
+    text: String,
+    told: usize,
+    stop: &'a [String],
+    stopped: bool,
+}
+
+impl Writer<'_> {
+    fn push(&mut self, token: u32, tell: &mut impl FnMut(&str) -> bool) -> Option<End> {
+        self.text.push_str(&self.stream.push(token));
+        let found = self.stop.iter().filter(|s| !s.is_empty()).filter_map(|s| self.text.find(s.as_str())).min();
+        if let Some(at) = found {
+            self.text.truncate(at);
+            self.stopped = true;
+            return Some(End::Stop);
+        }
+        self.tell_to(self.text.len() - self.held_back(), tell)
+    }
+
+    /// Bytes at the end that may be the beginning of a stop text.
+    fn held_back(&self) -> usize {
+        let begins = |n: &usize| {
+            let at = self.text.len() - n;
+            self.text.is_char_boundary(at) && self.stop.iter().any(|s| s.starts_with(&self.text[at..]))
+        };
+        let longest = self.stop.iter().map(String::len).max().unwrap_or(0).min(self.text.len());
+        (1..=longest).rev().find(begins).unwrap_or(0)
+    }
+
+    fn tell_to(&mut self, end: usize, tell: &mut impl FnMut(&str) -> bool) -> Option<End> {
+        if end <= self.told {
+            return None;
+        }
+        let go_on = tell(&self.text[self.told..end]);
+        self.told = end;
+        (!go_on).then_some(End::Cancelled)
+    }
+
+    fn finish(mut self, tell: &mut impl FnMut(&str) -> bool) -> String {
+        if !self.stopped {
+            let rest = self.stream.finish();
+            self.text.push_str(&rest);
+        }
+        self.tell_to(self.text.len(), tell);
+        self.text
+    }
+}

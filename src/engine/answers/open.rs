@@ -1,0 +1,173 @@
+//! Models from folders of Hugging Face's files: opened by their headers, planned, then loaded into an [`Assistant`].
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::assistant::Assistant;
+use crate::data::bpe::{Bpe, BpeError};
+use crate::data::chat::{ChatError, ChatTemplate};
+use crate::data::image::{Fit, Preprocess};
+use crate::gpu::{Gpu, GpuError};
+use crate::model::config::ConfigError;
+use crate::model::decode::{Decoder, most_room};
+use crate::model::files::{Checkpoint, FilesError, Folder, ModelKind, ModelSpec, Resolved, resolve};
+use crate::model::load::{self, Formats, LoadError, Progress};
+use crate::model::model::{Model, Wiring};
+use crate::model::plan::Plan;
+use crate::nn::ParamSpec;
+
+/// Rows of text that a model has room for unless told otherwise.
+pub const ROOM: usize = 1024;
+
+/// Why a folder is no model to talk to.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Its files.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// Its configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] BpeError),
+    /// Its chat template.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// A tower has nothing to say.
+    #[error(
+        "this folder holds a vision tower alone, which cannot answer. Merge it with a language model: hive convert --help"
+    )]
+    Tower,
+    /// More memory than there is.
+    #[error("{0}")]
+    Memory(String),
+    /// Weights.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
+/// A folder whose headers were read: everything is known but the numbers.
+pub struct ModelFolder {
+    /// What `config.json` says.
+    pub spec: ModelSpec,
+    /// Structure.
+    pub model: Arc<Model>,
+    /// Tensors that nothing explains, by name.
+    pub extra: Vec<String>,
+    pub(in crate::engine) checkpoint: Checkpoint,
+    pub(in crate::engine) specs: Vec<ParamSpec>,
+    pub(in crate::engine) resolved: Resolved,
+    pub(in crate::engine) tokenizer: Bpe,
+    template: ChatTemplate,
+}
+
+impl ModelFolder {
+    /// Reads headers, configuration, tokenizer and chat template.
+    ///
+    /// # Errors
+    /// A sentence about the file that is missing or wrong.
+    pub async fn open(folder: &Folder) -> Result<Self, OpenError> {
+        let spec = ModelSpec::open(folder).await?;
+        let wiring = match spec.kind {
+            ModelKind::Language => Wiring::Text,
+            ModelKind::Hive => Wiring::Hive,
+            ModelKind::Cascade => Wiring::Cascade,
+            ModelKind::Vision => return Err(OpenError::Tower),
+        };
+        let (model, specs) = Model::new(&spec.config, wiring);
+        let checkpoint = Checkpoint::open(folder).await?;
+        let mut resolved = resolve(&checkpoint, &specs, &spec.config.link_config.language_layers)?;
+        let tokenizer = Bpe::from_json(&folder.required_text("tokenizer.json").await?)?;
+        let settings = folder.text("tokenizer_config.json").await?;
+        let jinja = folder.text("chat_template.jinja").await?;
+        Ok(Self {
+            template: ChatTemplate::from_files(settings.as_deref(), jinja.as_deref())?,
+            extra: std::mem::take(&mut resolved.extra),
+            model: Arc::new(model),
+            spec,
+            checkpoint,
+            specs,
+            resolved,
+            tokenizer,
+        })
+    }
+
+    /// Rows of text as requested, within what the model was trained for and what a cache can hold.
+    #[must_use]
+    pub fn room(&self, requested: Option<usize>) -> usize {
+        let most = self.spec.config.text_config.max_position_embeddings.min(most_room(&self.model));
+        requested.unwrap_or(ROOM).clamp(2, most.max(2))
+    }
+
+    /// What it takes in these formats, with room for so many rows of text.
+    #[must_use]
+    pub fn plan(&self, formats: Formats, room: usize) -> Plan {
+        Plan::new(&self.model, &self.specs, &self.resolved, formats, room)
+    }
+
+    /// Loads the weights. `memory` is what the GPU may use, where that is known. `tell` hears of every chunk; false stops.
+    ///
+    /// # Errors
+    /// A plan that does not fit, with what would; files that changed; a GPU fault; a stop.
+    pub async fn load(
+        &self,
+        gpu: &Gpu,
+        formats: Formats,
+        room: usize,
+        memory: Option<u64>,
+        tell: impl FnMut(Progress) -> bool,
+    ) -> Result<Assistant, OpenError> {
+        let plan = self.plan(formats, room);
+        if let Some(limit) = memory.filter(|limit| plan.gpu() > *limit) {
+            return Err(OpenError::Memory(self.too_large(&plan, room, limit)));
+        }
+        let (checkpoint, resolved, stacks) = (&self.checkpoint, &self.resolved, self.model.stacks());
+        let specs = self.specs.clone();
+        let with_image = self.model.sees();
+        let made = match load::load(gpu, checkpoint, resolved, specs, &stacks, formats, tell).await {
+            Ok(params) => Decoder::new(Arc::clone(&self.model), Arc::new(params), room, with_image).await,
+            Err(LoadError::Gpu(e)) => Err(e),
+            Err(other) => return Err(other.into()),
+        };
+        let decoder = match made {
+            Err(GpuError::OutOfMemory(_)) => {
+                return Err(OpenError::Memory(self.too_large(&plan, room, plan.gpu() * 3 / 4)));
+            }
+            other => other?,
+        };
+        let (tokenizer, template) = (self.tokenizer.clone(), self.template.clone());
+        Ok(Assistant::new(decoder, tokenizer, template, self.spec.eos.clone(), self.preprocess()))
+    }
+
+    /// How pictures become pixels; none where the model takes none.
+    #[must_use]
+    pub fn preprocess(&self) -> Option<Preprocess> {
+        let size = self.spec.config.vision_config.image_size;
+        let background = self.spec.background;
+        // Runs of this program, which say what shines through, squash pictures in either wiring.
+        let pads = self.spec.kind == ModelKind::Cascade && background.is_none();
+        let fit = if pads { Fit::Pad } else { Fit::Squash };
+        self.model.sees().then(|| Preprocess { fit, background, ..Preprocess::new(size) })
+    }
+
+    fn too_large(&self, plan: &Plan, room: usize, limit: u64) -> String {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let start = format!(
+            "the model in {} needs {} MiB of GPU memory, {} MiB are there",
+            plan.formats.layer.name(),
+            mib(plan.gpu()),
+            mib(limit)
+        );
+        match Plan::best(&self.model, &self.specs, &self.resolved, room, limit) {
+            Some((format, fits)) => {
+                format!("{start}. In {} it takes {} MiB: choose that", format.name(), mib(fits.gpu()))
+            }
+            None => format!("{start}. Not even int4 fits: choose a smaller model, or less room than {room} tokens"),
+        }
+    }
+}

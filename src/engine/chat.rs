@@ -1,0 +1,151 @@
+//! A model from files, as the session is told of it and tells of it: opened, planned, loaded, talked with. It stands beside
+//! the model in training and has a GPU device of its own, so that memory it cannot get is no fault of the other's device.
+
+use std::sync::Arc;
+
+use super::answers::assistant::{End, Options};
+use super::event::Fault;
+use crate::data::chat::Message;
+use crate::data::image::Preprocess;
+use crate::model::files::ModelKind;
+use crate::model::load::Progress;
+use crate::model::plan::Plan;
+use crate::ops::packed::Format;
+use crate::platform::Blob;
+
+/// Something to answer.
+#[derive(Clone, Debug)]
+pub struct ChatQuestion {
+    /// Chosen by the asker; comes back in every event about it.
+    pub id: u64,
+    /// The conversation so far; the last message is to be answered. A picture stands where `<image>` is written.
+    pub messages: Vec<Message>,
+    /// (3, S, S), made by the model's [`ChatModel::sees`]; empty where it takes no picture.
+    pub pixels: Arc<Vec<f32>>,
+    /// How to answer.
+    pub options: Options,
+}
+
+/// What the session can be told about a model from files. Taken between submissions to the GPU.
+#[derive(Clone, Debug)]
+pub enum ChatCommand {
+    /// Look at files with Hugging Face's names: headers, configuration, tokenizer. An opened model is closed.
+    Open {
+        /// For people: the folder's name.
+        name: String,
+        /// `config.json`, `*.safetensors`, `tokenizer.json` and what else there is.
+        blobs: Vec<Blob>,
+    },
+    /// Plan again, with another room.
+    Plan {
+        /// Tokens of question and answer together.
+        room: usize,
+    },
+    /// Bring the weights to the GPU. Training pauses.
+    Load {
+        /// Format of the layers.
+        format: Format,
+        /// Tokens of question and answer together.
+        room: usize,
+        /// What the GPU may use, bytes, where that is known.
+        memory: Option<u64>,
+    },
+    /// Answer.
+    Ask(Box<ChatQuestion>),
+    /// End the loading or the answer in progress.
+    Stop,
+    /// Take the weights off the GPU. The files stay open.
+    Unload,
+}
+
+/// A model whose headers were read.
+#[derive(Clone, Debug)]
+pub struct ChatModel {
+    /// Its folder's name.
+    pub name: String,
+    /// What it is made of.
+    pub kind: ModelKind,
+    /// How pictures become its pixels; none where it knows text alone.
+    pub sees: Option<Preprocess>,
+    /// Tensors of the files that nothing explains.
+    pub extra: Vec<String>,
+    /// Most tokens of question and answer that it was trained for.
+    pub longest: usize,
+    /// What it takes.
+    pub plans: ChatPlans,
+}
+
+/// What a model takes in each format.
+#[derive(Clone, Debug)]
+pub struct ChatPlans {
+    /// Tokens of question and answer that there is room for.
+    pub room: usize,
+    /// One per format, best first.
+    pub plans: Vec<Plan>,
+}
+
+impl ChatPlans {
+    /// The plan of a format.
+    #[must_use]
+    pub fn of(&self, format: Format) -> Option<&Plan> {
+        self.plans.iter().find(|p| p.formats.layer == format)
+    }
+
+    /// The best format that needs at most so many bytes of GPU memory.
+    #[must_use]
+    pub fn best(&self, memory: u64) -> Option<Format> {
+        self.plans.iter().find(|p| p.gpu() <= memory).map(|p| p.formats.layer)
+    }
+}
+
+/// An answer, complete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatAnswer {
+    /// The question's number.
+    pub id: u64,
+    /// All of its text.
+    pub text: String,
+    /// Why it ended.
+    pub end: End,
+    /// Tokens that were read.
+    pub prompt: usize,
+    /// Tokens that were made.
+    pub tokens: usize,
+    /// Time until the first token was there, seconds.
+    pub first_secs: f64,
+    /// Tokens per second after the first.
+    pub rate: f64,
+}
+
+/// What the session tells of a model from files.
+#[derive(Clone, Debug)]
+pub enum ChatEvent {
+    /// Headers were read: everything is known but the numbers.
+    Opened(Box<ChatModel>),
+    /// Plans for another room.
+    Planned(Box<ChatPlans>),
+    /// Loading goes on.
+    Loading(Progress),
+    /// It can be talked with.
+    Ready {
+        /// Format of its layers.
+        format: Format,
+        /// Tokens of question and answer that there is room for.
+        room: usize,
+        /// Time that loading took, seconds.
+        secs: f64,
+    },
+    /// A piece of an answer.
+    Text {
+        /// The question's number.
+        id: u64,
+        /// Text, whole characters.
+        text: String,
+    },
+    /// An answer is complete.
+    Answered(Box<ChatAnswer>),
+    /// Its weights are not on the GPU any more, or never came to be; the files are still open.
+    Unloaded,
+    /// What was asked for last is not to be had. Training does not mind.
+    Failed(Fault),
+}

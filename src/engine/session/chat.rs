@@ -1,0 +1,290 @@
+//! The session's model from files. It has a device of its own: a model that is too large leaves training as it was.
+
+use std::sync::atomic::Ordering;
+
+use super::{Session, take};
+use crate::engine::answers::assistant::{Assistant, ReplyError};
+use crate::engine::answers::open::{ModelFolder, OpenError};
+use crate::engine::chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion};
+use crate::engine::command::Command;
+use crate::engine::event::{Event, Fault, FaultKind};
+use crate::gpu::{Gpu, GpuError};
+use crate::model::decode::DecodeError;
+use crate::model::files::Folder;
+use crate::model::load::{Formats, LoadError};
+use crate::ops::packed::Format;
+use crate::platform::{self, Blob};
+
+/// What is there of the model from files.
+#[derive(Default)]
+pub(super) struct ChatSession {
+    source: Option<ModelFolder>,
+    gpu: Option<Gpu>,
+    assistant: Option<Assistant>,
+}
+
+impl ChatSession {
+    /// Bytes on its device.
+    pub(super) fn bytes(&self) -> u64 {
+        self.gpu.as_ref().map_or(0, Gpu::allocated_bytes)
+    }
+
+    /// Destroys its device, as a driver crash would.
+    pub(super) fn destroy(&self) {
+        if let Some(gpu) = &self.gpu {
+            gpu.destroy();
+        }
+    }
+}
+
+/// Why a request fails.
+enum Refusal {
+    /// Cancelled.
+    Stopped,
+    /// A fault to tell.
+    Fault(Box<Fault>),
+}
+
+fn fault(kind: FaultKind, what: &str, remedy: &str) -> Refusal {
+    let what = capital(what);
+    let what = if what.ends_with(['.', '?', '!']) { what } else { what + "." };
+    Refusal::Fault(Box::new(Fault { kind, what, remedy: remedy.into(), detail: String::new() }))
+}
+
+/// A sentence begins with a capital, but for names of files.
+fn capital(text: &str) -> String {
+    if text.split(' ').next().is_some_and(|word| word.contains('.')) {
+        return text.to_owned();
+    }
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+}
+
+impl From<GpuError> for Refusal {
+    fn from(e: GpuError) -> Self {
+        let (what, remedy) = match &e {
+            GpuError::Lost(_) => {
+                ("The GPU device of the model from files was lost.", "Load the model again; its files are still open.")
+            }
+            GpuError::OutOfMemory(_) => (
+                "The GPU ran out of memory for the model from files.",
+                "Load it again in a smaller format or with less room, or close other programs that use the GPU.",
+            ),
+            _ => return Self::Fault(Box::new(Fault { kind: FaultKind::Model, ..Fault::from(&e) })),
+        };
+        let (what, remedy) = (what.into(), remedy.into());
+        Self::Fault(Box::new(Fault { kind: FaultKind::Model, what, remedy, detail: e.to_string() }))
+    }
+}
+
+impl From<OpenError> for Refusal {
+    fn from(e: OpenError) -> Self {
+        match e {
+            OpenError::Load(LoadError::Stopped) => Self::Stopped,
+            OpenError::Gpu(e) | OpenError::Load(LoadError::Gpu(e)) => e.into(),
+            OpenError::Memory(text) => {
+                fault(FaultKind::Model, &text, "Choose another format or less room, then load it again.")
+            }
+            other => {
+                fault(FaultKind::File, &other.to_string(), "Put this right in the model's files, and open them again.")
+            }
+        }
+    }
+}
+
+impl From<ReplyError> for Refusal {
+    fn from(e: ReplyError) -> Self {
+        match e {
+            ReplyError::Decode(DecodeError::Gpu(e)) => e.into(),
+            other => fault(FaultKind::Model, &other.to_string(), "Begin a new conversation, or change the message."),
+        }
+    }
+}
+
+/// What the panel has to know before anything is loaded.
+fn described(name: String, source: &ModelFolder) -> ChatModel {
+    ChatModel {
+        name,
+        kind: source.spec.kind,
+        sees: source.preprocess(),
+        extra: source.extra.clone(),
+        longest: source.room(Some(usize::MAX)),
+        plans: plans(source, source.room(None)),
+    }
+}
+
+fn plans(source: &ModelFolder, room: usize) -> ChatPlans {
+    let room = source.room(Some(room));
+    ChatPlans { room, plans: Format::ALL.iter().map(|f| source.plan(Formats::of(*f), room)).collect() }
+}
+
+impl Session {
+    /// Does what it is told about the model from files. Nothing of it is a trouble of training's.
+    pub(super) async fn chat(&mut self, command: ChatCommand) {
+        let result = match command {
+            ChatCommand::Open { name, blobs } => self.open_files(name, blobs).await,
+            ChatCommand::Plan { room } => {
+                if let Some(source) = &self.chat.source {
+                    self.tell_chat(ChatEvent::Planned(Box::new(plans(source, room))));
+                }
+                Ok(())
+            }
+            ChatCommand::Load { format, room, memory } => self.load_model(format, room, memory).await,
+            ChatCommand::Ask(question) => self.reply(&question).await,
+            // What was in progress has seen it already.
+            ChatCommand::Stop => Ok(()),
+            ChatCommand::Unload => {
+                self.unload();
+                Ok(())
+            }
+        };
+        // A device that failed once fails for ever: the next loading gets another.
+        let broken = self.chat.gpu.as_ref().is_some_and(|gpu| gpu.check().is_err());
+        if broken {
+            self.unload();
+        }
+        match result {
+            Ok(()) | Err(Refusal::Stopped) => {}
+            Err(Refusal::Fault(fault)) => self.tell_chat(ChatEvent::Failed(*fault)),
+        }
+    }
+
+    fn tell_chat(&self, event: ChatEvent) {
+        self.events.tell(Event::Chat(event));
+    }
+
+    /// Takes the model off the GPU, with its device.
+    pub(super) fn unload(&mut self) {
+        self.chat.assistant = None;
+        self.chat.gpu = None;
+        self.tell_chat(ChatEvent::Unloaded);
+    }
+
+    /// The same where there is one: its device is to be left.
+    pub(super) fn leave_chat_device(&mut self) {
+        if self.chat.gpu.is_some() {
+            self.unload();
+        }
+    }
+
+    /// Says so where its device was lost together with that of training.
+    pub(super) async fn notice_chat_loss(&mut self) {
+        let Some(gpu) = self.chat.gpu.clone() else { return };
+        // A driver tells of a loss when it is asked for something.
+        if let Err(e) = gpu.finished().await {
+            self.unload();
+            if let Refusal::Fault(fault) = e.into() {
+                self.tell_chat(ChatEvent::Failed(*fault));
+            }
+        }
+    }
+
+    async fn open_files(&mut self, name: String, blobs: Vec<Blob>) -> Result<(), Refusal> {
+        self.leave_chat_device();
+        self.chat.source = None;
+        self.busy(&format!("reading the headers of {name}"));
+        platform::yield_now().await;
+        let folder = Folder::new(blobs).map_err(OpenError::from)?;
+        let source = ModelFolder::open(&folder).await?;
+        self.tell_chat(ChatEvent::Opened(Box::new(described(name, &source))));
+        self.chat.source = Some(source);
+        Ok(())
+    }
+
+    async fn load_model(&mut self, format: Format, room: usize, memory: Option<u64>) -> Result<(), Refusal> {
+        // Both at once would be slow for both.
+        self.stop();
+        self.chat.assistant = None;
+        let Some(source) = self.chat.source.take() else {
+            return Err(fault(FaultKind::Model, "no model is open", "Open a model's files first."));
+        };
+        let start = platform::now_secs();
+        let loaded = self.loaded(&source, format, source.room(Some(room)), memory).await;
+        let room = source.room(Some(room));
+        self.chat.source = Some(source);
+        match loaded {
+            Ok(assistant) => {
+                self.chat.assistant = Some(assistant);
+                self.tell_chat(ChatEvent::Ready { format, room, secs: platform::now_secs() - start });
+                Ok(())
+            }
+            Err(refusal) => {
+                self.unload();
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn loaded(
+        &mut self,
+        source: &ModelFolder,
+        format: Format,
+        room: usize,
+        memory: Option<u64>,
+    ) -> Result<Assistant, Refusal> {
+        let gpu = self.chat_gpu().await?;
+        let Self { events, inbox, pending, .. } = self;
+        let tell = |progress| {
+            events.tell(Event::Chat(ChatEvent::Loading(progress)));
+            !take(inbox, pending, ends_loading)
+        };
+        Ok(source.load(&gpu, Formats::of(format), room, memory, tell).await?)
+    }
+
+    async fn chat_gpu(&mut self) -> Result<Gpu, GpuError> {
+        if let Some(gpu) = &self.chat.gpu {
+            return Ok(gpu.clone());
+        }
+        let gpu = Gpu::new(&self.options).await?;
+        let (events, busy) = (self.events.clone(), std::sync::Arc::clone(&self.busy));
+        gpu.watch(move |kernel, before| {
+            busy.store(true, Ordering::Relaxed);
+            events.tell(Event::Busy { what: format!("compiling {kernel}"), done: before, of: 0 });
+        });
+        self.chat.gpu = Some(gpu.clone());
+        Ok(gpu)
+    }
+
+    async fn reply(&mut self, question: &ChatQuestion) -> Result<(), Refusal> {
+        let Self { chat, events, pending, inbox, .. } = self;
+        let Some(assistant) = &mut chat.assistant else {
+            return Err(fault(FaultKind::Model, "the model is not loaded", "Load it, then ask again."));
+        };
+        question
+            .options
+            .sampling
+            .check()
+            .map_err(|rule| fault(FaultKind::Model, &rule, "Change it, then ask again."))?;
+        let need = assistant.preprocess().map_or(0, |p| 3 * p.image_size * p.image_size);
+        if question.pixels.len() != need {
+            let what = if need == 0 { "this model takes no pictures" } else { "this model talks about a picture" };
+            return Err(fault(
+                FaultKind::Model,
+                what,
+                if need == 0 { "Ask without one." } else { "Choose a picture first." },
+            ));
+        }
+        let id = question.id;
+        let tell = |text: &str| {
+            events.tell(Event::Chat(ChatEvent::Text { id, text: text.to_owned() }));
+            !take(inbox, pending, ends_reply)
+        };
+        let reply = assistant.reply(&question.messages, &question.pixels, &question.options, tell).await?;
+        let (prompt, tokens, rate) = (reply.prompt, reply.tokens.len(), reply.rate());
+        let said =
+            ChatAnswer { id, text: reply.text, end: reply.end, prompt, tokens, first_secs: reply.first_secs, rate };
+        events.tell(Event::Chat(ChatEvent::Answered(Box::new(said))));
+        Ok(())
+    }
+}
+
+/// Does this command end the loading in progress?
+fn ends_loading(command: &Command) -> bool {
+    use ChatCommand::{Load, Open, Stop, Unload};
+    matches!(command, Command::Quit | Command::Chat(Stop | Unload | Open { .. } | Load { .. }))
+}
+
+/// Does this command end the answer in progress?
+fn ends_reply(command: &Command) -> bool {
+    ends_loading(command) || matches!(command, Command::Chat(ChatCommand::Ask(_)))
+}

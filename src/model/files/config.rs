@@ -1,0 +1,423 @@
+//! From `config.json` of the classes Hive can build to its own configuration: defaults of the classes, both spellings
+//! of rotary scaling, and a sentence for whatever would compute something else.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::folder::Folder;
+use super::json::{Keys, parse};
+use super::{FilesError, shown};
+use crate::model::config::{HiveConfig, LanguageConfig, LinkConfig, RopeScaling, RopeType, VisionConfig};
+
+pub(super) const CONFIG: &str = "config.json";
+const GENERATION: &str = "generation_config.json";
+
+/// What a folder has the weights of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelKind {
+    /// A decoder alone.
+    Language,
+    /// A tower alone.
+    Vision,
+    /// A tower linked to a decoder.
+    Hive,
+    /// A tower whose tokens stand in the decoder's text (Llava).
+    Cascade,
+}
+
+/// A model as its folder describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSpec {
+    /// Which model.
+    pub kind: ModelKind,
+    /// Sizes. A part that the model does not have is a stand-in of the smallest size.
+    pub config: HiveConfig,
+    /// Hugging Face's name of the class; empty for Hive's own.
+    pub model_type: String,
+    /// Tokens that end an answer.
+    pub eos: Vec<u32>,
+    /// The token that begins a text.
+    pub bos: Option<u32>,
+    /// Tokens that the model was trained for.
+    pub max_positions: usize,
+    /// The token in whose place the image stands, for those who were trained with one.
+    pub image_token: Option<u32>,
+    /// What shines through transparent parts of pictures, where a model of Hive's own says so.
+    pub background: Option<[u8; 3]>,
+}
+
+/// Sizes that no model has, so that a damaged file is a sentence and not a day of work: key, largest value.
+const LIMITS: [(&str, usize); 9] = [
+    ("hidden_size", 1 << 16),
+    ("intermediate_size", 1 << 18),
+    ("num_hidden_layers", 1 << 10),
+    ("num_attention_heads", 1 << 10),
+    ("num_key_value_heads", 1 << 10),
+    ("vocab_size", 1 << 21),
+    ("max_position_embeddings", 1 << 30),
+    ("image_size", 1 << 13),
+    ("num_channels", 1 << 5),
+];
+
+impl ModelSpec {
+    /// Reads `config.json` and, where there is one, `generation_config.json`.
+    ///
+    /// # Errors
+    /// A class or an option that Hive does not compute, by its name; files that are missing or damaged.
+    pub async fn open(folder: &Folder) -> Result<Self, FilesError> {
+        let config = folder.required_text(CONFIG).await?;
+        let generation = folder.text(GENERATION).await?;
+        Self::read(&config, generation.as_deref())
+    }
+
+    /// The same from the files' texts.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read(config: &str, generation: Option<&str>) -> Result<Self, FilesError> {
+        let value: Value = parse(CONFIG, config.as_bytes())?;
+        let top = Keys::of(&value, CONFIG, "")?;
+        let mut spec = Self::of(top)?;
+        if let Some(text) = generation {
+            let value: Value = parse(GENERATION, text.as_bytes())?;
+            let keys = Keys::of(&value, GENERATION, "")?;
+            spec.eos = keys.ids("eos_token_id")?.unwrap_or(spec.eos);
+            spec.bos = keys.ids("bos_token_id")?.map_or(spec.bos, |ids| ids.first().copied());
+        }
+        limits(&spec.config)?;
+        spec.config.check()?;
+        Ok(spec)
+    }
+
+    fn of(top: Keys<'_>) -> Result<Self, FilesError> {
+        let model_type = top.text("model_type")?.unwrap_or_default();
+        let mut spec = Self {
+            kind: ModelKind::Language,
+            config: HiveConfig {
+                vision_config: VisionConfig::stand_in(),
+                text_config: LanguageConfig::stand_in(),
+                link_config: LinkConfig::default(),
+            },
+            model_type: model_type.to_owned(),
+            eos: Vec::new(),
+            bos: None,
+            max_positions: 0,
+            image_token: None,
+            background: None,
+        };
+        match model_type {
+            "siglip_vision_model" => (spec.kind, spec.config.vision_config) = (ModelKind::Vision, vision(top)?),
+            "siglip" => {
+                let part = top.object("vision_config", VISION)?;
+                spec.kind = ModelKind::Vision;
+                spec.config.vision_config = part.map_or(Ok(VisionConfig::default()), vision)?;
+            }
+            "llava" => spec.llava(top)?,
+            "" => spec.own(top)?,
+            _ => spec.language(top, top, Class::named(model_type).ok_or_else(|| unknown(top, model_type))?)?,
+        }
+        Ok(spec)
+    }
+
+    /// The text side, from `text`; what the whole model says is in `top`.
+    fn language(&mut self, text: Keys<'_>, top: Keys<'_>, class: Class) -> Result<(), FilesError> {
+        self.config.text_config = language(text, top, class)?;
+        self.tokens(text, top, class)
+    }
+
+    fn tokens(&mut self, text: Keys<'_>, top: Keys<'_>, class: Class) -> Result<(), FilesError> {
+        self.max_positions = self.config.text_config.max_position_embeddings;
+        // Null says that there is none; an absent key, that the class' own is meant.
+        let ids = |key, class: &[u32]| -> Result<Vec<u32>, FilesError> {
+            let absent = if text.has(key) || top.has(key) { &[][..] } else { class };
+            Ok(text.ids(key)?.or(top.ids(key)?).unwrap_or_else(|| absent.to_vec()))
+        };
+        self.eos = ids("eos_token_id", class.eos())?;
+        self.bos = ids("bos_token_id", class.bos())?.first().copied();
+        Ok(())
+    }
+
+    fn llava(&mut self, top: Keys<'_>) -> Result<(), FilesError> {
+        self.kind = ModelKind::Cascade;
+        let tower = top.object("vision_config", VISION)?;
+        let kind = tower.map_or(Ok(None), |t| t.text("model_type"))?.unwrap_or("clip_vision_model");
+        let Some(tower) = tower.filter(|_| kind == "siglip_vision_model") else {
+            let text = format!("is {}; the towers that Hive has are siglip_vision_model", shown(kind));
+            return Err(top.fault("vision_config.model_type", &text));
+        };
+        self.config.vision_config = vision(tower)?;
+        let text = top.object("text_config", TEXT)?;
+        let class = text.map_or(Ok(None), |t| t.text("model_type"))?.unwrap_or("llama");
+        let class = Class::named(class).ok_or_else(|| unknown(top, class))?;
+        let empty = Value::Object(serde_json::Map::new());
+        self.language(text.map_or_else(|| Keys::of(&empty, CONFIG, TEXT), Ok)?, top, class)?;
+        only(top, "projector_hidden_act", "gelu", "gelu")?;
+        only(top, "vision_feature_select_strategy", "default", "full")?;
+        if top.flag("multimodal_projector_bias")? == Some(false) {
+            return Err(top.fault("multimodal_projector_bias", "is false; projectors have biases"));
+        }
+        // A list of one layer is that layer.
+        let layer = match top.value("vision_feature_layer") {
+            Some(Value::Array(list)) if list.len() == 1 => list.first(),
+            other => other,
+        };
+        let last_but_one = self.config.vision_config.num_hidden_layers as i64 - 1;
+        if layer.is_some_and(|l| l.as_i64().is_none_or(|l| l != -2 && l != last_but_one)) {
+            return Err(top.fault("vision_feature_layer", "is not -2; the last state but one is projected"));
+        }
+        let image = top.ids("image_token_index")?.or(top.ids("image_token_id")?);
+        self.image_token = Some(image.and_then(|ids| ids.first().copied()).unwrap_or(32000));
+        Ok(())
+    }
+
+    /// Hive's own keys; parts with a `model_type` are read as those of that class.
+    fn own(&mut self, top: Keys<'_>) -> Result<(), FilesError> {
+        let kind = top.text("kind")?.unwrap_or("hive");
+        self.kind = match kind {
+            "cascade" => ModelKind::Cascade,
+            "hive" | "training" => ModelKind::Hive,
+            _ => return Err(unknown(top, "")),
+        };
+        let (Some(tower), Some(text)) = (top.object("vision_config", VISION)?, top.object("text_config", TEXT)?) else {
+            return Err(unknown(top, ""));
+        };
+        self.config.vision_config = match tower.text("model_type")? {
+            None => part(top, "vision_config")?,
+            Some("siglip_vision_model") => vision(tower)?,
+            Some(other) => {
+                return Err(tower.fault("model_type", &format!("is {}, not siglip_vision_model", shown(other))));
+            }
+        };
+        match text.text("model_type")? {
+            None => {
+                self.config.text_config = part(top, "text_config")?;
+                self.tokens(text, top, Class::Own)?;
+            }
+            Some(class) => self.language(text, top, Class::named(class).ok_or_else(|| unknown(text, class))?)?,
+        }
+        if self.kind == ModelKind::Hive {
+            self.config.link_config = part(top, "link_config")?;
+        }
+        self.background = part(top, "image_background")?;
+        Ok(())
+    }
+}
+
+const VISION: &str = "vision_config.";
+const TEXT: &str = "text_config.";
+
+/// A decoder's class, for what its configuration leaves out.
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    Llama,
+    Qwen2,
+    Own,
+}
+
+impl Class {
+    fn named(model_type: &str) -> Option<Self> {
+        match model_type {
+            // MobileLLM is a llama with keys of its own.
+            "llama" | "mobilellm" => Some(Self::Llama),
+            "qwen2" => Some(Self::Qwen2),
+            _ => None,
+        }
+    }
+
+    fn eos(self) -> &'static [u32] {
+        if self == Self::Llama { &[2] } else { &[] }
+    }
+
+    fn bos(self) -> &'static [u32] {
+        if self == Self::Llama { &[1] } else { &[] }
+    }
+
+    /// `LlamaConfig()` and `Qwen2Config()`.
+    fn defaults(self) -> LanguageConfig {
+        let llama = LanguageConfig {
+            hidden_size: 4096,
+            intermediate_size: 11008,
+            num_hidden_layers: 32,
+            num_attention_heads: 32,
+            num_key_value_heads: 32,
+            vocab_size: 32000,
+            rope_theta: 10_000.0,
+            rope_scaling: None,
+            max_position_embeddings: 2048,
+            rms_norm_eps: 1e-6,
+            attention_bias: false,
+            tie_word_embeddings: false,
+        };
+        match self {
+            Self::Llama => llama,
+            Self::Qwen2 => LanguageConfig {
+                intermediate_size: 22016,
+                vocab_size: 151_936,
+                max_position_embeddings: 32768,
+                attention_bias: true,
+                ..llama
+            },
+            Self::Own => LanguageConfig::default(),
+        }
+    }
+}
+
+fn unknown(keys: Keys<'_>, model_type: &str) -> FilesError {
+    let text = format!(
+        "is \"{}\"; Hive reads llama, mobilellm, qwen2, siglip, siglip_vision_model, llava, and its own files with vision_config, text_config and link_config",
+        shown(model_type)
+    );
+    keys.fault("model_type", &text)
+}
+
+/// A part with Hive's own keys; its defaults where it is absent.
+fn part<T: Default + for<'de> Deserialize<'de>>(top: Keys<'_>, key: &str) -> Result<T, FilesError> {
+    let read = |v| T::deserialize(v).map_err(|e: serde_json::Error| top.fault(key, &format!("cannot be used: {e}")));
+    top.value(key).map_or(Ok(T::default()), read)
+}
+
+/// Refuses every value of a key but one; `default` is the class' own.
+fn only(keys: Keys<'_>, key: &str, default: &str, supported: &str) -> Result<(), FilesError> {
+    let value = keys.text(key)?.unwrap_or(default);
+    if value == supported {
+        return Ok(());
+    }
+    Err(keys.fault(key, &format!("is {}; {supported} is what Hive computes", shown(value))))
+}
+
+/// Refuses a switch that is on.
+fn off(keys: Keys<'_>, key: &str, why: &str) -> Result<(), FilesError> {
+    if keys.flag(key)? == Some(true) { Err(keys.fault(key, &format!("is true; {why}"))) } else { Ok(()) }
+}
+
+fn vision(keys: Keys<'_>) -> Result<VisionConfig, FilesError> {
+    only(keys, "hidden_act", "gelu_pytorch_tanh", "gelu_pytorch_tanh")?;
+    let d = VisionConfig::default();
+    Ok(VisionConfig {
+        hidden_size: keys.size("hidden_size")?.unwrap_or(d.hidden_size),
+        intermediate_size: keys.size("intermediate_size")?.unwrap_or(d.intermediate_size),
+        num_hidden_layers: keys.size("num_hidden_layers")?.unwrap_or(d.num_hidden_layers),
+        num_attention_heads: keys.size("num_attention_heads")?.unwrap_or(d.num_attention_heads),
+        image_size: keys.size("image_size")?.unwrap_or(d.image_size),
+        patch_size: keys.size("patch_size")?.unwrap_or(d.patch_size),
+        num_channels: keys.size("num_channels")?.unwrap_or(d.num_channels),
+        layer_norm_eps: keys.number("layer_norm_eps")?.unwrap_or(d.layer_norm_eps),
+    })
+}
+
+fn language(keys: Keys<'_>, top: Keys<'_>, class: Class) -> Result<LanguageConfig, FilesError> {
+    let d = class.defaults();
+    only(keys, "hidden_act", "silu", "silu")?;
+    off(keys, "mlp_bias", "MLPs have no biases")?;
+    off(keys, "layer_sharing", "every layer runs once")?;
+    off(keys, "use_sliding_window", "attention sees the whole text")?;
+    let all_full = |v: &Value| v.as_array().is_some_and(|l| l.iter().all(|t| t == "full_attention"));
+    if keys.value("layer_types").is_some_and(|v| !all_full(v)) {
+        return Err(keys.fault("layer_types", "has other layers than full_attention; attention sees the whole text"));
+    }
+    if class == Class::Llama {
+        off(keys, "attention_bias", "a llama then has a bias at o_proj too, which Hive does not have")?;
+    }
+    let max_position_embeddings = keys.size("max_position_embeddings")?.unwrap_or(d.max_position_embeddings);
+    let (rope_theta, rope_scaling) = rope(keys, d.rope_theta, max_position_embeddings)?;
+    let num_attention_heads = keys.size("num_attention_heads")?.unwrap_or(d.num_attention_heads);
+    // A key of MobileLLM, whose tie_word_embeddings is false all the same.
+    let shared = keys.flag("share_embedding")?.unwrap_or(false);
+    let tied = keys.flag("tie_word_embeddings")?.or(top.flag("tie_word_embeddings")?);
+    let config = LanguageConfig {
+        hidden_size: keys.size("hidden_size")?.unwrap_or(d.hidden_size),
+        intermediate_size: keys.size("intermediate_size")?.unwrap_or(d.intermediate_size),
+        num_hidden_layers: keys.size("num_hidden_layers")?.unwrap_or(d.num_hidden_layers),
+        num_attention_heads,
+        num_key_value_heads: keys.size("num_key_value_heads")?.unwrap_or(num_attention_heads),
+        vocab_size: keys.size("vocab_size")?.unwrap_or(d.vocab_size),
+        rope_theta,
+        rope_scaling,
+        max_position_embeddings,
+        rms_norm_eps: keys.number("rms_norm_eps")?.unwrap_or(d.rms_norm_eps),
+        attention_bias: d.attention_bias,
+        tie_word_embeddings: shared || tied.unwrap_or(d.tie_word_embeddings),
+    };
+    let head = config.hidden_size.checked_div(config.num_attention_heads).unwrap_or(0);
+    match keys.size("head_dim")? {
+        Some(own) if own != head => {
+            Err(keys
+                .fault("head_dim", &format!("is {own}; hidden_size / num_attention_heads, here {head}, is supported")))
+        }
+        _ => Ok(config),
+    }
+}
+
+/// Base and scaling, in the spelling of transformers 4 (`rope_theta` beside `rope_scaling`) or 5 (`rope_parameters`).
+fn rope(keys: Keys<'_>, theta: f64, positions: usize) -> Result<(f64, Option<RopeScaling>), FilesError> {
+    let whole = |k: Keys<'_>| match k.number("partial_rotary_factor")? {
+        Some(part) if part != 1.0 => {
+            Err(k.fault("partial_rotary_factor", &format!("is {part}; whole heads are rotated")))
+        }
+        _ => Ok(()),
+    };
+    whole(keys)?;
+    let theta = keys.number("rope_theta")?.unwrap_or(theta);
+    let new = keys.object("rope_parameters", "rope_parameters.")?;
+    let Some(rope) = new.or(keys.object("rope_scaling", "rope_scaling.")?) else { return Ok((theta, None)) };
+    whole(rope)?;
+    if rope.is_nested() {
+        return Err(keys.fault("rope_parameters", "differ between layers; all layers have the same angles"));
+    }
+    let theta = rope.number("rope_theta")?.unwrap_or(theta);
+    let kind = rope.text("rope_type")?.or(rope.text("type")?).unwrap_or("default");
+    if kind == "default" {
+        return Ok((theta, None));
+    }
+    if kind != "llama3" {
+        return Err(rope.fault("rope_type", &format!("is {}; default and llama3 are what Hive computes", shown(kind))));
+    }
+    let number = |key| rope.number(key)?.ok_or_else(|| rope.fault(key, "is missing"));
+    let scaling = RopeScaling {
+        rope_type: RopeType::Llama3,
+        factor: number("factor")?,
+        low_freq_factor: number("low_freq_factor")?,
+        high_freq_factor: number("high_freq_factor")?,
+        original_max_position_embeddings: rope.size("original_max_position_embeddings")?.unwrap_or(positions),
+    };
+    Ok((theta, Some(scaling)))
+}
+
+fn limits(config: &HiveConfig) -> Result<(), FilesError> {
+    let (v, c) = (&config.vision_config, &config.text_config);
+    let sizes = [
+        vec![v.hidden_size, c.hidden_size],
+        vec![v.intermediate_size, c.intermediate_size],
+        vec![v.num_hidden_layers, c.num_hidden_layers],
+        vec![v.num_attention_heads, c.num_attention_heads],
+        vec![c.num_key_value_heads],
+        vec![c.vocab_size],
+        vec![c.max_position_embeddings],
+        vec![v.image_size, v.patch_size],
+        vec![v.num_channels],
+    ];
+    for ((key, most), values) in LIMITS.iter().zip(sizes) {
+        if let Some(value) = values.iter().find(|v| *v > most) {
+            let text = format!("{key} is {value}; at most {most} is supported");
+            return Err(FilesError::Config { file: CONFIG.to_owned(), text });
+        }
+    }
+    // On a platform of 32 bits a table of these sizes may have more elements than can be counted.
+    let largest = [
+        [c.vocab_size, c.hidden_size],
+        [c.intermediate_size, c.hidden_size],
+        [v.intermediate_size, v.hidden_size],
+        [v.image_size * v.image_size, v.hidden_size],
+    ];
+    match largest.iter().find(|[a, b]| a.checked_mul(4 * b).is_none()) {
+        Some([a, b]) => {
+            let text = format!("a table of {a} times {b} numbers is too large for this platform");
+            Err(FilesError::Config { file: CONFIG.to_owned(), text })
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;
