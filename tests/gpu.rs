@@ -10,8 +10,8 @@ use common::{bits, done, drawn, gpu, open, preset, repository, source};
 use hive::gpu::{AdapterKind, DType, Gpu, GpuOptions, Recorder, Sabotage, Tensor, kernels};
 use hive::model::config::{HiveConfig, LanguageConfig, LinkConfig, VisionConfig};
 use hive::model::generate::Generator;
-use hive::model::hive::Hive;
 use hive::model::inputs::{HostBatch, Inputs};
+use hive::model::model::{Model, Wiring};
 use hive::model::weights::{HostTensors, Precision, parse, write};
 use hive::nn::Params;
 use hive::nn::params::Weights;
@@ -19,9 +19,7 @@ use hive::ops::ALL;
 use hive::ops::case::{Array, Case};
 use hive::ops::verify::{self, DIFFERENCE_TOLERANCE, Outcome, SABOTAGES};
 use hive::platform::{block_on, list_folder, read_file};
-use hive::train::evaluate::host;
 use hive::train::init;
-use hive::train::model::{Model, Wiring};
 use hive::train::parity::{self, FixtureError, Group};
 use hive::train::recipe::Init;
 use hive::train::stage::{Stage, enter_stage_two, trainable};
@@ -196,11 +194,11 @@ fn trainer(gpu: &Gpu, name: &str, seed: u64, stage: Stage) -> Trainer {
     let mut config = preset.model.clone();
     let mut weights = drawn(&preset, seed);
     enter_stage_two(&mut config, &mut weights);
-    let specs = Model::new(Wiring::Hive, &config).1;
+    let specs = Model::new(&config, Wiring::Linked).1;
     let trained = trainable(&specs, &config.link_config, stage, preset.scope);
     let setup = Setup {
         config: &config,
-        wiring: Wiring::Hive,
+        wiring: Wiring::Linked,
         trained: &trained,
         recipe: preset.stage(stage).unwrap(),
         tokens: preset.tokens,
@@ -215,7 +213,7 @@ fn whole_step(gpu: &Gpu) -> (u32, Vec<Vec<u32>>) {
     let recipe = preset.stage(Stage::Vision).unwrap();
     let mut trainer = trainer(gpu, "tiny", 3, Stage::Vision);
     let batch = source(&preset).conversation(0, recipe.batch, preset.tokens, preset.turns).unwrap();
-    let report = block_on(trainer.step(&[host(&batch)])).unwrap();
+    let report = block_on(trainer.step(&[HostBatch::from(&batch)])).unwrap();
     assert!(report.loss.is_finite() && report.grad_norm > 0.0, "{report:?}");
     let grads = block_on(trainer.params.download_grads()).unwrap();
     let after = block_on(trainer.params.download()).unwrap();
@@ -234,7 +232,7 @@ fn two_whole_training_steps_give_the_same_bits() {
 fn a_replayed_program_gives_the_same_bits() {
     let Some(gpu) = gpu() else { return };
     let preset = preset("tiny");
-    let (model, specs) = Model::new(Wiring::Hive, &preset.model);
+    let (model, specs) = Model::new(&preset.model, Wiring::Linked);
     let all = specs.iter().map(|s| s.name.clone()).collect();
     let params = Params::new(&gpu, specs, &drawn(&preset, 4), &all);
     let batch = source(&preset).conversation(7, 2, preset.tokens, preset.turns).unwrap();
@@ -246,7 +244,7 @@ fn a_replayed_program_gives_the_same_bits() {
     model.backward(&mut r, &params, &inputs, saved);
     let program = r.finish();
     let replay = |batch| {
-        let host: HostBatch<'_> = host(batch);
+        let host = HostBatch::from(batch);
         inputs.write(host, host.target_count());
         gpu.write(&loss, &[0.0]);
         for slab in params.slabs() {
@@ -407,7 +405,7 @@ fn parity_notices_what_is_changed_and_what_is_missing() {
 }
 
 /// A model with grouped heads, two depths linked and a layer that is not.
-fn small() -> (HiveConfig, Hive, Vec<hive::nn::ParamSpec>, Weights) {
+fn small() -> (HiveConfig, Model, Vec<hive::nn::ParamSpec>, Weights) {
     let config = HiveConfig {
         vision_config: VisionConfig {
             hidden_size: 24,
@@ -433,7 +431,7 @@ fn small() -> (HiveConfig, Hive, Vec<hive::nn::ParamSpec>, Weights) {
         link_config: LinkConfig { vision_layers: vec![1, 3], language_layers: vec![0, 2], ..LinkConfig::default() },
     };
     config.check().unwrap();
-    let (model, specs) = Hive::new(&config);
+    let (model, specs) = Model::new(&config, Wiring::Linked);
     // Livelier than a start: embeddings of unit size, so that choices differ from token to token.
     let weights = init::draw(&specs, &config, &Init { embed_std: 1.0, residual_scale: 2.0, ..Init::default() }, 11);
     (config, model, specs, weights)
