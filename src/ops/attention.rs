@@ -4,7 +4,7 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::attention as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// Sizes and mask. Keys and values hold `text` rows, then `image` rows, per sample.
 #[derive(Clone, Copy, Debug)]
@@ -286,3 +286,11 @@ pub fn cases() -> Vec<Case> {
         probabilities_case(l(2, 13, 13, 25, 7, 1, 8, true), &[13, 0, 0, 9, 2, 0]),
     ]
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "attention/forward", find: "t >= row.offset", replace: "true" },
+    Sabotage { kernel: "attention/backward_kv", find: "head < (g + 1u) * share", replace: "head < g * share + 1u" },
+    Sabotage { kernel: "attention/backward_q", find: "- stat.y", replace: "" },
+    Sabotage { kernel: "attention/probabilities", find: "j < row.length", replace: "true" },
+];

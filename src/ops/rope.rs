@@ -7,7 +7,7 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::rope as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// Rotation angles: cos and sin of each pair, (B or 1, rows, D).
 #[derive(Clone, Debug)]
@@ -156,3 +156,7 @@ fn case(batch: usize, count: usize, heads: usize, head: usize) -> Case {
 pub fn cases() -> Vec<Case> {
     vec![case(2, 5, 3, 8), case(1, 1, 1, 2), case(3, 17, 7, 10), case(2, 40, 2, 64)]
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] =
+    &[Sabotage { kernel: "rope/rotate", find: "v * turn.x + u * s", replace: "v * turn.x - u * s" }];
