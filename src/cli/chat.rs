@@ -8,7 +8,7 @@ use serde_json::json;
 use super::args::Args;
 use super::{Fault, fetch, open_gpu, read, say, warn};
 use crate::data::chat::Message;
-use crate::engine::answers::assistant::{Assistant, End, Options, Reply};
+use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply};
 use crate::engine::answers::open::{ModelFolder, OpenError};
 use crate::gpu::Gpu;
 use crate::model::files::Folder;
@@ -133,9 +133,9 @@ fn reply(
     options: &Options,
     quiet: bool,
 ) -> Result<Reply, Fault> {
-    let told = |text: &str| {
+    let told = |piece: Piece<'_>| {
         if !quiet {
-            say(text);
+            say(piece.text);
         }
         true
     };

@@ -6,6 +6,7 @@ use super::config::LanguageConfig;
 use super::registry::Registry;
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::nn::decoder_layer::{self, DecoderLayer, LinkInput};
+use crate::nn::linked_attention::Grads;
 use crate::nn::self_attention::Sequence;
 use crate::nn::{ParamId, Params, RmsNorm, Stack};
 use crate::ops::cross_entropy::{self, Chunks, Loss};
@@ -144,7 +145,8 @@ impl Language {
         let below_all = p.trains(self.embed);
         for (i, (layer, saved)) in self.layers.iter().zip(saved.layers).enumerate().skip(down.lowest).rev() {
             let (sequence, link) = context.of(i);
-            layer.backward(r, p, sequence, link, saved, down.d, down.features.get(&i), i > down.lowest || below_all);
+            let grads = Grads { d: down.d, features: down.features.get(&i), below: i > down.lowest || below_all };
+            layer.backward(r, p, sequence, link, saved, grads);
         }
     }
 
