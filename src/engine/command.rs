@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chat::ChatCommand;
 use crate::gpu::GpuOptions;
+use crate::model::model::Wiring;
 use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::stage::Stage;
 
@@ -29,6 +30,15 @@ impl Lane {
         match self {
             Self::Hive => "HIVE",
             Self::Control => "flattened control",
+        }
+    }
+
+    /// How its pictures reach the text.
+    #[must_use]
+    pub fn wiring(self) -> Wiring {
+        match self {
+            Self::Hive => Wiring::Linked,
+            Self::Control => Wiring::Flattened,
         }
     }
 }
