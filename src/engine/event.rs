@@ -239,45 +239,39 @@ pub struct Fault {
     pub detail: String,
 }
 
+impl Fault {
+    /// From a sentence of an error and its remedy.
+    #[must_use]
+    pub fn new(kind: FaultKind, what: &str, remedy: &str) -> Self {
+        Self { kind, what: sentence(what), remedy: sentence(remedy), detail: String::new() }
+    }
+}
+
+/// With a capital, but for names of files, and a full stop.
+fn sentence(text: &str) -> String {
+    let names_file = text.split(' ').next().is_some_and(|word| word.contains('.'));
+    let mut chars = text.chars();
+    let first = chars.next().filter(|_| !names_file).map(char::to_uppercase);
+    let mut out: String = first.into_iter().flatten().collect();
+    out.push_str(if names_file { text } else { chars.as_str() });
+    if !out.is_empty() && !out.ends_with(['.', '?', '!']) {
+        out.push('.');
+    }
+    out
+}
+
 impl From<&GpuError> for Fault {
     fn from(e: &GpuError) -> Self {
-        let (kind, what, remedy): (_, &str, &str) = match e {
-            GpuError::NoAdapter => (
-                FaultKind::NoAdapter,
-                "No graphics adapter was found.",
-                "Install a Vulkan, Metal or DX12 driver, or switch on hardware acceleration in the browser; a software driver is enough.",
-            ),
-            GpuError::AdapterNotFound { .. } => {
-                (FaultKind::NoAdapter, "No adapter of that name was found.", "Choose another adapter.")
-            }
-            GpuError::NoDevice { .. } => {
-                (FaultKind::NoAdapter, "The adapter gave no device.", "Update its driver or choose another adapter.")
-            }
-            GpuError::LimitTooSmall { .. } => {
-                (FaultKind::NoAdapter, "The adapter is too small for Hive's kernels.", "Choose another adapter.")
-            }
-            GpuError::Lost(_) => (
-                FaultKind::DeviceLost,
-                "The GPU device was lost.",
-                "Training goes on from its last snapshot on a new device; if this repeats, update the driver.",
-            ),
-            GpuError::OutOfMemory(_) => (
-                FaultKind::OutOfMemory,
-                "The GPU is out of memory.",
-                "Close other programs that use the GPU, or choose a smaller batch.",
-            ),
-            GpuError::Validation(_) => (
-                FaultKind::Other,
-                "The GPU driver rejected a command.",
-                "This is a fault of Hive or of the driver: please report it with the detail below.",
-            ),
-            GpuError::Readback(_) => (
-                FaultKind::Other,
-                "A result could not be read back from the GPU.",
-                "Try again; if this repeats, update the driver.",
-            ),
+        let kind = match e {
+            GpuError::NoAdapter
+            | GpuError::AdapterNotFound { .. }
+            | GpuError::NoDevice { .. }
+            | GpuError::LimitTooSmall { .. } => FaultKind::NoAdapter,
+            GpuError::Lost(_) => FaultKind::DeviceLost,
+            GpuError::OutOfMemory(_) => FaultKind::OutOfMemory,
+            GpuError::Validation(_) | GpuError::Readback(_) => FaultKind::Other,
         };
-        Self { kind, what: what.into(), remedy: remedy.into(), detail: e.to_string() }
+        Self { detail: e.detail().to_owned(), ..Self::new(kind, &e.what(), e.remedy()) }
     }
 }
 
