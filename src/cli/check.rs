@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::args::Args;
 use super::{Fault, open_gpu, say};
-use crate::gpu::{AdapterKind, AdapterSummary, Gpu, GpuOptions};
+use crate::gpu::{AdapterKind, AdapterSummary, Gpu, GpuOptions, Sabotage};
 use crate::model::files::Folder;
-use crate::ops::verify::{self, Outcome, SABOTAGES};
+use crate::ops::verify::{self, Outcome};
 use crate::platform::{self, block_on};
 use crate::train::parity::{self, Group};
 
@@ -154,8 +154,9 @@ pub fn verify(list: &[String]) -> Result<(), Fault> {
         wrong.push(format!("no operation called \"{filter}\""));
     }
     if args.flag("sabotage") {
-        for (op, fault) in SABOTAGES.iter().filter(|(op, f)| op.contains(filter) && verify::runs_on(&gpu, f.kernel)) {
-            let caught = block_on(verify::caught(&options, op, fault))?;
+        let chosen = |(op, fault): &(&str, &Sabotage)| op.contains(filter) && verify::runs_on(&gpu, fault.kernel);
+        for (_, fault) in verify::sabotages().filter(chosen) {
+            let caught = block_on(verify::caught(&options, fault))?;
             if !quiet {
                 let verdict = if caught { "ok  " } else { "FAIL" };
                 say(&format!("{verdict} sabotage of {}: \"{}\" for \"{}\"\n", fault.kernel, fault.replace, fault.find));

@@ -247,3 +247,11 @@ pub fn dropped_blob(file: &DroppedFile) -> Result<super::Blob, String> {
 pub fn dropped_together(_files: &[DroppedFile]) -> String {
     NAMELESS.to_owned()
 }
+
+impl super::Blob {
+    /// A file that the user chose or dropped on the page.
+    #[must_use]
+    pub fn file(file: web_sys::File) -> Self {
+        Self::of_file(&file.name(), file.size() as u64, super::web_blob::FileBytes::new(file.into()))
+    }
+}

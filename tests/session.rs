@@ -1,7 +1,4 @@
 //! The session behind window and page, driven by commands as they drive it.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
 
 use std::sync::Arc;
 
@@ -20,7 +17,7 @@ struct Driver {
 impl Driver {
     /// None where there is no GPU and none is required.
     fn start(options: GpuOptions) -> Option<Self> {
-        drop(common::gpu()?);
+        drop(crate::common::gpu()?);
         Some(Self { handle: worker::start(options, Arc::new(|| ())), log: RunLog::default() })
     }
 
@@ -279,8 +276,8 @@ fn a_file_that_is_no_run_is_told_by_name_and_nothing_is_lost() {
 
 #[test]
 fn a_wrong_kernel_turns_the_self_test_red() {
-    let (op, fault) = hive::ops::verify::SABOTAGES.iter().find(|(op, _)| *op == "gelu").unwrap();
-    let options = GpuOptions { sabotage: vec![fault.clone()], ..GpuOptions::default() };
+    let op = "gelu";
+    let options = GpuOptions { sabotage: vec![hive::ops::gelu::SABOTAGES[0].clone()], ..GpuOptions::default() };
     let Some(mut d) = Driver::start(options) else { return };
     d.send(Command::Verify);
     let wrong = d.until(|e| match e {
