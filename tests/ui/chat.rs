@@ -1,7 +1,6 @@
 //! The model from files: opening, plan, loading, the conversation, with events of a made-up session.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use eframe::egui::{Context, Key};
 use egui_kittest::Harness;
