@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::answers::assistant::{End, Options};
-use super::event::Fault;
+use super::words::Fault;
 use crate::data::chat::Message;
 use crate::data::image::Preprocess;
 use crate::model::load::Progress;

@@ -19,16 +19,19 @@ pub mod session;
 mod snapshots;
 pub mod speed;
 mod track;
+pub mod words;
 pub mod worker;
 
 pub use chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion};
-pub use command::{Command, Lane, Open, Question, Steps};
-pub use event::{
-    Answer, AttentionMaps, Cost, Event, Example, Fault, FaultKind, Opened, Probe, ProbeKind, SelfTest, StepEvent, Word,
-};
+pub use command::{Command, Open};
+pub use event::{Event, Opened};
 pub use log::{Point, RunLog, ScorePoint};
 pub use outline::{Block, BlockKind, Outline};
 pub use snapshots::Snapshots;
+pub use words::{
+    Answer, AttentionMaps, Cost, Example, Fault, FaultKind, Lane, Probe, ProbeKind, Question, SelfTest, StepEvent,
+    Steps, Word,
+};
 pub use worker::Handle;
 
 // What the layers above need to know of those below.

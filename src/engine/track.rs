@@ -2,9 +2,8 @@
 
 use super::answers::look::{AnswerError, Answerer, Looker, Prober, changed};
 use super::assets::{self, AssetError, made_source};
-use super::command::{Lane, Question};
-use super::event::{Answer, AttentionMaps, Cost, Probe, ProbeKind, StepEvent, Word};
 use super::outline::norms_by_block;
+use super::words::{Answer, AttentionMaps, Cost, Lane, Probe, ProbeKind, Question, StepEvent, Word};
 use crate::data::tokenizer::Tokenizer;
 use crate::gpu::{Gpu, GpuError};
 use crate::model::weights::WeightsError;

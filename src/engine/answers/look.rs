@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::super::event::{AttentionMaps, ProbeKind, Word};
+use super::super::words::{AttentionMaps, ProbeKind, Word};
 use crate::data::batch::{Batch, NO_TARGET};
 use crate::data::rng::Rng;
 use crate::data::tokenizer::{END, PAD, START, Tokenizer};
