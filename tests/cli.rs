@@ -351,6 +351,23 @@ fn set_and_preset_name_what_is_wrong() {
     assert_eq!(serde_json::from_str::<Value>(&rate[0]).unwrap()["learning_rate"], 0.002);
 }
 
+#[test]
+fn progress_in_a_pipe_is_whole_lines() {
+    if !adapter() {
+        return;
+    }
+    let out = folder("lines");
+    let words = ["train", "--preset", "tiny", "--steps", "2", "--questions", "1", "--start", text(start())];
+    let said = hive(&[&words[..], &["--out", text(&out)]].concat()).code(0);
+    assert!(!said.err.contains('\r') && !said.out.contains('\r'), "{:?}", said.err);
+    for stage in 1..=3 {
+        let lines: Vec<_> = said.err.lines().filter(|l| l.starts_with(&format!("stage {stage} "))).collect();
+        let last = lines.last().unwrap_or_else(|| panic!("nothing of stage {stage}: {}", said.err));
+        assert!(last.contains("2 steps in ") && last.contains("loss "), "{}", said.err);
+        assert_eq!(said.out.lines().filter(|l| l.starts_with(&format!("stage {stage}: exact"))).count(), 1);
+    }
+}
+
 /// A LLaVA list about three pictures; the lines of `broken` (from 0) are spoilt.
 fn llava(name: &str, broken: &[usize]) -> PathBuf {
     let here = folder(name);

@@ -1,18 +1,19 @@
 //! `hive ask --model FOLDER`, `hive chat` and `hive plan`: models of any size from folders of Hugging Face's files.
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::BufRead as _;
 use std::path::Path;
 
 use serde_json::json;
 
 use super::args::Args;
+use super::progress::Progress;
 use super::{Fault, fetch, open_gpu, read, say, warn};
 use crate::data::chat::Message;
 use crate::engine::answers::assistant::{Assistant, End, Options, Reply};
 use crate::engine::answers::open::{ModelFolder, OpenError};
 use crate::gpu::Gpu;
 use crate::model::files::Folder;
-use crate::model::load::{Formats, Progress};
+use crate::model::load::{self, Formats};
 use crate::model::plan::Plan;
 use crate::ops::packed::Format;
 use crate::ops::sample::Settings;
@@ -75,20 +76,15 @@ pub(super) fn load(args: &Args, gpu: &Gpu, room: Option<usize>) -> Result<Assist
     let formats = Formats::of(format_of(args)?);
     let room = source.room(args.number("room")?.or(room));
     let memory = args.number::<u64>("memory")?.map(|mib| mib << 20);
-    let (mut told, watched) = (u64::MAX, std::io::stderr().is_terminal());
-    let tell = |p: Progress| {
-        let percent = 100 * p.done / p.total.max(1);
-        if watched && percent != told {
-            warn(&format!("\rloading {} of {} MB", p.done / 1_000_000, p.total / 1_000_000));
-            told = percent;
-        }
+    let (mut progress, mut total) = (Progress::new(), 0);
+    let tell = |p: load::Progress| {
+        total = p.total;
+        progress.bytes("loading", p.done, p.total);
         true
     };
-    let assistant = block_on(source.load(gpu, formats, room, memory, tell));
-    if watched {
-        warn("\n");
-    }
-    assistant.map_err(|e| failed(&e))
+    let assistant = block_on(source.load(gpu, formats, room, memory, tell)).map_err(|e| failed(&e))?;
+    progress.end(&format!("{} MB loaded", total / 1_000_000));
+    Ok(assistant)
 }
 
 fn shortened(names: &[String]) -> String {

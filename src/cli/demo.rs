@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::args::Args;
+use super::progress::Steps;
 use super::report::{self, Example, Maps, Page, StageCurves};
-use super::train::{Progress, find_preset, table};
+use super::shared::{find_preset, png, table};
 use super::{Fault, open_gpu, say, write};
 use crate::data::batch;
 use crate::data::worlds::{Sample, Split};
@@ -40,11 +41,8 @@ and attention maps. The trained model is FOLDER/checkpoint.safetensors; ask it w
 /// # Errors
 /// See [`Fault`].
 pub fn run(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["preset", "out", "steps", "set", "questions"], &[])?;
-    if args.flag("help") {
-        say(HELP);
-        return Ok(());
-    }
+    let options = ["preset", "out", "steps", "set", "questions"];
+    let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
     let start = platform::now_secs();
     let preset = find_preset(&args, "pictures")?;
     let out = PathBuf::from(args.option("out").unwrap_or("out"));
@@ -102,7 +100,7 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
     let Some(recipe) = run.preset.stage(stage) else { return Ok(None) };
     let steps = recipe.steps;
     block_on(run.enter(stage))?;
-    let mut progress = Progress::new(format!("stage {} ({}) ", stage.number(), stage.name()), steps);
+    let mut progress = Steps::new(format!("stage {} ({})", stage.number(), stage.name()), steps);
     let mut norms = Vec::new();
     let every = (steps / 40).max(1);
     while let Some(report) = block_on(run.step())? {
@@ -214,7 +212,7 @@ fn examples(
         .map(|(i, (sample, maps))| {
             let turn = sample.turns.first();
             Ok(Example {
-                png: super::ask::png(&sample.pixels, size)?,
+                png: png(&sample.pixels, size)?,
                 question: turn.map_or_else(String::new, |t| t.question.clone()),
                 right: turn.map_or_else(String::new, |t| t.answer.clone()),
                 before: before[i].clone(),
