@@ -8,7 +8,7 @@ use hive::platform::block_on;
 use hive::train::checkpoint::Checkpoint;
 use serde_json::Value;
 
-use crate::common::program::{adapter, folder, hive, picture, text, train, trained};
+use crate::common::program::{adapter, folder, hive, picture, start, text, train, trained};
 use crate::common::repository;
 
 #[test]
@@ -264,8 +264,7 @@ fn converting_replaces_nothing_unasked_and_leaves_nothing_half_done() {
     hive(&["convert", text(&here.join("cut.safetensors")), text(&half)]).code(1).complains(&["cut.safetensors"]);
     let wide = here.join("wide.safetensors");
     let tensors = [("big".to_owned(), vec![2], &[1.0, 1e6][..])];
-    std::fs::write(&wide, hive::model::weights::write(&tensors, hive::model::weights::Precision::F32).unwrap())
-        .unwrap();
+    std::fs::write(&wide, hive::model::weights::write(&tensors, hive::model::weights::Precision::F32)).unwrap();
     let said = hive(&["convert", text(&wide), text(&half), "--dtype", "f16"]).code(1);
     said.complains(&["tensor big has 1 values beyond 65504", "bf16"]);
     assert_eq!(hive::platform::list_folder(&here).unwrap(), ["cut.safetensors", "model", "wide.safetensors"]);
