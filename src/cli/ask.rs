@@ -83,7 +83,7 @@ fn pixels_of(image: &str, checkpoint: &Checkpoint) -> Result<Vec<f32>, Fault> {
         warn(&format!("wrote {path}; its own question: {}\n", sample.turns.first().map_or("", |t| &t.question)));
         return Ok(sample.pixels);
     }
-    let preprocess = Preprocess { background: Some([255; 3]), ..Preprocess::new(size) };
+    let preprocess = Preprocess::on_white(size);
     preprocess.decode(&read(Path::new(image))?, image).map_err(|e| Fault::Failed(e.to_string()))
 }
 

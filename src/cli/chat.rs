@@ -118,10 +118,6 @@ fn pixels(assistant: &Assistant, image: &str) -> Result<Vec<f32>, Fault> {
     preprocess.decode(&read(Path::new(image))?, image).map_err(|e| Fault::Failed(e.to_string()))
 }
 
-fn message(role: &str, content: impl Into<String>) -> Message {
-    Message { role: role.to_owned(), content: content.into() }
-}
-
 fn reply(
     assistant: &mut Assistant,
     messages: &[Message],
@@ -169,9 +165,8 @@ pub fn ask(args: &Args) -> Result<(), Fault> {
         return Err(Fault::usage(format!("hive ask with this model needs {what}")));
     }
     let pixels = image.first().map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;
-    let content = if sees { format!("<image>\n{}", question.join(" ")) } else { question.join(" ") };
-    let mut messages: Vec<Message> = args.option("system").map(|s| message("system", s)).into_iter().collect();
-    messages.push(message("user", content));
+    let mut messages: Vec<Message> = args.option("system").map(|s| Message::new("system", s)).into_iter().collect();
+    messages.push(Message::question(&question.join(" "), sees));
     let reply = reply(&mut assistant, &messages, &pixels, &options, args.flag("json"))?;
     if args.flag("json") {
         let tokens: Vec<_> =
@@ -200,7 +195,7 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
     let options = options(&args)?;
     let mut assistant = load(&args, &open_gpu(&args)?, None)?;
     let mut picture = args.option("image").map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;
-    let start = || args.option("system").map(|s| message("system", s)).into_iter().collect::<Vec<_>>();
+    let start = || args.option("system").map(|s| Message::new("system", s)).into_iter().collect::<Vec<_>>();
     let mut messages = start();
     if assistant.preprocess().is_some() && picture.is_empty() {
         warn("this model talks about pictures: /image FILE shows it one\n");
@@ -221,10 +216,9 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
                     continue;
                 }
                 let first = !messages.iter().any(|m| m.role == "user");
-                let text = if first && !picture.is_empty() { format!("<image>\n{text}") } else { text.to_owned() };
-                messages.push(message("user", text));
+                messages.push(Message::question(text, first && !picture.is_empty()));
                 match reply(&mut assistant, &messages, &picture, &options, false) {
-                    Ok(reply) => messages.push(message("assistant", reply.text)),
+                    Ok(reply) => messages.push(Message::new("assistant", reply.text)),
                     Err(e) => {
                         messages.pop();
                         warn(&format!("{e}\n"));

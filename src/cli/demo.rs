@@ -21,7 +21,7 @@ use crate::model::weights::Precision;
 use crate::nn::Params;
 use crate::platform::{self, block_on};
 use crate::train::checkpoint::Checkpoint;
-use crate::train::evaluate::{Picture, Scores, host};
+use crate::train::evaluate::{Label, Picture, Scores, host};
 use crate::train::run::Run;
 use crate::train::stage::Stage;
 use crate::train::trainer::Trainer;
@@ -58,8 +58,8 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
 
     let samples = example_samples(&run);
     let before = answers(&gpu, &run, &samples)?;
-    let alone = ("language model alone".to_owned(), block_on(run.evaluate(Picture::None, questions))?);
-    run.scores.push(alone);
+    let alone = block_on(run.evaluate(Picture::None, questions))?;
+    run.scores.push((Label::ALONE, alone));
     let mut curves = Vec::new();
     for stage in Stage::ALL {
         if let Some(curve) = train_stage(&mut run, stage, questions)? {
@@ -113,9 +113,9 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
     }
     block_on(run.leave())?;
     progress.end("");
-    for (what, picture) in [("", Picture::Own), (", pictures swapped", Picture::Swapped)] {
+    for picture in [Picture::Own, Picture::Swapped] {
         let scores = block_on(run.evaluate(picture, questions))?;
-        run.scores.push((format!("stage {}{what}", stage.number()), scores));
+        run.scores.push((Label { stage: Some(stage), picture }, scores));
     }
     Ok(Some(StageCurves { stage, losses: progress.losses, norms }))
 }
@@ -128,10 +128,10 @@ fn modules(run: &Run, trainer: &Trainer) -> Result<Vec<(String, f32)>, Fault> {
 }
 
 /// What the numbers say, in a sentence.
-fn verdict(scores: &[(String, Scores)]) -> String {
-    let value = |label: &str| scores.iter().find(|(l, _)| l == label).map(|(_, s)| s.all.value());
-    let last = scores.iter().rev().find(|(l, _)| !l.contains("swapped")).map_or("", |(l, _)| l.as_str());
-    match (value(last), value(&format!("{last}, pictures swapped")), value("language model alone")) {
+fn verdict(scores: &[(Label, Scores)]) -> String {
+    let value = |label: Label| scores.iter().find(|(l, _)| *l == label).map(|(_, s)| s.all.value());
+    let Some(last) = scores.iter().rev().find_map(|(l, _)| l.stage).map(Label::after) else { return String::new() };
+    match (value(last), value(Label { picture: Picture::Swapped, ..last }), value(Label::ALONE)) {
         (Some(own), Some(swapped), Some(alone)) => format!(
             "after {last} the model answers {:.0} % exactly: {:+.0} points over the language model alone, {:+.0} over itself with swapped pictures\n",
             own * 100.0,

@@ -1,6 +1,7 @@
 //! What several commands use: presets and data by their options, shipped models, tables of scores, pictures as files.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use super::args::Args;
@@ -84,13 +85,14 @@ pub(super) fn folder_source(folder: &str, preset: &mut Preset) -> Result<Source,
 }
 
 /// Scores as a table: a row per label, a column per kind.
-pub(super) fn table(rows: &[(String, Scores)]) -> String {
+pub(super) fn table(rows: &[(impl Display, Scores)]) -> String {
     let kinds: BTreeSet<&String> = rows.iter().flat_map(|(_, s)| s.kinds.keys()).collect();
-    let width = rows.iter().map(|(l, _)| l.len()).max().unwrap_or(0).max(8);
+    let width = rows.iter().map(|(l, _)| l.to_string().len()).max().unwrap_or(0).max(8);
     let mut out = format!("{:width$}  {:>8}  {:>8}", "", "all", "several");
     kinds.iter().for_each(|k| out.push_str(&format!("  {k:>9}")));
     out.push('\n');
     for (label, s) in rows {
+        let label = label.to_string();
         out.push_str(&format!("{label:width$}  {:>8.3}  {:>8.3}", s.all.value(), s.several.value()));
         for k in &kinds {
             out.push_str(&s.kinds.get(*k).map_or("           ".into(), |v| format!("  {:>9.3}", v.value())));

@@ -12,7 +12,7 @@ use crate::model::weights::Precision;
 use crate::nn::params::Weights;
 use crate::platform::block_on;
 use crate::train::checkpoint::Checkpoint;
-use crate::train::evaluate::{Picture, Scores};
+use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::pretrain::Reader;
 use crate::train::recipe::Preset;
 use crate::train::run::Run;
@@ -135,7 +135,7 @@ fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
         block_on(run.leave())?;
         let scores = block_on(run.evaluate(Picture::Own, job.questions))?;
         say(&format!("stage {}: {}\n", stage.number(), line(&scores)));
-        run.scores.push((format!("stage {}", stage.number()), scores));
+        run.scores.push((Label::after(stage), scores));
         save(run, &job.path)?;
     }
     Ok(())

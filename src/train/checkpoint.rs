@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::evaluate::Scores;
+use super::evaluate::{Label, Scores};
 use super::recipe::Preset;
 use super::stage::Stage;
 use crate::data::tokenizer::Tokenizer;
@@ -33,9 +33,9 @@ pub struct Meta {
     pub stage: Option<Stage>,
     /// Updates done in that stage.
     pub update: u64,
-    /// Scores by label, e.g. `stage 3`.
+    /// Scores so far.
     #[serde(default)]
-    pub scores: Vec<(String, Scores)>,
+    pub scores: Vec<(Label, Scores)>,
 }
 
 /// A checkpoint on the host.
