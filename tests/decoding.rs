@@ -8,8 +8,8 @@ use hive::model::config::{HiveConfig, LanguageConfig};
 use hive::model::decode::{DecodeError, Decoder, Prompt, most_room};
 use hive::model::files::{Checkpoint, Folder, ModelSpec, Resolved, resolve};
 use hive::model::load::{Formats, load};
+use hive::model::memory::Plan;
 use hive::model::model::{Model, Wiring};
-use hive::model::plan::Plan;
 use hive::model::weights::{HostTensors, Precision, parse, write};
 use hive::ops::packed::Format;
 use hive::ops::packed::oracle::quantised;
@@ -71,7 +71,7 @@ impl Fixture {
             all.push((spec.name.clone(), spec.shape.clone(), values));
         }
         let tensors: Vec<_> = all.iter().map(|(n, s, v)| (n.clone(), s.clone(), v.as_slice())).collect();
-        let bytes = write(&tensors, Precision::F32).unwrap();
+        let bytes = write(&tensors, Precision::F32);
         let folder = Folder::new([Blob::memory("model.safetensors", bytes)]).unwrap();
         Self {
             model: Arc::clone(&self.model),

@@ -70,7 +70,7 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
         // One more row: a token is made after the last.
         let made = Decoder::new(Arc::clone(&model), Arc::clone(&params), ROOM + 1, with_image);
         let mut decoder = block_on(made).unwrap();
-        let mut begin = |decoder: &mut Decoder, ids: &[u32], pixels: &[f32]| {
+        let begin = |decoder: &mut Decoder, ids: &[u32], pixels: &[f32]| {
             block_on(decoder.begin(Prompt { ids, pixels, offset }, &Settings::default())).unwrap();
         };
         // A second text with the same decoder must not see the first.

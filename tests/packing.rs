@@ -57,7 +57,7 @@ impl Fixture {
             all.push((spec.name.clone(), spec.shape.clone(), values));
         }
         let tensors: Vec<_> = all.iter().map(|(n, s, v)| (n.clone(), s.clone(), v.as_slice())).collect();
-        let bytes = write(&tensors, Precision::F32).unwrap();
+        let bytes = write(&tensors, Precision::F32);
         let folder = Folder::new([Blob::memory("model.safetensors", bytes)]).unwrap();
         self.checkpoint = block_on(Checkpoint::open(&folder)).unwrap();
         self

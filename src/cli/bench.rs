@@ -75,13 +75,12 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     match list.split_first() {
         Some((what, rest)) if what == "decode" => return bench_model::decode(rest),
         Some((what, rest)) if what == "encode" => return bench_model::encode(rest),
+        #[cfg(feature = "gui")]
+        Some((what, rest)) if what == "frames" => return super::window::frames(rest),
         _ => {}
     }
-    let args = Args::parse(list, &["runs", "preset", "stage", "steps"], &[])?;
-    if args.flag("help") {
-        say(HELP);
-        return Ok(());
-    }
+    let options = ["runs", "preset", "stage", "steps"];
+    let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
     let runs = args.number("runs")?.unwrap_or(5);
     match args.word(0) {
         Some("gemm") => gemm(&args, runs),

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::Args;
 use super::{Fault, chat, open_gpu, say};
+use crate::engine::answers::open::ROOM;
 use crate::engine::speed::{self, Roofline};
 use crate::gpu::{Gpu, GpuError, Timing};
 use crate::model::decode::Decoder;
@@ -44,11 +45,7 @@ struct Bench {
 impl Bench {
     /// Reads the arguments and makes the model; none: help was asked for, and given.
     fn open(list: &[String], room: usize) -> Result<Option<(Args, Self)>, Fault> {
-        let args = Args::parse(list, &OPTIONS, &[])?;
-        if args.flag("help") {
-            say(HELP);
-            return Ok(None);
-        }
+        let Some(args) = Args::or_help(list, &OPTIONS, &[], HELP)? else { return Ok(None) };
         let format = chat::format_of(&args)?;
         let runs = args.number("runs")?.unwrap_or(5);
         let gpu = open_gpu(&args)?;
@@ -167,7 +164,6 @@ pub(super) fn decode(list: &[String]) -> Result<(), Fault> {
 /// # Errors
 /// See [`Fault`].
 pub(super) fn encode(list: &[String]) -> Result<(), Fault> {
-    const ROOM: usize = 256;
     let Some((_, mut bench)) = Bench::open(list, ROOM)? else { return Ok(()) };
     let mut all = bench.head();
     let image =

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::args::Args;
-use super::train::{Progress, find_preset, folder_source};
+use super::progress::Steps;
+use super::shared::{find_preset, folder_source};
 use super::{Fault, open_gpu, say, write};
 use crate::engine::assets::made_source;
 use crate::model::model::Model;
@@ -20,17 +21,10 @@ descriptions of scenes. Both halves go into one file (default assets/models/DATA
 adds to what the first one left.
 ";
 
-/// The command.
-///
-/// # Errors
-/// See [`Fault`].
-pub fn run(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["preset", "data", "set", "out", "steps"], &[])?;
+pub(super) fn run(list: &[String]) -> Result<(), Fault> {
+    let options = ["preset", "data", "set", "out", "steps"];
+    let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
     let part = args.word(0).unwrap_or_default();
-    if args.flag("help") {
-        say(HELP);
-        return Ok(());
-    }
     let mut preset = find_preset(&args, "pictures")?;
     let recipe = match part {
         "vision" => &mut preset.pretrain_vision,
@@ -53,7 +47,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     };
     let gpu = open_gpu(&args)?;
     let seed = preset.seed;
-    let mut progress = Progress::new(format!("{part} "), recipe.steps);
+    let mut progress = Steps::new(part.to_owned(), recipe.steps);
     let failed = Fault::Failed;
     let weights = if part == "vision" {
         let classes = source.dataset().map_or(Vec::new(), |d| d.label_classes());

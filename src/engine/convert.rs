@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use crate::data::image::WHITE;
 use crate::data::tokenizer::{END, PAD, START};
 use crate::data::tokenizer_files::{tokenizer_config, tokenizer_json};
 use crate::model::config::{HiveConfig, LinkConfig};
@@ -366,7 +367,7 @@ fn run_spec(meta: &Meta) -> Result<ModelSpec, FilesError> {
         max_positions: meta.model.text_config.max_position_embeddings,
         image_token: None,
         // As `hive ask` shows pictures to a checkpoint.
-        background: Some([255; 3]),
+        background: Some(WHITE),
     })
 }
 

@@ -1,6 +1,6 @@
 //! The model as a list of blocks: what a diagram draws, what a stage trains, and which shaders compute it. Pure: no GPU.
 
-use super::command::Lane;
+use super::words::Lane;
 use crate::model::config::HiveConfig;
 use crate::model::model::Model;
 use crate::ops;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, FORMAT, Meta};
-use super::evaluate::{EvaluateError, Evaluator, Picture, Scores};
+use super::evaluate::{EvaluateError, Evaluator, Label, Picture, Scores};
 use super::init;
 use super::recipe::{Preset, StageRecipe};
 use super::source::Source;
@@ -31,7 +31,7 @@ pub struct Run {
     trainer: Option<Trainer>,
     stage: Option<Stage>,
     /// Scores so far, by label.
-    pub scores: Vec<(String, Scores)>,
+    pub scores: Vec<(Label, Scores)>,
 }
 
 impl Run {

@@ -1,11 +1,12 @@
 //! Saving, exporting and loading runs.
 
 use super::Session;
-use crate::engine::command::{Lane, Open};
+use crate::engine::command::Open;
 use crate::engine::event::Event;
 use crate::engine::log::RunLog;
 use crate::engine::runfile::RunFile;
 use crate::engine::track::{Track, Trouble};
+use crate::engine::words::Lane;
 use crate::model::weights::Precision;
 use crate::train::stage::Stage;
 

@@ -27,7 +27,7 @@ pub enum FilesError {
     #[error("{0}")]
     Read(String),
     /// Too short to have a header.
-    #[error("{file} has {len} bytes: too short for a safetensors file. Copy or download it again")]
+    #[error("{file} has {len} bytes: too short for a safetensors file. It may be cut off: copy or download it again")]
     Short {
         /// File name.
         file: String,
