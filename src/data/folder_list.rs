@@ -4,8 +4,22 @@
 
 use serde_json::Value;
 
-use super::folder::{KINDS, Record};
 use super::worlds::Turn;
+
+/// The kinds of turns: answers to questions, and captions (answers to the picture alone).
+pub const KINDS: [&str; 2] = ["question", "caption"];
+/// One entry of the list: a picture and what is said about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The entry's id, or the picture's name where it has none.
+    pub id: String,
+    /// The picture's name, relative to the folder.
+    pub image: String,
+    /// Questions (without `<image>`, empty for captions) and answers; at least one.
+    pub turns: Vec<Turn>,
+    /// Where the entry begins in the list, from 1.
+    pub line: usize,
+}
 
 /// Where the picture stands in the first question.
 const IMAGE_MARK: &str = "<image>";

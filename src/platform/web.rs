@@ -244,3 +244,11 @@ pub fn dropped_blob(file: &eframe::egui::DroppedFileHandle) -> Result<super::Blo
 pub fn dropped_name(_files: &[eframe::egui::DroppedFileHandle]) -> String {
     NAMELESS.to_owned()
 }
+
+impl super::Blob {
+    /// A file that the user chose or dropped on the page.
+    #[must_use]
+    pub fn file(file: web_sys::File) -> Self {
+        Self::of_file(&file.name(), file.size() as u64, super::web_blob::FileBytes::new(file.into()))
+    }
+}

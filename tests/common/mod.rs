@@ -1,4 +1,4 @@
-//! What the integration tests share: one device per test binary, small models, drawn weights.
+//! What the tests share: one device per test program, small models, drawn weights; servers, and the program itself.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![allow(
     clippy::missing_panics_doc,
@@ -7,6 +7,12 @@
     missing_docs,
     reason = "helpers of tests"
 )]
+
+#[cfg(feature = "cli")]
+pub(crate) mod program;
+
+pub(crate) mod hub;
+pub(crate) mod server;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

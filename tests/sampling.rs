@@ -1,19 +1,7 @@
-//! One token: the spread of many choices, faults, the end of the room, dispatches, and how the cost grows with the text.
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! The choice of a token: the spread of many choices, faults, logits that are no numbers, the end of the room.
 
-mod common;
-
-use std::io::Write as _;
-use std::sync::Arc;
-
-use common::{done, gpu};
-use hive::engine::speed;
+use crate::common::{done, gpu};
 use hive::gpu::{AdapterKind, DType, Gpu, GpuOptions, Recorder, Sabotage, Tensor};
-use hive::model::decode::Decoder;
-use hive::model::load::Formats;
-use hive::model::model::Model;
-use hive::nn::Params;
-use hive::ops::packed::Format;
 use hive::ops::sample::{self, Choice, Settings};
 use hive::ops::verify;
 use hive::platform::block_on;
@@ -182,57 +170,4 @@ fn choices_stay_in_the_room() {
     assert_eq!(at([5, 1, 4], 5).2, [5, 1, 4], "the last place is written again");
     assert_eq!(at([5, 1, 4], 5).0, 1);
     done(&gpu);
-}
-
-/// Largest ratio allowed between a token late in the text and one early, attention left out.
-const FLAT: f64 = 1.5;
-
-/// A decoder of a published size in int4, whose programs are recorded and never run.
-fn recorded(options: &GpuOptions, size: &str) -> usize {
-    let gpu = block_on(Gpu::new(options)).unwrap();
-    let (config, wiring) = speed::size(size).unwrap();
-    let (model, specs) = Model::new(&config, wiring);
-    let formats = Formats::of(Format::Int4);
-    let params = Params::frozen(&gpu, specs, &model.stacks(), &|stack| formats.by_role(stack.role));
-    let decoder = block_on(Decoder::new(Arc::new(model), Arc::new(params), 1024, true)).unwrap();
-    decoder.step_program().dispatches()
-}
-
-#[test]
-fn a_token_takes_few_dispatches() {
-    let Some(_one_at_a_time) = gpu() else { return };
-    for kind in [AdapterKind::Software, AdapterKind::Hardware] {
-        let options = GpuOptions { kind: Some(kind), ..GpuOptions::default() };
-        let counts = ["mobilellm-600m", "qwen2-0.5b"].map(|size| recorded(&options, size));
-        say(&format!("dispatches per token, {kind:?} kernels: MobileLLM-600M {}, Qwen2-0.5B {}", counts[0], counts[1]));
-        assert!(counts[0] <= 300 && counts[1] <= 180, "{kind:?}: {counts:?}");
-    }
-}
-
-#[test]
-fn later_tokens_cost_more_in_attention_only() {
-    let Some(gpu) = gpu() else { return };
-    let (mut config, wiring) = speed::size("smollm2-135m").unwrap();
-    config.text_config.num_hidden_layers = 6;
-    let mut decoder = block_on(speed::random(&gpu, &config, wiring, Formats::of(Format::Int8), 1040)).unwrap();
-    let mut rest = |context: usize| {
-        decoder.place(context);
-        let kernels = block_on(decoder.step_program().profile()).unwrap();
-        let all: f64 = kernels.iter().map(|k| k.secs).sum();
-        all * (1.0 - speed::share(&kernels, "cached_attention/"))
-    };
-    // In pairs, as the machine does other things, too.
-    let mut pair = || {
-        let early = rest(16);
-        rest(1024) / early
-    };
-    let mut ratios: Vec<f64> = (0..15).map(|_| pair()).collect();
-    ratios.sort_by(f64::total_cmp);
-    say(&format!("a token after 1024 others, attention left out: {:.2} of one after 16", ratios[7]));
-    assert!((1.0 / FLAT..FLAT).contains(&ratios[7]), "{ratios:.2?}");
-    done(&gpu);
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

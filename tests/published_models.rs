@@ -1,12 +1,9 @@
 //! Real models: their tokenizers, their chat templates, and 64 greedy tokens against transformers'. `tests/models/get.sh` obtains
 //! them; `tests/models/expect.py` made what is expected.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
 
 use std::io::Write as _;
 
-use common::{done, gpu, repository};
+use crate::common::{done, gpu, repository};
 use hive::data::bpe::Bpe;
 use hive::data::chat::{ChatTemplate, Message};
 use hive::engine::answers::assistant::{End, Options};

@@ -1,9 +1,6 @@
 //! What packing weights costs, against the reference of packing and against published logits.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
-use common::{done, gpu, repository};
+use crate::common::{done, gpu, repository};
 use hive::gpu::Gpu;
 use hive::model::files::{Checkpoint, Folder, ModelKind, ModelSpec, resolve};
 use hive::model::load::{Formats, load};

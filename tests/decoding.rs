@@ -1,11 +1,8 @@
 //! Models to run: loading piece by piece, packed weights, fused decoding, and text, against published outputs.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
 
 use std::sync::Arc;
 
-use common::{difference, done, gpu, repository};
+use crate::common::{difference, done, gpu, repository};
 use hive::gpu::Gpu;
 use hive::model::config::{HiveConfig, LanguageConfig};
 use hive::model::decode::{DecodeError, Decoder, Prompt, most_room};

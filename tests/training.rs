@@ -1,11 +1,8 @@
 //! Training: it learns, freezes what it should, hands over between stages, accumulates, and resumes bit for bit.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
 
 use std::collections::BTreeSet;
 
-use common::{bits, difference, done, drawn, gpu, preset, source};
+use crate::common::{bits, difference, done, drawn, gpu, preset, source};
 use hive::data::batch::Batch;
 use hive::gpu::{Gpu, Recorder};
 use hive::model::config::HiveConfig;

@@ -1,13 +1,10 @@
 //! Exported models: `transformers` computed from these very bytes what is expected of them (`tests/export/expect.py`), and the
 //! whole model answers as the checkpoint does.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{bits, difference, done, drawn, gpu, preset, repository, source, start_file};
+use crate::common::{bits, difference, done, drawn, gpu, preset, repository, source, start_file};
 use hive::data::bpe::Bpe;
 use hive::data::chat::{ChatTemplate, Message};
 use hive::data::dataset::Dataset;

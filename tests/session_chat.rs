@@ -1,11 +1,8 @@
 //! The session's model from files, driven by commands as window and page drive it.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
 
 use std::sync::Arc;
 
-use common::repository;
+use crate::common::repository;
 use hive::data::chat::Message;
 use hive::data::rng::Rng;
 use hive::engine::answers::assistant::{End, Options};
@@ -62,7 +59,7 @@ struct Driver {
 impl Driver {
     /// None where there is no GPU and none is required.
     fn start() -> Option<Self> {
-        drop(common::gpu()?);
+        drop(crate::common::gpu()?);
         Some(Self { handle: worker::start(GpuOptions::default(), Arc::new(|| ())) })
     }
 

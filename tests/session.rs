@@ -1,7 +1,4 @@
 //! The session behind window and page, driven by commands as they drive it.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
 
 use std::sync::Arc;
 
@@ -20,7 +17,7 @@ struct Driver {
 impl Driver {
     /// None where there is no GPU and none is required.
     fn start(options: GpuOptions) -> Option<Self> {
-        drop(common::gpu()?);
+        drop(crate::common::gpu()?);
         Some(Self { handle: worker::start(options, Arc::new(|| ())), log: RunLog::default() })
     }
 

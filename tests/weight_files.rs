@@ -1,12 +1,9 @@
 //! Parity of fixtures whose weights were written again: in several files, in half precision, with other writers' names.
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::{done, gpu, repository};
+use crate::common::{done, gpu, repository};
 use half::{bf16, f16};
 use hive::gpu::Gpu;
 use hive::model::files::{FileDType, FilesError, Folder};

@@ -1,6 +1,5 @@
 //! Folders with Hugging Face's files that are damaged in every way: never a panic, always a sentence with the file's
 //! name, and never memory for bytes that a file only claims to have.
-#![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unsafe_code, reason = "an allocator that counts: what it counts is what is tested")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,0 +1,144 @@
+//! Linked attention in a small model: what its rows weigh, and the cached decoder against the whole text.
+
+use std::collections::BTreeSet;
+
+use hive::gpu::Recorder;
+use hive::model::config::{HiveConfig, LanguageConfig, LinkConfig, VisionConfig};
+use hive::model::generate::Generator;
+use hive::model::hive::Hive;
+use hive::model::inputs::{HostBatch, Inputs};
+use hive::nn::Params;
+use hive::nn::params::Weights;
+use hive::ops::case::Array;
+use hive::platform::block_on;
+use hive::train::init;
+use hive::train::recipe::Init;
+
+use crate::common::{done, gpu};
+
+/// A model with grouped heads, two depths linked and a layer that is not.
+fn small() -> (HiveConfig, Hive, Vec<hive::nn::ParamSpec>, Weights) {
+    let config = HiveConfig {
+        vision_config: VisionConfig {
+            hidden_size: 24,
+            intermediate_size: 32,
+            num_hidden_layers: 3,
+            num_attention_heads: 2,
+            image_size: 12,
+            patch_size: 4,
+            ..VisionConfig::default()
+        },
+        text_config: LanguageConfig {
+            hidden_size: 32,
+            intermediate_size: 40,
+            num_hidden_layers: 3,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            vocab_size: 50,
+            rope_theta: 1000.0,
+            // A tied head would make every token choose itself.
+            tie_word_embeddings: false,
+            ..LanguageConfig::default()
+        },
+        link_config: LinkConfig { vision_layers: vec![1, 3], language_layers: vec![0, 2], ..LinkConfig::default() },
+    };
+    config.check().unwrap();
+    let (model, specs) = Hive::new(&config);
+    // Livelier than a start: embeddings of unit size, so that choices differ from token to token.
+    let weights = init::draw(&specs, &config, &Init { embed_std: 1.0, residual_scale: 2.0, ..Init::default() }, 11);
+    (config, model, specs, weights)
+}
+
+fn pixels(config: &HiveConfig, seed: u64) -> Vec<f32> {
+    let v = &config.vision_config;
+    Array::random(&[v.num_channels * v.image_size * v.image_size], seed).values.iter().map(|v| *v as f32).collect()
+}
+
+#[test]
+fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
+    const ROOM: usize = 14;
+    let Some(gpu) = gpu() else { return };
+    let (config, model, specs, weights) = small();
+    let vocab = config.text_config.vocab_size;
+    let params = Params::new(&gpu, specs, &weights, &BTreeSet::new());
+    let picture = pixels(&config, 21);
+    let mut texts = BTreeSet::new();
+    for (offset, with_image) in [(0, true), (2, true), (0, false)] {
+        let mut generator = Generator::new(&model, &params, ROOM, with_image);
+        // A second text with the same generator must not see the first.
+        generator.start(&pixels(&config, 99), offset);
+        block_on(generator.complete(&[7, 8, 9], 5, None)).unwrap();
+        generator.start(&picture, offset);
+        let mut ids: Vec<u32> = vec![1, 17, 33];
+        let mut choices = Vec::new();
+        for t in 0..ROOM {
+            generator.feed(ids[t]);
+            choices.push(block_on(generator.choice()).unwrap());
+            if t + 1 == ids.len() && ids.len() < ROOM {
+                ids.push(choices[t].token);
+            }
+        }
+        assert!(generator.is_full());
+
+        let inputs = Inputs::new(&gpu, &config, 1, ROOM, with_image);
+        let batch = HostBatch {
+            ids: &ids,
+            labels: &[-100; ROOM],
+            lengths: &[ROOM as u32],
+            offset: &[offset as u32],
+            pixels: if with_image { &picture } else { &[] },
+        };
+        inputs.write(batch, 1);
+        let mut r = Recorder::new(&gpu);
+        let look = model.look(&mut r, &params, &inputs);
+        r.finish().run();
+        let logits = block_on(gpu.read_f32(&look.logits)).unwrap();
+        for (t, (row, choice)) in logits.chunks(vocab).zip(&choices).enumerate() {
+            let best = (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
+            let sum: f64 = row.iter().map(|v| f64::from(v - row[best]).exp()).sum();
+            assert_eq!(choice.token as usize, best, "token {t}, offset {offset}, image {with_image}: {choice:?}");
+            assert!(
+                (f64::from(choice.probability) * sum - 1.0).abs() < 1e-4,
+                "token {t}: {choice:?}, whole text 1 / {sum}"
+            );
+        }
+        texts.insert(ids);
+    }
+    assert!(texts.len() > 1, "neither the image nor its place changes the text: this model tests nothing");
+    done(&gpu);
+}
+
+#[test]
+fn attention_rows_sum_to_one_and_respect_the_mask() {
+    const T: usize = 9;
+    let Some(gpu) = gpu() else { return };
+    let (config, model, specs, weights) = small();
+    let n = config.vision_config.tokens();
+    let params = Params::new(&gpu, specs, &weights, &BTreeSet::new());
+    let inputs = Inputs::new(&gpu, &config, 2, T, true);
+    let ids: Vec<u32> = (0..2 * T as u32).map(|i| i * 7 % 50).collect();
+    let offset = [0, 3];
+    let both: Vec<f32> = [1, 2].iter().flat_map(|s| pixels(&config, *s)).collect();
+    inputs.write(
+        HostBatch { ids: &ids, labels: &[-100; 2 * T], lengths: &[T as u32, 6], offset: &offset, pixels: &both },
+        1,
+    );
+    let mut r = Recorder::new(&gpu);
+    let look = model.look(&mut r, &params, &inputs);
+    r.finish().run();
+    assert_eq!(look.attention.iter().map(|a| a.0).collect::<Vec<_>>(), config.link_config.language_layers);
+    let heads = config.text_config.num_attention_heads;
+    for (layer, tensor) in &look.attention {
+        assert_eq!(tensor.shape().dims(), [2, heads, T, T + n]);
+        let values = block_on(gpu.read_f32(tensor)).unwrap();
+        for (i, row) in values.chunks(T + n).enumerate() {
+            let (b, t) = (i / (heads * T), i % T);
+            let sum: f64 = row.iter().map(|v| f64::from(*v)).sum();
+            assert!((sum - 1.0).abs() <= 1e-5 && row.iter().all(|v| *v >= 0.0), "layer {layer}, row {i}: {sum}");
+            assert!(row[t + 1..T].iter().all(|v| *v == 0.0), "layer {layer}, sample {b}: token {t} sees a later one");
+            let sees_image = row[T..].iter().any(|v| *v != 0.0);
+            assert_eq!(sees_image, t >= offset[b] as usize, "layer {layer}, sample {b}, token {t}");
+        }
+    }
+    done(&gpu);
+}

@@ -1,0 +1,30 @@
+//! The project's tests in one program, which is linked once; `ui` and `real_size` are programs of their own.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+mod chat_templates;
+#[cfg(feature = "cli")]
+mod checkpoints;
+#[cfg(feature = "cli")]
+mod command_line;
+mod damaged_models;
+mod decoding;
+mod decoding_cost;
+mod exporting;
+mod fetching;
+#[cfg(feature = "cli")]
+mod fetching_command;
+mod fetching_refused;
+mod linked_attention;
+mod operations;
+mod packing;
+mod parity;
+mod published_models;
+mod sampling;
+mod session;
+mod session_chat;
+mod taste;
+mod tokenizers;
+mod training;
+mod weight_files;
