@@ -25,7 +25,8 @@ use std::path::Path;
 use args::Args;
 use thiserror::Error;
 
-use crate::engine::answers::look::AnswerError;
+use crate::engine::answers::assistant::ReplyError;
+use crate::engine::answers::open::OpenError;
 use crate::engine::assets::AssetError;
 use crate::engine::losses::LossesError;
 use crate::gpu::{Gpu, GpuError, GpuOptions};
@@ -56,9 +57,12 @@ pub enum Fault {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A model to answer.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// A question.
     #[error(transparent)]
-    Answer(#[from] AnswerError),
+    Reply(#[from] ReplyError),
     /// Weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
