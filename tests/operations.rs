@@ -8,7 +8,7 @@ use hive::model::inputs::{HostBatch, Inputs};
 use hive::nn::Params;
 use hive::ops::ALL;
 use hive::ops::case::{Array, Case};
-use hive::ops::verify::{self, DIFFERENCE_TOLERANCE, Outcome, SABOTAGES};
+use hive::ops::verify::{self, DIFFERENCE_TOLERANCE, Outcome};
 use hive::platform::block_on;
 use hive::train::evaluate::host;
 use hive::train::model::{Model, Wiring};
@@ -94,7 +94,7 @@ fn a_lost_device_is_an_error_that_says_so() {
 
 #[test]
 fn every_sabotage_finds_its_text() {
-    for (op, fault) in SABOTAGES {
+    for (op, fault) in verify::sabotages() {
         let kernel = kernels::ALL.iter().find(|k| k.name == fault.kernel);
         let kernel = kernel.unwrap_or_else(|| panic!("{op}: no kernel called {}", fault.kernel));
         assert!(kernel.source.contains(fault.find), "{} has no \"{}\"", fault.kernel, fault.find);
@@ -105,18 +105,17 @@ fn every_sabotage_finds_its_text() {
 fn every_sabotage_is_caught() {
     let Some(gpu) = gpu() else { return };
     for op in ALL {
-        assert!(SABOTAGES.iter().any(|(name, _)| *name == op.name), "{} is never sabotaged", op.name);
+        assert!(!op.sabotages.is_empty(), "{} is never sabotaged", op.name);
     }
-    let missed: Vec<_> = SABOTAGES
-        .iter()
+    let missed: Vec<_> = verify::sabotages()
         .filter(|(_, fault)| verify::runs_on(&gpu, fault.kernel))
-        .filter(|(op, fault)| !block_on(verify::caught(&GpuOptions::default(), op, fault)).unwrap())
+        .filter(|(_, fault)| !block_on(verify::caught(&GpuOptions::default(), fault)).unwrap())
         .map(|(_, fault)| format!("{}: \"{}\" for \"{}\"", fault.kernel, fault.replace, fault.find))
         .collect();
     assert!(missed.is_empty(), "unnoticed:\n{}", missed.join("\n"));
     // The other way round: where nothing is wrong, nothing is caught.
     let harmless = Sabotage { kernel: "add/forward", find: "a[i] + b[i]", replace: "b[i] + a[i]" };
-    let idle = block_on(verify::caught(&GpuOptions::default(), "add", &harmless)).unwrap();
+    let idle = block_on(verify::caught(&GpuOptions::default(), &harmless)).unwrap();
     assert!(!idle, "a harmless change counts as caught");
     done(&gpu);
 }

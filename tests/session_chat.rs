@@ -329,7 +329,7 @@ fn training_pauses_for_loading_and_goes_on_where_it_was() {
     d.tell(ChatCommand::Load { format: Format::F16, room: 64, memory: None });
     let (mut paused, mut done, mut steps) = (false, false, vec![last]);
     d.until(|e| match e {
-        Event::Running(false) => {
+        Event::Running(None) => {
             paused = true;
             None
         }

@@ -128,14 +128,14 @@ impl App {
         Self { measurement, ..self }
     }
 
-    fn receive(&mut self, out: &mut Vec<Command>) {
+    fn receive(&mut self) {
         loop {
             match self.handle.next() {
-                Next::Event(event) => self.state.apply(*event, out),
+                Next::Event(event) => self.state.apply(*event),
                 Next::Nothing => break,
                 Next::Gone => {
                     if !std::mem::replace(&mut self.gone, true) {
-                        self.state.running = false;
+                        (self.state.running, self.state.run_all) = (false, false);
                         self.state.fault(Fault {
                             kind: FaultKind::Panic,
                             what: "The engine stopped.".into(),
@@ -231,7 +231,7 @@ impl eframe::App for App {
     fn logic(&mut self, ctx: &egui::Context, frame: &mut eframe::Frame) {
         self.clock(frame);
         let mut out = Vec::new();
-        self.receive(&mut out);
+        self.receive();
         self.take_files(ctx, &mut out);
         panels::data::choose_picture(&mut self.state);
         if let Some(measurement) = &self.measurement {

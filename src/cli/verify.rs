@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::args::Args;
 use super::{Fault, open_gpu, say};
-use crate::gpu::{AdapterKind, AdapterSummary, Gpu, GpuError, GpuOptions};
-use crate::ops::verify::{self, Outcome, SABOTAGES};
+use crate::gpu::{AdapterKind, AdapterSummary, Gpu, GpuError, GpuOptions, Sabotage};
+use crate::ops::verify::{self, Outcome};
 use crate::platform::{self, block_on};
 
 const HELP: &str = "\
@@ -42,8 +42,9 @@ pub(super) fn verify(list: &[String]) -> Result<(), Fault> {
         wrong.push(format!("no operation called \"{filter}\""));
     }
     if args.flag("sabotage") {
-        for (op, fault) in SABOTAGES.iter().filter(|(op, f)| op.contains(filter) && verify::runs_on(&gpu, f.kernel)) {
-            let caught = block_on(verify::caught(&options, op, fault))?;
+        let chosen = |(op, fault): &(&str, &Sabotage)| op.contains(filter) && verify::runs_on(&gpu, fault.kernel);
+        for (_, fault) in verify::sabotages().filter(chosen) {
+            let caught = block_on(verify::caught(&options, fault))?;
             if !quiet {
                 let verdict = if caught { "ok  " } else { "FAIL" };
                 say(&format!("{verdict} sabotage of {}: \"{}\" for \"{}\"\n", fault.kernel, fault.replace, fault.find));

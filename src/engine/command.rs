@@ -49,6 +49,8 @@ pub struct Open {
 pub enum Steps {
     /// To the end of the stage.
     Stage,
+    /// To the end of the last stage, through those between.
+    All,
     /// So many optimiser steps, at most to the end of the stage.
     Count(u64),
 }
@@ -73,7 +75,7 @@ pub enum Command {
     Open(Open),
     /// Begin a stage from the weights as they are; skipping stages is allowed. Does not run yet.
     Enter(Stage),
-    /// Run the stage in progress (or the next one where none is in progress).
+    /// Run the stage in progress (or the next one where none is in progress); while it runs: how far from now on.
     Train(Steps),
     /// Stop after the step in progress.
     Pause,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::chat::ChatEvent;
-use super::command::Lane;
+use super::command::{Lane, Steps};
 use super::log::RunLog;
 use crate::gpu::{AdapterSummary, GpuError};
 use crate::train::evaluate::Scores;
@@ -313,8 +313,8 @@ pub enum Event {
         /// Its cost, per lane.
         costs: Vec<Cost>,
     },
-    /// Training runs, or does not.
-    Running(bool),
+    /// Training runs so far; none: it does not run.
+    Running(Option<Steps>),
     /// An optimiser step.
     Step(StepEvent),
     /// Gradient norms of the last step by block id (see [`super::Block::id`]).

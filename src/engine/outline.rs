@@ -2,32 +2,11 @@
 
 use super::command::Lane;
 use crate::model::config::HiveConfig;
+use crate::ops;
+pub use crate::ops::BlockKind;
 use crate::train::model::{Model, Wiring};
 use crate::train::recipe::Preset;
 use crate::train::stage::{Stage, enter_stage_two, trainable};
-
-/// What a block is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BlockKind {
-    /// Picture to patch embeddings.
-    Patches,
-    /// A transformer block of the tower.
-    TowerBlock,
-    /// The tower's last norm.
-    TowerNorm,
-    /// A link: projector, image keys and values of one decoder layer.
-    Link,
-    /// The control's projector: image tokens into the text.
-    Projector,
-    /// Token embeddings.
-    Embedding,
-    /// A decoder layer that attends to text alone.
-    DecoderLayer,
-    /// A decoder layer whose attention is linked to the tower.
-    LinkedLayer,
-    /// Last norm, output head and loss.
-    Head,
-}
 
 impl BlockKind {
     /// All of them.
@@ -65,24 +44,10 @@ impl BlockKind {
 
     /// Folders of `shaders/` that compute it, forward and backward.
     #[must_use]
-    pub fn shaders(self) -> &'static [&'static str] {
-        match self {
-            Self::Patches => &["patchify", "matmul", "bias"],
-            Self::TowerBlock => &["layer_norm", "matmul", "bias", "attention", "gelu", "add"],
-            Self::TowerNorm => &["layer_norm"],
-            Self::Link => &["layer_norm", "matmul", "bias", "gelu", "rms_norm", "rope"],
-            Self::Projector => &["matmul", "bias", "gelu", "splice"],
-            Self::Embedding => &["embed"],
-            Self::DecoderLayer | Self::LinkedLayer => {
-                &["rms_norm", "matmul", "bias", "rope", "attention", "swiglu", "add"]
-            }
-            Self::Head => &["rms_norm", "matmul", "cross_entropy"],
-        }
+    pub fn shaders(self) -> Vec<&'static str> {
+        ops::ALL.iter().filter(|op| op.used_by.contains(&self)).map(|op| op.name).collect()
     }
 }
-
-/// Folders of `shaders/` that serve training or running a model as a whole, or measurements, and no block alone.
-pub const COMMON_SHADERS: [&str; 7] = ["sum_squares", "adamw", "mean", "packed", "gemv", "cached_attention", "sample"];
 
 /// A box of the diagram.
 #[derive(Clone, Debug, PartialEq)]
@@ -253,7 +218,6 @@ pub fn norms_by_block(norms: &[(String, f32)], config: &HiveConfig) -> Vec<(Stri
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn every_parameter_stands_in_a_block_and_stages_train_more_and_more() {
@@ -275,15 +239,10 @@ mod tests {
     }
 
     #[test]
-    fn every_shader_folder_belongs_to_a_block() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-        let named: BTreeSet<&str> =
-            BlockKind::ALL.iter().flat_map(|k| k.shaders()).chain(&COMMON_SHADERS).copied().collect();
-        let there: BTreeSet<String> = crate::platform::list_folder(&root)
-            .unwrap()
-            .into_iter()
-            .filter(|name| root.join(name).is_dir() && name != "shared")
-            .collect();
-        assert_eq!(named.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), there);
+    fn the_shaders_of_a_block_are_the_ops_that_say_so() {
+        assert_eq!(BlockKind::Head.shaders(), ["matmul", "rms_norm", "cross_entropy"]);
+        assert_eq!(BlockKind::TowerNorm.shaders(), ["layer_norm"]);
+        let linked = BlockKind::LinkedLayer.shaders();
+        assert!(linked.contains(&"attention") && !linked.contains(&"adamw"), "{linked:?}");
     }
 }

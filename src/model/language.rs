@@ -4,6 +4,7 @@ use super::config::LanguageConfig;
 use super::registry::Registry;
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::nn::decoder_layer::{self, DecoderLayer, LinkInput};
+use crate::nn::linked_attention::Grads;
 use crate::nn::self_attention::Sequence;
 use crate::nn::{ParamId, Params, RmsNorm, Stack};
 use crate::ops::cross_entropy::{self, Chunks, Loss};
@@ -131,7 +132,9 @@ impl Language {
         for (i, (layer, saved)) in self.layers.iter().zip(saved.layers).enumerate().skip(lowest).rev() {
             let input = link(i);
             let sequence = if input.is_some() { linked } else { plain };
-            layer.backward(r, p, sequence, input, saved, d, dfeatures(i).as_ref(), i > lowest || below_all);
+            let dfeatures = dfeatures(i);
+            let grads = Grads { d, features: dfeatures.as_ref(), below: i > lowest || below_all };
+            layer.backward(r, p, sequence, input, saved, grads);
         }
     }
 

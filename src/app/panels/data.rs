@@ -99,7 +99,6 @@ fn card_ui(ui: &mut Ui, state: &mut AppState, card: &Card, out: &mut Vec<Command
 }
 
 fn open_card(state: &mut AppState, card: &Card, trained: bool, out: &mut Vec<Command>) {
-    state.run_all = false;
     let control = state.control && !trained;
     out.extend(state.open(card.preset, control, trained));
 }
