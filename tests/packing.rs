@@ -2,7 +2,7 @@
 
 use crate::common::{done, gpu, repository};
 use hive::gpu::Gpu;
-use hive::model::files::{Checkpoint, Folder, ModelKind, ModelSpec, resolve};
+use hive::model::files::{Checkpoint, Folder, ModelSpec, resolve};
 use hive::model::load::{Formats, load};
 use hive::model::model::{Model, Wiring};
 use hive::model::packing::{held_out_loss, tensor_errors};
@@ -26,9 +26,9 @@ impl Fixture {
         let folder = Folder::new(folder_blobs(&path).unwrap()).unwrap();
         let spec = block_on(ModelSpec::open(&folder)).unwrap();
         let wiring = match spec.kind {
-            ModelKind::Hive => Wiring::Hive,
-            ModelKind::Cascade => Wiring::Cascade,
-            ModelKind::Language | ModelKind::Vision => Wiring::Text,
+            Wiring::Linked => Wiring::Linked,
+            Wiring::Flattened => Wiring::Flattened,
+            Wiring::Text | Wiring::Tower => Wiring::Text,
         };
         let (model, specs) = Model::new(&spec.config, wiring);
         let io = parse(&read_file(&path.join("io.safetensors")).unwrap()).unwrap();

@@ -10,7 +10,8 @@ use super::{Fault, say, warn};
 use crate::engine::assets;
 use crate::engine::convert::{Conversion, NewFile, Origin, Request};
 use crate::model::export::Part;
-use crate::model::files::{FileDType, Folder, ModelKind};
+use crate::model::files::{FileDType, Folder};
+use crate::model::model::Wiring;
 use crate::ops::packed::Format;
 use crate::platform::{self, Blob, NewFolder, block_on};
 
@@ -114,7 +115,7 @@ fn origin(args: &Args) -> Result<(Origin, Vec<PathBuf>, &str), Fault> {
             if args.option("part").is_some() {
                 return Err(Fault::usage("--part takes a part of one model, and here several become one"));
             }
-            let kind = if links.is_some() { ModelKind::Hive } else { ModelKind::Cascade };
+            let kind = if links.is_some() { Wiring::Linked } else { Wiring::Flattened };
             let between = links.or(projector).unwrap_or_default();
             let inputs = [tower, language, between].map(PathBuf::from).to_vec();
             let links = if platform::is_folder(between) { folder(between)? } else { with_config(between)? };

@@ -7,10 +7,10 @@ use super::progress::Steps;
 use super::shared::{find_preset, folder_source};
 use super::{Fault, open_gpu, say, write};
 use crate::engine::assets::made_source;
+use crate::model::model::Model;
 use crate::model::weights::Precision;
 use crate::platform::{block_on, read_file};
 use crate::train::checkpoint::{Checkpoint, FORMAT, Meta};
-use crate::train::model::Model;
 use crate::train::pretrain::{Reader, Tower};
 
 const HELP: &str = "\
@@ -81,7 +81,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         update: 0,
         scores: Vec::new(),
     };
-    let specs = Model::new(meta.preset.wiring, &meta.model).1;
+    let specs = Model::new(&meta.model, meta.preset.wiring).1;
     let checkpoint = Checkpoint { meta, weights: all, moments: Default::default(), attachments: Default::default() };
     write(&path, &checkpoint.to_bytes(&specs, Precision::F16)?)?;
     say(&format!("wrote {}\n", path.display()));

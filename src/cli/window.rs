@@ -39,7 +39,7 @@ fn open(args: &Args, link: &str, measure: Option<Arc<Mutex<Measurement>>>) -> Re
     let options = eframe::NativeOptions { viewport, persist_window: measure.is_none(), ..Default::default() };
     let name = if measure.is_some() { "hive-measured" } else { "hive" };
     let make: eframe::AppCreator<'_> = Box::new(move |cc| {
-        let mut app = App::new(cc, gpu, link).measured(measure);
+        let mut app = App::new(cc, gpu, link).measured(measure).dropping(|file| Some(file.path().to_owned()));
         if let Some((name, blobs)) = model {
             app.open_model(name, blobs);
         }

@@ -8,13 +8,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::Model;
 use super::source::Source;
 use super::stage::Stage;
 use crate::data::batch::Batch;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
 use crate::model::config::HiveConfig;
 use crate::model::inputs::{HostBatch, Inputs};
+use crate::model::model::Model;
 use crate::nn::Params;
 use crate::ops::cross_entropy::NO_TARGET;
 
@@ -158,7 +158,7 @@ impl Evaluator {
     /// # Errors
     /// A GPU fault.
     pub async fn run(&self, batch: &Batch) -> Result<(Vec<bool>, f64), GpuError> {
-        let host = host(batch);
+        let host = HostBatch::from(batch);
         self.gpu.write(&self.loss, &[0.0]);
         self.inputs.write(host, host.target_count());
         self.program.run_shared().await?;
@@ -172,18 +172,6 @@ impl Evaluator {
             })
             .collect();
         Ok((exact, f64::from(read[1][0])))
-    }
-}
-
-/// A batch as the device wants it.
-#[must_use]
-pub fn host(batch: &Batch) -> HostBatch<'_> {
-    HostBatch {
-        ids: &batch.ids,
-        labels: &batch.labels,
-        lengths: &batch.lengths,
-        offset: &batch.offset,
-        pixels: &batch.pixels,
     }
 }
 

@@ -12,10 +12,11 @@ mod device;
 mod files;
 
 use super::assets;
-use super::command::{Command, Lane, Open, Question, Steps};
-use super::event::{Event, Fault, FaultKind, Opened, ProbeKind, SelfTest};
+use super::command::{Command, Open};
+use super::event::{Event, Opened};
 use super::log::RunLog;
 use super::track::{Track, Trouble};
+use super::words::{Fault, FaultKind, Lane, ProbeKind, Question, SelfTest, Steps};
 use super::worker::Events;
 use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::model::weights::Precision;

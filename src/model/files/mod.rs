@@ -13,7 +13,7 @@ pub mod write;
 
 use thiserror::Error;
 
-pub use config::{ModelKind, ModelSpec};
+pub use config::ModelSpec;
 pub use folder::{Checkpoint, Folder, Place};
 pub use header::{FileDType, Header, TensorInfo};
 pub use names::{Found, Resolved, blocks_of, canonical, resolve};
