@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::common::{bits, done, drawn, gpu, open, preset, source};
 use hive::gpu::{AdapterKind, DType, Gpu, GpuOptions, Recorder, Sabotage, Tensor, kernels};
 use hive::model::inputs::{HostBatch, Inputs};
+use hive::model::model::{Model, Wiring};
 use hive::nn::Params;
 use hive::ops::ALL;
 use hive::ops::case::{Array, Case};
-use hive::ops::verify::{self, DIFFERENCE_TOLERANCE, Outcome, SABOTAGES};
+use hive::ops::verify::{self, DIFFERENCE_TOLERANCE, Outcome};
 use hive::platform::block_on;
-use hive::train::evaluate::host;
-use hive::train::model::{Model, Wiring};
 use hive::train::stage::{Stage, enter_stage_two, trainable};
 use hive::train::trainer::{Setup, Trainer};
 
@@ -94,7 +93,7 @@ fn a_lost_device_is_an_error_that_says_so() {
 
 #[test]
 fn every_sabotage_finds_its_text() {
-    for (op, fault) in SABOTAGES {
+    for (op, fault) in verify::sabotages() {
         let kernel = kernels::ALL.iter().find(|k| k.name == fault.kernel);
         let kernel = kernel.unwrap_or_else(|| panic!("{op}: no kernel called {}", fault.kernel));
         assert!(kernel.source.contains(fault.find), "{} has no \"{}\"", fault.kernel, fault.find);
@@ -105,18 +104,17 @@ fn every_sabotage_finds_its_text() {
 fn every_sabotage_is_caught() {
     let Some(gpu) = gpu() else { return };
     for op in ALL {
-        assert!(SABOTAGES.iter().any(|(name, _)| *name == op.name), "{} is never sabotaged", op.name);
+        assert!(!op.sabotages.is_empty(), "{} is never sabotaged", op.name);
     }
-    let missed: Vec<_> = SABOTAGES
-        .iter()
+    let missed: Vec<_> = verify::sabotages()
         .filter(|(_, fault)| verify::runs_on(&gpu, fault.kernel))
-        .filter(|(op, fault)| !block_on(verify::caught(&GpuOptions::default(), op, fault)).unwrap())
+        .filter(|(_, fault)| !block_on(verify::caught(&GpuOptions::default(), fault)).unwrap())
         .map(|(_, fault)| format!("{}: \"{}\" for \"{}\"", fault.kernel, fault.replace, fault.find))
         .collect();
     assert!(missed.is_empty(), "unnoticed:\n{}", missed.join("\n"));
     // The other way round: where nothing is wrong, nothing is caught.
     let harmless = Sabotage { kernel: "add/forward", find: "a[i] + b[i]", replace: "b[i] + a[i]" };
-    let idle = block_on(verify::caught(&GpuOptions::default(), "add", &harmless)).unwrap();
+    let idle = block_on(verify::caught(&GpuOptions::default(), &harmless)).unwrap();
     assert!(!idle, "a harmless change counts as caught");
     done(&gpu);
 }
@@ -184,11 +182,11 @@ fn trainer(gpu: &Gpu, name: &str, seed: u64, stage: Stage) -> Trainer {
     let mut config = preset.model.clone();
     let mut weights = drawn(&preset, seed);
     enter_stage_two(&mut config, &mut weights);
-    let specs = Model::new(Wiring::Hive, &config).1;
+    let specs = Model::new(&config, Wiring::Linked).1;
     let trained = trainable(&specs, &config.link_config, stage, preset.scope);
     let setup = Setup {
         config: &config,
-        wiring: Wiring::Hive,
+        wiring: Wiring::Linked,
         trained: &trained,
         recipe: preset.stage(stage).unwrap(),
         tokens: preset.tokens,
@@ -203,7 +201,7 @@ fn whole_step(gpu: &Gpu) -> (u32, Vec<Vec<u32>>) {
     let recipe = preset.stage(Stage::Vision).unwrap();
     let mut trainer = trainer(gpu, "tiny", 3, Stage::Vision);
     let batch = source(&preset).conversation(0, recipe.batch, preset.tokens, preset.turns).unwrap();
-    let report = block_on(trainer.step(&[host(&batch)])).unwrap();
+    let report = block_on(trainer.step(&[HostBatch::from(&batch)])).unwrap();
     assert!(report.loss.is_finite() && report.grad_norm > 0.0, "{report:?}");
     let grads = block_on(trainer.params.download_grads()).unwrap();
     let after = block_on(trainer.params.download()).unwrap();
@@ -222,7 +220,7 @@ fn two_whole_training_steps_give_the_same_bits() {
 fn a_replayed_program_gives_the_same_bits() {
     let Some(gpu) = gpu() else { return };
     let preset = preset("tiny");
-    let (model, specs) = Model::new(Wiring::Hive, &preset.model);
+    let (model, specs) = Model::new(&preset.model, Wiring::Linked);
     let all = specs.iter().map(|s| s.name.clone()).collect();
     let params = Params::new(&gpu, specs, &drawn(&preset, 4), &all);
     let batch = source(&preset).conversation(7, 2, preset.tokens, preset.turns).unwrap();
@@ -234,7 +232,7 @@ fn a_replayed_program_gives_the_same_bits() {
     model.backward(&mut r, &params, &inputs, saved);
     let program = r.finish();
     let replay = |batch| {
-        let host: HostBatch<'_> = host(batch);
+        let host = HostBatch::from(batch);
         inputs.write(host, host.target_count());
         gpu.write(&loss, &[0.0]);
         for slab in params.slabs() {

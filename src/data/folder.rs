@@ -8,28 +8,14 @@
 
 use std::fmt;
 
+pub use super::folder_list::{KINDS, Record};
 use super::folder_list::{array_entries, line_entries, record};
 use super::image::{ImageError, Preprocess};
 use super::rng::{Rng, hash_bytes, splitmix64};
-use super::worlds::{Sample, Split, Turn};
+use super::worlds::{Sample, Split};
 
-/// The kinds of turns: answers to questions, and captions (answers to the picture alone).
-pub const KINDS: [&str; 2] = ["question", "caption"];
 /// One of so many entries is held out.
 const HELD_OUT_EVERY: u64 = 8;
-
-/// One entry of the list: a picture and what is said about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// The entry's id, or the picture's name where it has none.
-    pub id: String,
-    /// The picture's name, relative to the folder.
-    pub image: String,
-    /// Questions (without `<image>`, empty for captions) and answers; at least one.
-    pub turns: Vec<Turn>,
-    /// Where the entry begins in the list, from 1.
-    pub line: usize,
-}
 
 impl Record {
     /// Which split the entry belongs to: decided by its id alone.

@@ -2,6 +2,7 @@
 
 use super::super::batch;
 use super::super::tokenizer::Tokenizer;
+use super::super::worlds::Turn;
 use super::*;
 
 fn entry(id: usize) -> String {

@@ -1,33 +1,12 @@
 //! The model as a list of blocks: what a diagram draws, what a stage trains, and which shaders compute it. Pure: no GPU.
 
-use super::command::Lane;
+use super::words::Lane;
 use crate::model::config::HiveConfig;
-use crate::train::model::{Model, Wiring};
+use crate::model::model::Model;
+use crate::ops;
+pub use crate::ops::BlockKind;
 use crate::train::recipe::Preset;
 use crate::train::stage::{Stage, enter_stage_two, trainable};
-
-/// What a block is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BlockKind {
-    /// Picture to patch embeddings.
-    Patches,
-    /// A transformer block of the tower.
-    TowerBlock,
-    /// The tower's last norm.
-    TowerNorm,
-    /// A link: projector, image keys and values of one decoder layer.
-    Link,
-    /// The control's projector: image tokens into the text.
-    Projector,
-    /// Token embeddings.
-    Embedding,
-    /// A decoder layer that attends to text alone.
-    DecoderLayer,
-    /// A decoder layer whose attention is linked to the tower.
-    LinkedLayer,
-    /// Last norm, output head and loss.
-    Head,
-}
 
 impl BlockKind {
     /// All of them.
@@ -65,24 +44,10 @@ impl BlockKind {
 
     /// Folders of `shaders/` that compute it, forward and backward.
     #[must_use]
-    pub fn shaders(self) -> &'static [&'static str] {
-        match self {
-            Self::Patches => &["patchify", "matmul", "bias"],
-            Self::TowerBlock => &["layer_norm", "matmul", "bias", "attention", "gelu", "add"],
-            Self::TowerNorm => &["layer_norm"],
-            Self::Link => &["layer_norm", "matmul", "bias", "gelu", "rms_norm", "rope"],
-            Self::Projector => &["matmul", "bias", "gelu", "splice"],
-            Self::Embedding => &["embed"],
-            Self::DecoderLayer | Self::LinkedLayer => {
-                &["rms_norm", "matmul", "bias", "rope", "attention", "swiglu", "add"]
-            }
-            Self::Head => &["rms_norm", "matmul", "cross_entropy"],
-        }
+    pub fn shaders(self) -> Vec<&'static str> {
+        ops::ALL.iter().filter(|op| op.used_by.contains(&self)).map(|op| op.name).collect()
     }
 }
-
-/// Folders of `shaders/` that serve training or running a model as a whole, or measurements, and no block alone.
-pub const COMMON_SHADERS: [&str; 7] = ["sum_squares", "adamw", "mean", "packed", "gemv", "cached_attention", "sample"];
 
 /// A box of the diagram.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,16 +98,12 @@ impl Outline {
     /// The model of a preset as it is in a stage (none: before any).
     #[must_use]
     pub fn new(preset: &Preset, lane: Lane, stage: Option<Stage>) -> Self {
-        let wiring = match lane {
-            Lane::Hive => Wiring::Hive,
-            Lane::Control => Wiring::Cascade,
-        };
         let mut config = preset.model.clone();
         config.link_config.separate_image_kv = false;
         if stage.is_some_and(|s| s >= Stage::Adaptation) {
             enter_stage_two(&mut config, &mut Default::default());
         }
-        let specs = Model::new(wiring, &config).1;
+        let specs = Model::new(&config, lane.wiring()).1;
         let trained = stage.map_or_else(Default::default, |s| trainable(&specs, &config.link_config, s, preset.scope));
         let mut outline = Self::empty(&config, lane);
         for spec in &specs {
@@ -177,7 +138,7 @@ impl Outline {
         }));
         tower.push(block("tower norm".into(), BlockKind::TowerNorm, "tower norm".into(), patches));
         let linked = lane == Lane::Hive;
-        let width = t.num_key_value_heads * t.head();
+        let width = t.key_width();
         let links = if linked {
             let keys = format!("{} × {width} keys and values", v.tokens());
             (0..l.language_layers.len())
@@ -201,7 +162,7 @@ impl Outline {
         } else {
             Vec::new()
         };
-        Self { tower, links, decoder, wires, side: v.image_size / v.patch_size }
+        Self { tower, links, decoder, wires, side: v.side() }
     }
 }
 
@@ -253,7 +214,6 @@ pub fn norms_by_block(norms: &[(String, f32)], config: &HiveConfig) -> Vec<(Stri
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn every_parameter_stands_in_a_block_and_stages_train_more_and_more() {
@@ -264,8 +224,7 @@ mod tests {
                 let outline = Outline::new(&preset, lane, Some(stage));
                 let mut config = preset.model.clone();
                 config.link_config.separate_image_kv = stage >= Stage::Adaptation;
-                let wiring = if lane == Lane::Hive { Wiring::Hive } else { Wiring::Cascade };
-                let all: usize = Model::new(wiring, &config).1.iter().map(crate::nn::ParamSpec::len).sum();
+                let all: usize = Model::new(&config, lane.wiring()).1.iter().map(crate::nn::ParamSpec::len).sum();
                 let (parameters, trained) = outline.totals();
                 assert_eq!(parameters, all, "{lane:?} {stage:?}");
                 assert!(trained > before, "{lane:?} {stage:?}: {trained} after {before}");
@@ -275,15 +234,10 @@ mod tests {
     }
 
     #[test]
-    fn every_shader_folder_belongs_to_a_block() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-        let named: BTreeSet<&str> =
-            BlockKind::ALL.iter().flat_map(|k| k.shaders()).chain(&COMMON_SHADERS).copied().collect();
-        let there: BTreeSet<String> = crate::platform::list_folder(&root)
-            .unwrap()
-            .into_iter()
-            .filter(|name| root.join(name).is_dir() && name != "shared")
-            .collect();
-        assert_eq!(named.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), there);
+    fn the_shaders_of_a_block_are_the_ops_that_say_so() {
+        assert_eq!(BlockKind::Head.shaders(), ["matmul", "rms_norm", "cross_entropy"]);
+        assert_eq!(BlockKind::TowerNorm.shaders(), ["layer_norm"]);
+        let linked = BlockKind::LinkedLayer.shaders();
+        assert!(linked.contains(&"attention") && !linked.contains(&"adamw"), "{linked:?}");
     }
 }

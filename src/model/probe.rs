@@ -3,6 +3,7 @@
 
 use super::registry::Registry;
 use crate::gpu::{Dest, Recorder, Tensor};
+use crate::nn::layers::shared_backward;
 use crate::nn::{LayerNorm, Linear, ParamId, ParamSpec, Params};
 use crate::ops::attention::{self, Layout};
 use crate::ops::cross_entropy::{self, Chunks, Loss};
@@ -165,19 +166,14 @@ impl Probe {
     ) -> Tensor {
         let dattended = r.alloc(saved.attended.shape().dims(), "dattended");
         a.out.backward(r, p, &saved.attended, dpooled, Some(Dest::Write(&dattended)));
-        let (dq, dkv) = attention::backward(r, saved.attention, &dattended, true);
+        let (dq, dk, dv) = attention::backward(r, saved.attention, &dattended);
         let dquery = r.alloc(saved.query.shape().dims(), "dquery");
         a.q.backward(r, p, &saved.query, &dq, Some(Dest::Write(&dquery)));
         if let Some(dtable) = p.grad(a.query) {
             let dtable = dtable.reshaped([1, self.sizes.width]);
             embed::backward(r, &inputs.segments, &inputs.order, &dquery, &dtable);
         }
-        let dy = r.alloc(y.shape().dims(), "dy");
-        if let Some((dk, dv)) = dkv {
-            a.k.backward(r, p, y, &dk, Some(Dest::Write(&dy)));
-            a.v.backward(r, p, y, &dv, Some(Dest::Add(&dy)));
-        }
-        dy
+        shared_backward(r, p, y, &[(&a.k, &dk), (&a.v, &dv)])
     }
 
     /// Logits (B, classes) alone.

@@ -1,7 +1,7 @@
 //! A decoder layer: attention (linked or not), then the gated MLP, both with a residual.
 
 use super::layers::SwigluSaved;
-use super::linked_attention::{self, Link, Linked, LinkedTables};
+use super::linked_attention::{self, Grads, Link, Linked, LinkedTables};
 use super::self_attention::{self, Cache, SelfAttention, Sequence};
 use super::{Params, Role, Stack, SwigluMlp};
 use crate::gpu::{Recorder, Tensor};
@@ -86,8 +86,7 @@ impl DecoderLayer {
         (y, Saved { attention, mlp })
     }
 
-    /// `d`: gradient of the output, then of the input (unless `below` is false: nothing below needs it).
-    #[expect(clippy::too_many_arguments, reason = "mirrors forward, plus the two destinations")]
+    /// From the gradient of the output to that of the input, in place, and of the features.
     pub fn backward(
         &self,
         r: &mut Recorder,
@@ -95,16 +94,14 @@ impl DecoderLayer {
         s: &Sequence,
         link: Option<LinkInput<'_>>,
         saved: Saved,
-        d: &Tensor,
-        dfeatures: Option<&Tensor>,
-        below: bool,
+        grads: Grads<'_>,
     ) {
-        self.mlp.backward(r, p, saved.mlp, d);
+        self.mlp.backward(r, p, saved.mlp, grads.d);
         match (saved.attention, link) {
-            (AttentionSaved::Text(saved), _) => self.attention.backward(r, p, s, saved, d),
+            (AttentionSaved::Text(saved), _) => self.attention.backward(r, p, s, saved, grads.d),
             (AttentionSaved::Linked(saved), Some(l)) => {
                 let linked = Linked { layer: &self.attention, link: l.link, tables: l.tables };
-                linked.backward(r, p, s, saved, d, dfeatures, below);
+                linked.backward(r, p, s, saved, grads);
             }
             (AttentionSaved::Linked(_), None) => unreachable!("a linked layer is walked back with its link"),
         }

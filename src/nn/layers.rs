@@ -40,6 +40,15 @@ impl Linear {
     }
 }
 
+/// Layers that read the same x: parameter gradients from their dy, and the sum of their dx.
+pub fn shared_backward(r: &mut Recorder, p: &Params, x: &Tensor, layers: &[(&Linear, &Tensor)]) -> Tensor {
+    let dx = r.alloc(x.shape().dims(), "dx");
+    for (i, (layer, dy)) in layers.iter().enumerate() {
+        layer.backward(r, p, x, dy, Some(if i == 0 { Dest::Write(&dx) } else { Dest::Add(&dx) }));
+    }
+    dx
+}
+
 /// Layer norm with gain and bias.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
@@ -125,9 +134,7 @@ impl SwigluMlp {
         self.down.backward(r, p, &saved.gated, d, Some(Dest::Write(&dgated)));
         let (dgate, dup) = swiglu::backward(r, &saved.gate, &saved.up, &dgated);
         drop(dgated);
-        let dz = r.alloc(saved.z.shape().dims(), "dz");
-        self.up.backward(r, p, &saved.z, &dup, Some(Dest::Write(&dz)));
-        self.gate.backward(r, p, &saved.z, &dgate, Some(Dest::Add(&dz)));
+        let dz = shared_backward(r, p, &saved.z, &[(&self.up, &dup), (&self.gate, &dgate)]);
         self.norm.backward(r, p, saved.norm, &dz, Some(Dest::Add(d)));
     }
 }

@@ -1,15 +1,20 @@
 //! Hierarchical linked attention, the heart of HIVE: text queries attend, under one softmax, to text keys and to keys made
 //! from one depth of the vision tower.
 //!
+//!   y = x + softmax(Q [K_text ; K_image]ᵀ / sqrt D) [V_text ; V_image] Wo
+//!
 //! e = norm(projector(features)) with the decoder layer's own input norm; image keys and values from e by projections of
 //! their own or by the text's; keys rotated (text 1-D, image by row and column), then normed head by head.
+//!
+//! The joint softmax and its gradients (dQ, dK, dV) are [`crate::ops::attention`]: kernels in `shaders/attention/`, reference
+//! in [`attention::oracle`], cases with N > 0. The whole layer is held against PyTorch by `tests/fixtures/hive*`.
 
-use super::self_attention::{Cache, SelfAttention, Sequence, whole};
+use super::layers::shared_backward;
+use super::self_attention::{Cache, ProjectionsSaved, SelfAttention, Sequence};
 use super::{LayerNorm, Linear, Params, Projector, RmsNorm, Role, Stack, projector};
 use crate::gpu::{Dest, Recorder, Tensor};
-use crate::ops::attention;
-use crate::ops::rope::{self, Rows, Table, Turn};
-use crate::ops::{layer_norm, rms_norm};
+use crate::ops::rope::Table;
+use crate::ops::{attention, layer_norm, rms_norm};
 
 /// What HIVE adds to one decoder layer.
 #[derive(Clone, Debug)]
@@ -76,15 +81,39 @@ impl Link {
         self.projector.backward(r, p, saved.projector, &dprojected, Some(Dest::Write(&dy)));
         self.norm.backward(r, p, saved.norm, &dy, dfeatures.map(Dest::Add));
     }
+
+    /// Queries and keys normed head by head, where this link does so.
+    fn norm_heads(&self, r: &mut Recorder, p: &Params, query: Tensor, key: Tensor) -> (Tensor, Tensor, HeadsSaved) {
+        let Some((q_norm, k_norm)) = &self.qk_norm else { return (query, key, None) };
+        let ((query, q), (key, k)) = (q_norm.forward(r, p, &query), k_norm.forward(r, p, &key));
+        (query, key, Some((q, k)))
+    }
+
+    fn norm_heads_backward(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        saved: HeadsSaved,
+        dquery: Tensor,
+        dkey: Tensor,
+    ) -> (Tensor, Tensor) {
+        let (Some((q_norm, k_norm)), Some((q, k))) = (&self.qk_norm, saved) else { return (dquery, dkey) };
+        let (dq, dk) = (r.alloc(dquery.shape().dims(), "dq"), r.alloc(dkey.shape().dims(), "dk"));
+        q_norm.backward(r, p, q, &dquery, Some(Dest::Write(&dq)));
+        k_norm.backward(r, p, k, &dkey, Some(Dest::Write(&dk)));
+        (dq, dk)
+    }
 }
+
+/// What the backward of the head-wise norms needs, where there are any.
+type HeadsSaved = Option<(rms_norm::Saved, rms_norm::Saved)>;
 
 /// What backward needs.
 #[must_use]
 pub struct Saved {
     projector: ProjectorSaved,
-    norm: rms_norm::Saved,
-    y: Tensor,
-    qk: Option<(rms_norm::Saved, rms_norm::Saved)>,
+    projections: ProjectionsSaved,
+    heads: HeadsSaved,
     attention: attention::Saved,
     attended: Tensor,
 }
@@ -94,6 +123,17 @@ impl Saved {
     pub fn probabilities(&self, r: &mut Recorder) -> Tensor {
         attention::probabilities(r, &self.attention)
     }
+}
+
+/// Where a layer's backward leaves gradients.
+#[derive(Clone, Copy)]
+pub struct Grads<'a> {
+    /// Of the output, then of the input (B T, C), in place.
+    pub d: &'a Tensor,
+    /// Of the vision features (B N, W): added to, where someone needs it.
+    pub features: Option<&'a Tensor>,
+    /// Does anything below need the gradient of the input? If not, `d` may stay as it was.
+    pub below: bool,
 }
 
 /// A decoder layer's attention together with its link.
@@ -117,125 +157,62 @@ impl Linked<'_> {
         features: &Tensor,
     ) -> (Tensor, Saved) {
         let Self { layer: a, link, tables } = *self;
-        let (t, n) = (s.layout.queries, s.layout.image);
-        let (all, image) = (whole(t + n), Rows { rows: t + n, start: t });
         let projector = link.project(r, p, &a.norm, features);
-        let (y, norm) = a.norm.forward(r, p, x);
-        let (q, k, v) = (a.q.forward(r, p, &y), a.k.forward(r, p, &y), a.v.forward(r, p, &y));
+        let ([q, k, v], projections) = a.project(r, p, x);
         let (ki, vi) = (link.image_k.forward(r, p, &projector.e), link.image_v.forward(r, p, &projector.e));
 
-        let mut query = r.alloc(q.shape().dims(), "rotated q");
-        rope::rotate(r, &s.rows, s.queries(), (&q, whole(t)), (&query, whole(t)), Turn::Forward(&tables.query), false);
-        let joint = [s.layout.batch * (t + n), s.layout.groups * s.layout.head];
-        let (mut key, value) = (r.alloc(joint, "keys"), r.alloc(joint, "values"));
-        let image_table = Table { start: t, ..tables.key.clone() };
-        rope::rotate(r, &s.rows, s.keys(t), (&k, whole(t)), (&key, all), Turn::Forward(&tables.key), false);
-        rope::rotate(r, &s.rows, s.keys(n), (&ki, whole(n)), (&key, image), Turn::Forward(&image_table), false);
-        rope::rotate(r, &s.rows, s.keys(t), (&v, whole(t)), (&value, all), Turn::Not, false);
-        rope::rotate(r, &s.rows, s.keys(n), (&vi, whole(n)), (&value, image), Turn::Not, false);
-        let qk = link.qk_norm.as_ref().map(|(q_norm, k_norm)| {
-            let (normed_q, saved_q) = q_norm.forward(r, p, &query);
-            let (normed_k, saved_k) = k_norm.forward(r, p, &key);
-            (query, key) = (normed_q, normed_k);
-            (saved_q, saved_k)
-        });
+        let query = s.rotate(r, &q, &tables.query);
+        let key = s.join(r, &k, &ki, Some(&tables.key));
+        let value = s.join(r, &v, &vi, None);
+        let (query, key, heads) = link.norm_heads(r, p, query, key);
         let (attended, attention) = attention::forward(r, s.layout, &s.rows, &query, &key, &value);
         let out = a.o.forward_add(r, p, &attended, Some(x));
-        (out, Saved { projector, norm, y, qk, attention, attended })
+        (out, Saved { projector, projections, heads, attention, attended })
     }
 
-    /// `d`: gradient of the output, then of the input unless `below` is false (then d is left as it was). Adds to the
-    /// gradient of the features where someone needs it.
-    #[expect(clippy::too_many_arguments, reason = "mirrors forward, plus the two destinations")]
-    pub fn backward(
-        &self,
-        r: &mut Recorder,
-        p: &Params,
-        s: &Sequence,
-        saved: Saved,
-        d: &Tensor,
-        dfeatures: Option<&Tensor>,
-        below: bool,
-    ) {
+    /// From the gradient of the output to those of both inputs.
+    pub fn backward(&self, r: &mut Recorder, p: &Params, s: &Sequence, saved: Saved, grads: Grads<'_>) {
         let Self { layer: a, link, tables } = *self;
-        let (t, n) = (s.layout.queries, s.layout.image);
-        let (all, image) = (whole(t + n), Rows { rows: t + n, start: t });
         let dattended = r.alloc(saved.attended.shape().dims(), "dattended");
-        a.o.backward(r, p, &saved.attended, d, Some(Dest::Write(&dattended)));
-        let (mut dquery, dkv) = attention::backward(r, saved.attention, &dattended, true);
-        let Some((mut dkey, dvalue)) = dkv else { return };
-        if let (Some((q_norm, k_norm)), Some((saved_q, saved_k))) = (&link.qk_norm, saved.qk) {
-            let (dq, dk) = (r.alloc(dquery.shape().dims(), "dq"), r.alloc(dkey.shape().dims(), "dk"));
-            q_norm.backward(r, p, saved_q, &dquery, Some(Dest::Write(&dq)));
-            k_norm.backward(r, p, saved_k, &dkey, Some(Dest::Write(&dk)));
-            (dquery, dkey) = (dq, dk);
-        }
-        let width = s.layout.groups * s.layout.head;
-        let image_table = Table { start: t, ..tables.key.clone() };
-        let (dki, dvi) = (r.alloc([s.layout.batch * n, width], "dki"), r.alloc([s.layout.batch * n, width], "dvi"));
-        rope::rotate(r, &s.rows, s.keys(n), (&dkey, image), (&dki, whole(n)), Turn::Backward(&image_table), false);
-        rope::rotate(r, &s.rows, s.keys(n), (&dvalue, image), (&dvi, whole(n)), Turn::Not, false);
-        let de = r.alloc(saved.projector.e.shape().dims(), "de");
-        link.image_k.backward(r, p, &saved.projector.e, &dki, Some(Dest::Write(&de)));
-        link.image_v.backward(r, p, &saved.projector.e, &dvi, Some(Dest::Add(&de)));
-        link.project_backward(r, p, &a.norm, saved.projector, &de, dfeatures);
+        a.o.backward(r, p, &saved.attended, grads.d, Some(Dest::Write(&dattended)));
+        let (dquery, dkey, dvalue) = attention::backward(r, saved.attention, &dattended);
+        let (dquery, dkey) = link.norm_heads_backward(r, p, saved.heads, dquery, dkey);
+
+        let (dki, dvi) = (s.image_part(r, &dkey, Some(&tables.key)), s.image_part(r, &dvalue, None));
+        let de = shared_backward(r, p, &saved.projector.e, &[(&link.image_k, &dki), (&link.image_v, &dvi)]);
+        link.project_backward(r, p, &a.norm, saved.projector, &de, grads.features);
 
         let text_trains = [&a.q, &a.k, &a.v].iter().any(|l| p.trains(l.w)) || p.trains(a.norm.w);
-        if !below && !text_trains {
+        if !grads.below && !text_trains {
             return;
         }
-        let (dk, dv) = (r.alloc([s.layout.batch * t, width], "dk"), r.alloc([s.layout.batch * t, width], "dv"));
-        let dq = r.alloc(dquery.shape().dims(), "dq");
-        rope::rotate(
-            r,
-            &s.rows,
-            s.queries(),
-            (&dquery, whole(t)),
-            (&dq, whole(t)),
-            Turn::Backward(&tables.query),
-            false,
-        );
-        rope::rotate(r, &s.rows, s.keys(t), (&dkey, all), (&dk, whole(t)), Turn::Backward(&tables.key), false);
-        rope::rotate(r, &s.rows, s.keys(t), (&dvalue, all), (&dv, whole(t)), Turn::Not, false);
-        let dy = r.alloc(saved.y.shape().dims(), "dy");
-        a.q.backward(r, p, &saved.y, &dq, Some(Dest::Write(&dy)));
-        a.k.backward(r, p, &saved.y, &dk, Some(Dest::Add(&dy)));
-        a.v.backward(r, p, &saved.y, &dv, Some(Dest::Add(&dy)));
-        a.norm.backward(r, p, saved.norm, &dy, Some(Dest::Add(d)));
+        let dq = s.rotate_back(r, &dquery, &tables.query);
+        let (dk, dv) = (s.text_part(r, &dkey, Some(&tables.key)), s.text_part(r, &dvalue, None));
+        a.project_backward(r, p, saved.projections, [&dq, &dk, &dv], grads.d);
     }
 
-    /// Fills the cache's image rows (after `s.layout.text` text rows), once per picture.
+    /// Fills the cache's image rows (after `s.layout.text` text rows), once per picture. `tables.key` has their angles.
     pub fn prepare(&self, r: &mut Recorder, p: &Params, s: &Sequence, cache: &Cache, features: &Tensor) {
         let Self { layer: a, link, tables } = *self;
-        let (room, n) = (s.layout.text, s.layout.image);
-        let image = Rows { rows: room + n, start: room };
         let e = link.project(r, p, &a.norm, features).e;
         let (ki, vi) = (link.image_k.forward(r, p, &e), link.image_v.forward(r, p, &e));
-        let mut key = r.alloc(ki.shape().dims(), "image keys");
-        rope::rotate(r, &s.rows, s.keys(n), (&ki, whole(n)), (&key, whole(n)), Turn::Forward(&tables.key), false);
+        let mut key = s.rotate(r, &ki, &tables.key);
         if let Some((_, k_norm)) = &link.qk_norm {
             key = k_norm.forward(r, p, &key).0;
         }
-        rope::rotate(r, &s.rows, s.keys(n), (&key, whole(n)), (&cache.key, image), Turn::Not, false);
-        rope::rotate(r, &s.rows, s.keys(n), (&vi, whole(n)), (&cache.value, image), Turn::Not, false);
+        s.put_image(r, &key, &cache.key);
+        s.put_image(r, &vi, &cache.value);
     }
 
-    /// Like forward for rows at `start` of each sample, with earlier text and the image in the cache. `tables.query` has
-    /// the angles of these rows, which serve queries and (by the first T rows of `tables.key`) text keys.
+    /// Like forward for rows at `start` of each sample, with earlier text and the image in the cache. `tables` have the
+    /// angles of these rows, of queries and of text keys.
     pub fn decode(&self, r: &mut Recorder, p: &Params, s: &Sequence, cache: &Cache, x: &Tensor) -> Tensor {
         let Self { layer: a, link, tables } = *self;
-        let (t, rows) = (s.layout.queries, whole(s.layout.text + s.layout.image));
-        let (y, _) = a.norm.forward(r, p, x);
-        let (q, k, v) = (a.q.forward(r, p, &y), a.k.forward(r, p, &y), a.v.forward(r, p, &y));
-        let (mut query, mut key) = (r.alloc(q.shape().dims(), "rotated q"), r.alloc(k.shape().dims(), "rotated k"));
-        rope::rotate(r, &s.rows, s.queries(), (&q, whole(t)), (&query, whole(t)), Turn::Forward(&tables.query), false);
-        rope::rotate(r, &s.rows, s.keys(t), (&k, whole(t)), (&key, whole(t)), Turn::Forward(&tables.key), false);
-        if let Some((q_norm, k_norm)) = &link.qk_norm {
-            query = q_norm.forward(r, p, &query).0;
-            key = k_norm.forward(r, p, &key).0;
-        }
-        rope::rotate(r, &s.rows, s.keys(t), (&key, whole(t)), (&cache.key, rows), Turn::Not, true);
-        rope::rotate(r, &s.rows, s.keys(t), (&v, whole(t)), (&cache.value, rows), Turn::Not, true);
+        let ([q, k, v], _) = a.project(r, p, x);
+        let (query, key) = (s.rotate(r, &q, &tables.query), s.rotate(r, &k, &tables.key));
+        let (query, key, _) = link.norm_heads(r, p, query, key);
+        s.append(r, &key, &cache.key, None);
+        s.append(r, &v, &cache.value, None);
         let (attended, _) = attention::forward(r, s.layout, &s.rows, &query, &cache.key, &cache.value);
         a.o.forward_add(r, p, &attended, Some(x))
     }

@@ -5,6 +5,7 @@
 //! output, and leaves in it the gradient of its input.
 
 pub mod decoder_layer;
+mod joint;
 pub mod layers;
 pub mod linked_attention;
 pub mod params;

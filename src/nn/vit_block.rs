@@ -1,5 +1,6 @@
 //! A block of the vision tower: x += attention(norm(x)); x += mlp(norm(x)). Bidirectional, biased projections, tanh GELU.
 
+use super::layers::shared_backward;
 use super::{LayerNorm, Linear, Params, Role, Stack};
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::ops::attention::{self, Layout};
@@ -73,13 +74,8 @@ impl VitBlock {
         self.norm2.backward(r, p, saved.norm2, &dz, Some(Dest::Add(d)));
         let dattended = r.alloc(saved.attended.shape().dims(), "dattended");
         self.out.backward(r, p, &saved.attended, d, Some(Dest::Write(&dattended)));
-        let (dq, dkv) = attention::backward(r, saved.attention, &dattended, true);
-        let dy = r.alloc(saved.y.shape().dims(), "dy");
-        self.q.backward(r, p, &saved.y, &dq, Some(Dest::Write(&dy)));
-        if let Some((dk, dv)) = dkv {
-            self.k.backward(r, p, &saved.y, &dk, Some(Dest::Add(&dy)));
-            self.v.backward(r, p, &saved.y, &dv, Some(Dest::Add(&dy)));
-        }
+        let (dq, dk, dv) = attention::backward(r, saved.attention, &dattended);
+        let dy = shared_backward(r, p, &saved.y, &[(&self.q, &dq), (&self.k, &dk), (&self.v, &dv)]);
         self.norm1.backward(r, p, saved.norm1, &dy, Some(Dest::Add(d)));
     }
 }

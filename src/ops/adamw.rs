@@ -3,7 +3,7 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::adamw as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// Constants of a stage's optimiser.
 #[derive(Clone, Copy, Debug)]
@@ -98,3 +98,9 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "adamw/update", find: "rate[0] * p.decay", replace: "rate[1] * p.decay" },
+    Sabotage { kernel: "adamw/update", find: "&& clip[2] == 1.0", replace: "" },
+];

@@ -3,7 +3,7 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::add as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// y = a + b, same number of elements; the shape of a.
 #[track_caller]
@@ -44,3 +44,9 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "add/forward", find: "a[i] + b[i]", replace: "a[i] - b[i]" },
+    Sabotage { kernel: "add/forward", find: "if i < p.count", replace: "if i < p.count + 1u" },
+];

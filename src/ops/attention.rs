@@ -4,7 +4,7 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::attention as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// Sizes and mask. Keys and values hold `text` rows, then `image` rows, per sample.
 #[derive(Clone, Copy, Debug)]
@@ -116,8 +116,8 @@ pub fn probabilities(r: &mut Recorder, saved: &Saved) -> Tensor {
     p
 }
 
-/// (dq, dkey, dvalue), shaped as q, key and value. `keys` false: only dq is computed and the other two are `None`.
-pub fn backward(r: &mut Recorder, saved: Saved, dy: &Tensor, keys: bool) -> (Tensor, Option<(Tensor, Tensor)>) {
+/// (dq, dkey, dvalue), shaped as q, key and value.
+pub fn backward(r: &mut Recorder, saved: Saved, dy: &Tensor) -> (Tensor, Tensor, Tensor) {
     let Saved { layout: l, rows, q, key, value, y, lse } = saved;
     let stats = r.alloc([l.batch, l.heads, l.queries, 2], "lse and delta");
     let (groups, wide) = elementwise(r, l.batch * l.heads * l.queries);
@@ -128,14 +128,11 @@ pub fn backward(r: &mut Recorder, saved: Saved, dy: &Tensor, keys: bool) -> (Ten
     let groups = Recorder::fold(l.queries.div_ceil(lanes) * l.heads * l.batch);
     r.flops(3 * l.flops());
     r.dispatch(&k::BACKWARD_Q, &constants, &l.params(), &[&rows, &q, &key, &value, dy, &stats, &dq], groups);
-    if !keys {
-        return (dq, None);
-    }
     let (dk, dv) = (r.alloc(key.shape().dims(), "dk"), r.alloc(value.shape().dims(), "dv"));
     let groups = Recorder::fold(l.keys().div_ceil(lanes) * l.groups * l.batch);
     r.flops(4 * l.flops());
     r.dispatch(&k::BACKWARD_KV, &constants, &l.params(), &[&rows, &q, &key, &value, dy, &stats, &dk, &dv], groups);
-    (dq, Some((dk, dv)))
+    (dq, dk, dv)
 }
 
 /// Plain f64 loops.
@@ -238,9 +235,8 @@ fn case(layout: Layout, rows: &[u32], scale: f64) -> Case {
         record: Box::new(move |r, x, dout| {
             let (y, saved) = forward(r, l, &x[0], &x[1], &x[2], &x[3]);
             let [dy] = dout else { return Built { outs: vec![y], grads: vec![] } };
-            let (dq, kv) = backward(r, saved, dy, true);
-            let grads = std::iter::once(dq).chain(kv.into_iter().flat_map(|(k, v)| [k, v])).collect();
-            Built { outs: vec![y], grads }
+            let (dq, dk, dv) = backward(r, saved, dy);
+            Built { outs: vec![y], grads: vec![dq, dk, dv] }
         }),
         forward: Box::new(move |x| vec![oracle::forward(&l, &x[0], &x[1], &x[2], &x[3])]),
         backward: Some(Box::new(move |x, dy| oracle::backward(&l, &x[0], &x[1], &x[2], &x[3], &dy[0]))),
@@ -290,3 +286,11 @@ pub fn cases() -> Vec<Case> {
         probabilities_case(l(2, 13, 13, 25, 7, 1, 8, true), &[13, 0, 0, 9, 2, 0]),
     ]
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "attention/forward", find: "t >= row.offset", replace: "true" },
+    Sabotage { kernel: "attention/backward_kv", find: "head < (g + 1u) * share", replace: "head < g * share + 1u" },
+    Sabotage { kernel: "attention/backward_q", find: "- stat.y", replace: "" },
+    Sabotage { kernel: "attention/probabilities", find: "j < row.length", replace: "true" },
+];

@@ -3,7 +3,7 @@
 use super::case::{Array, Built, Case};
 use super::{elementwise, parts};
 use crate::gpu::kernels::bias as k;
-use crate::gpu::{Dest, Recorder, Tensor};
+use crate::gpu::{Dest, Recorder, Sabotage, Tensor};
 
 /// y (R, C) = x (R, C) + table (P, C), row r taking table row r mod P.
 #[track_caller]
@@ -85,3 +85,9 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "bias/total", find: "q < p.chunks", replace: "q < 1u" },
+    Sabotage { kernel: "bias/add", find: "% p.period", replace: "% 1u" },
+];

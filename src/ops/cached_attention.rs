@@ -5,7 +5,7 @@ use super::attention::Layout;
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::cached_attention as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// Keys per workgroup that are worth another part of the keys, on a graphics processor.
 const KEYS_PER_SPLIT: usize = 512;
@@ -187,3 +187,17 @@ pub fn cases() -> Vec<Case> {
         case(l(2101, 7, 2, 1, 4), 2100, 9, false, 1),
     ]
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "cached_attention/partial", find: "t >= rows[1]", replace: "t > rows[1]" },
+    Sabotage { kernel: "cached_attention/partial", find: "total = total * shrink +", replace: "total = total +" },
+    Sabotage { kernel: "cached_attention/partial", find: "(which * p.text + t)", replace: "t" },
+    Sabotage { kernel: "cached_attention/partial", find: "first += CHUNK", replace: "first += 2u * CHUNK" },
+    Sabotage { kernel: "cached_attention/combine", find: "exp(parts[origin].x - top)", replace: "1.0" },
+    Sabotage {
+        kernel: "cached_attention/combine",
+        find: "s < p.splits; s++) {\n            let",
+        replace: "s < 1u; s++) {\n            let",
+    },
+];

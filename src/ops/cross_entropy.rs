@@ -7,7 +7,7 @@ use super::case::{Array, Built, Case};
 use super::matmul::{self, Epilogue, Order, Variant};
 use super::{elementwise, lanes};
 use crate::gpu::kernels::cross_entropy as k;
-use crate::gpu::{Dest, Recorder, Tensor};
+use crate::gpu::{Dest, Recorder, Sabotage, Tensor};
 
 /// Target of a row that has none.
 pub const NO_TARGET: u32 = u32::MAX;
@@ -262,3 +262,9 @@ pub fn cases() -> Vec<Case> {
         case(11, 16, 300, Chunks { rows: 4, words: 64 }),
     ]
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "cross_entropy/scan", find: "old.y * exp(old.x - most)", replace: "old.y" },
+    Sabotage { kernel: "cross_entropy/gradient", find: "target_word == 0xffffffffu", replace: "false" },
+];

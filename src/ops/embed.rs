@@ -3,7 +3,7 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::embed as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// y (R, C) = table (V, C) rows by ids (R).
 #[track_caller]
@@ -97,3 +97,6 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[Sabotage { kernel: "embed/scatter", find: "j < end", replace: "j < start + 1u" }];

@@ -3,7 +3,7 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::gelu as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// Which formula.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,3 +110,9 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "gelu/backward", find: "3.0 * CUBIC", replace: "2.0 * CUBIC" },
+    Sabotage { kernel: "gelu/forward", find: "v * ROOT_HALF", replace: "v * 0.7" },
+];

@@ -8,7 +8,7 @@ use super::matmul::Epilogue;
 use super::packed::{self, Encoding, Format, Matrix, PANEL, View};
 use super::{rms_norm, swiglu};
 use crate::gpu::kernels::gemv as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 type Norm<'a> = Option<(&'a Tensor, f32)>;
 
@@ -249,3 +249,13 @@ pub fn cases() -> Vec<Case> {
     }
     all
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "gemv/project_f16", find: "high * v[1]", replace: "high * v[0]" },
+    Sabotage { kernel: "gemv/project_int8", find: "% 64u >= 32u", replace: "% 64u >= 64u" },
+    Sabotage { kernel: "gemv/project_f32", find: "residual[n]", replace: "residual[row]" },
+    Sabotage { kernel: "gemv/project_int4", find: "c += SLICES", replace: "c += 2u * SLICES" },
+    Sabotage { kernel: "gemv/gated_int4", find: "2u * panel + 1u", replace: "2u * panel" },
+    Sabotage { kernel: "gemv/gated_f32", find: "g / (1.0 + exp(-g)) * up", replace: "g * up" },
+];

@@ -6,7 +6,7 @@ use super::bias::total;
 use super::case::{Array, Built, Case};
 use super::{elementwise, lanes, parts};
 use crate::gpu::kernels::layer_norm as k;
-use crate::gpu::{Dest, Recorder, Tensor};
+use crate::gpu::{Dest, Recorder, Sabotage, Tensor};
 
 /// What backward needs.
 #[must_use]
@@ -142,3 +142,10 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "layer_norm/forward", find: "+ p.eps", replace: "+ 2.0 * p.eps" },
+    Sabotage { kernel: "layer_norm/backward_x", find: "- mean -", replace: "-" },
+    Sabotage { kernel: "layer_norm/backward_params", find: "db += g", replace: "db = g" },
+];

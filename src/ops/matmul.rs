@@ -5,7 +5,7 @@
 
 use super::case::{Array, Built, Case};
 use crate::gpu::kernels::matmul as k;
-use crate::gpu::{AdapterKind, Dest, Gpu, KernelDef, Recorder, Tensor};
+use crate::gpu::{AdapterKind, Dest, Gpu, KernelDef, Recorder, Sabotage, Tensor};
 
 /// Which kernel computes a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,3 +274,14 @@ pub fn cases() -> Vec<Case> {
         })
         .collect()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "matmul/tile_nt", find: "k0 += 16u", replace: "k0 += 32u" },
+    Sabotage { kernel: "matmul/tile_tn", find: "row0 + ty * 4u", replace: "row0 + tx * 4u" },
+    Sabotage { kernel: "matmul/soft_nn", find: "let last = p.n - 1u;", replace: "let last = p.n - 2u;" },
+    Sabotage { kernel: "matmul/soft_tn_vec4", find: "c5 = fma(vec4(a1.y)", replace: "c5 = fma(vec4(a1.x)" },
+    Sabotage { kernel: "matmul/naive_nn", find: "if BIAS { v += bias[col]; }", replace: "v += 1e-3;" },
+    Sabotage { kernel: "matmul/transpose", find: "group.y * 8u + 8u", replace: "group.y * 8u + 7u" },
+    Sabotage { kernel: "matmul/broadcast", find: "(a1, 5u)", replace: "(a1, 4u)" },
+];

@@ -3,7 +3,7 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::mean as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// (B, C) from x (B, N, C).
 #[track_caller]
@@ -67,3 +67,6 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[Sabotage { kernel: "mean/backward", find: "/ f32(p.rows)", replace: "" }];

@@ -27,8 +27,32 @@ pub mod sum_squares;
 pub mod swiglu;
 pub mod verify;
 
-use crate::gpu::{Gpu, Recorder};
+use crate::gpu::{Gpu, Recorder, Sabotage};
+use BlockKind::{DecoderLayer, Embedding, Head, Link, LinkedLayer, Patches, Projector, TowerBlock, TowerNorm};
 use case::Case;
+
+/// A kind of block of a model: what its parts are called, and what an op serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BlockKind {
+    /// Picture to patch embeddings.
+    Patches,
+    /// A transformer block of the tower.
+    TowerBlock,
+    /// The tower's last norm.
+    TowerNorm,
+    /// A link: projector, image keys and values of one decoder layer.
+    Link,
+    /// The control's projector: image tokens into the text.
+    Projector,
+    /// Token embeddings.
+    Embedding,
+    /// A decoder layer that attends to text alone.
+    DecoderLayer,
+    /// A decoder layer whose attention is linked to the tower.
+    LinkedLayer,
+    /// Last norm, output head and loss.
+    Head,
+}
 
 /// An op by name, with the function that makes its cases.
 pub struct OpEntry {
@@ -36,32 +60,63 @@ pub struct OpEntry {
     pub name: &'static str,
     /// Its cases.
     pub cases: fn() -> Vec<Case>,
+    /// Faults that its cases must notice.
+    pub sabotages: &'static [Sabotage],
+    /// Blocks that it computes, forward or backward; none where it serves the model as a whole, or measurements.
+    pub used_by: &'static [BlockKind],
     /// Why it has no backward, where it has none.
     pub no_gradient: Option<&'static str>,
 }
 
+impl OpEntry {
+    const fn new(
+        name: &'static str,
+        cases: fn() -> Vec<Case>,
+        sabotages: &'static [Sabotage],
+        used_by: &'static [BlockKind],
+    ) -> Self {
+        Self { name, cases, sabotages, used_by, no_gradient: None }
+    }
+
+    const fn without_gradient(self, reason: &'static str) -> Self {
+        Self { no_gradient: Some(reason), ..self }
+    }
+}
+
 /// Every op of the project.
 pub const ALL: &[OpEntry] = &[
-    OpEntry { name: "matmul", cases: matmul::cases, no_gradient: None },
-    OpEntry { name: "bias", cases: bias::cases, no_gradient: None },
-    OpEntry { name: "add", cases: add::cases, no_gradient: None },
-    OpEntry { name: "layer_norm", cases: layer_norm::cases, no_gradient: None },
-    OpEntry { name: "rms_norm", cases: rms_norm::cases, no_gradient: None },
-    OpEntry { name: "gelu", cases: gelu::cases, no_gradient: None },
-    OpEntry { name: "swiglu", cases: swiglu::cases, no_gradient: None },
-    OpEntry { name: "rope", cases: rope::cases, no_gradient: None },
-    OpEntry { name: "attention", cases: attention::cases, no_gradient: None },
-    OpEntry { name: "embed", cases: embed::cases, no_gradient: None },
-    OpEntry { name: "packed", cases: packed::cases, no_gradient: Some("packed weights are frozen") },
-    OpEntry { name: "gemv", cases: gemv::cases, no_gradient: Some("decoding only") },
-    OpEntry { name: "cached_attention", cases: cached_attention::cases, no_gradient: Some("decoding only") },
-    OpEntry { name: "patchify", cases: patchify::cases, no_gradient: Some("pixels are never trained") },
-    OpEntry { name: "sample", cases: sample::cases, no_gradient: Some("decoding only") },
-    OpEntry { name: "splice", cases: splice::cases, no_gradient: None },
-    OpEntry { name: "mean", cases: mean::cases, no_gradient: None },
-    OpEntry { name: "cross_entropy", cases: cross_entropy::cases, no_gradient: None },
-    OpEntry { name: "sum_squares", cases: sum_squares::cases, no_gradient: Some("works on gradients") },
-    OpEntry { name: "adamw", cases: adamw::cases, no_gradient: Some("works on gradients") },
+    OpEntry::new(
+        "matmul",
+        matmul::cases,
+        matmul::SABOTAGES,
+        &[Patches, TowerBlock, Link, Projector, DecoderLayer, LinkedLayer, Head],
+    ),
+    OpEntry::new(
+        "bias",
+        bias::cases,
+        bias::SABOTAGES,
+        &[Patches, TowerBlock, Link, Projector, DecoderLayer, LinkedLayer],
+    ),
+    OpEntry::new("add", add::cases, add::SABOTAGES, &[TowerBlock]),
+    OpEntry::new("layer_norm", layer_norm::cases, layer_norm::SABOTAGES, &[TowerBlock, TowerNorm, Link]),
+    OpEntry::new("rms_norm", rms_norm::cases, rms_norm::SABOTAGES, &[Link, DecoderLayer, LinkedLayer, Head]),
+    OpEntry::new("gelu", gelu::cases, gelu::SABOTAGES, &[TowerBlock, Link, Projector]),
+    OpEntry::new("swiglu", swiglu::cases, swiglu::SABOTAGES, &[DecoderLayer, LinkedLayer]),
+    OpEntry::new("rope", rope::cases, rope::SABOTAGES, &[Link, DecoderLayer, LinkedLayer]),
+    OpEntry::new("attention", attention::cases, attention::SABOTAGES, &[TowerBlock, DecoderLayer, LinkedLayer]),
+    OpEntry::new("embed", embed::cases, embed::SABOTAGES, &[Embedding]),
+    OpEntry::new("packed", packed::cases, packed::SABOTAGES, &[]).without_gradient("packed weights are frozen"),
+    OpEntry::new("gemv", gemv::cases, gemv::SABOTAGES, &[]).without_gradient("decoding only"),
+    OpEntry::new("cached_attention", cached_attention::cases, cached_attention::SABOTAGES, &[])
+        .without_gradient("decoding only"),
+    OpEntry::new("patchify", patchify::cases, patchify::SABOTAGES, &[Patches])
+        .without_gradient("pixels are never trained"),
+    OpEntry::new("sample", sample::cases, sample::SABOTAGES, &[]).without_gradient("decoding only"),
+    OpEntry::new("splice", splice::cases, splice::SABOTAGES, &[Projector]),
+    OpEntry::new("mean", mean::cases, mean::SABOTAGES, &[]),
+    OpEntry::new("cross_entropy", cross_entropy::cases, cross_entropy::SABOTAGES, &[Head]),
+    OpEntry::new("sum_squares", sum_squares::cases, sum_squares::SABOTAGES, &[]).without_gradient("works on gradients"),
+    OpEntry::new("adamw", adamw::cases, adamw::SABOTAGES, &[]).without_gradient("works on gradients"),
 ];
 
 /// Invocations per workgroup of element-wise and row kernels: one subgroup on a CPU driver, where barriers are costly.

@@ -10,7 +10,7 @@ use super::case::{Array, Built, Case};
 use super::matmul::{self, Epilogue, Order, Variant};
 use super::{blocks, elementwise};
 use crate::gpu::kernels::packed as k;
-use crate::gpu::{DType, Dest, Gpu, KernelDef, Recorder, Tensor};
+use crate::gpu::{DType, Dest, Gpu, KernelDef, Recorder, Sabotage, Tensor};
 
 /// Rows of a panel.
 pub const PANEL: usize = 32;
@@ -496,3 +496,13 @@ pub fn cases() -> Vec<Case> {
     all.push(blocks_case(64, 192, Format::Int4, Format::Int4));
     all
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "packed/pack_int4", find: "n < TRIES", replace: "n < 1u" },
+    Sabotage { kernel: "packed/pack_f16", find: "at % 2u == 1u);\n        } else", replace: "false);\n        } else" },
+    Sabotage { kernel: "packed/pack_int4", find: "p.source == STORED", replace: "false" },
+    Sabotage { kernel: "packed/pack_f32", find: "28u - 4u * (i % 2u)", replace: "28u" },
+    Sabotage { kernel: "packed/unpack_int8", find: "k / 32u % 2u == 1u", replace: "false" },
+    Sabotage { kernel: "packed/gather_f32", find: "let row = id - p.start", replace: "let row = id" },
+];

@@ -3,7 +3,7 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::patchify as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// (B N, channels P P) from pixels (B, channels, S, S); elements of a patch in the order of a convolution weight.
 #[track_caller]
@@ -54,3 +54,7 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] =
+    &[Sabotage { kernel: "patchify/forward", find: "e % area / p.side", replace: "e % p.side" }];

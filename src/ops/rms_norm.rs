@@ -6,7 +6,7 @@ use super::bias::total;
 use super::case::{Array, Built, Case};
 use super::{elementwise, lanes, parts};
 use crate::gpu::kernels::rms_norm as k;
-use crate::gpu::{Dest, Recorder, Tensor};
+use crate::gpu::{Dest, Recorder, Sabotage, Tensor};
 
 /// What backward needs.
 #[must_use]
@@ -118,3 +118,13 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "rms_norm/backward_x", find: "if ACCUMULATE", replace: "if !ACCUMULATE" },
+    Sabotage {
+        kernel: "rms_norm/forward",
+        find: "c < p.cols; c += WG) {\n            y",
+        replace: "c < p.cols - 1u; c += WG) {\n            y",
+    },
+];

@@ -7,18 +7,9 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::rope as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
-/// A run of rows per sample inside a tensor (B, rows, H, D).
-#[derive(Clone, Copy, Debug)]
-pub struct Rows {
-    /// Rows per sample of the tensor.
-    pub rows: usize,
-    /// First row.
-    pub start: usize,
-}
-
-/// Rotation angles: (B or 1, rows, D/2) pairs of cos and sin, flattened as (.., D).
+/// Rotation angles: cos and sin of each pair, (B or 1, rows, D).
 #[derive(Clone, Debug)]
 pub struct Table {
     /// The numbers.
@@ -29,69 +20,70 @@ pub struct Table {
     pub start: usize,
 }
 
-/// What is moved: `count` rows of `heads` heads of width `head` for each of `batch` samples.
+impl Table {
+    /// The angles from its row `rows` on.
+    #[must_use]
+    pub fn after(&self, rows: usize) -> Self {
+        Self { start: self.start + rows, ..self.clone() }
+    }
+}
+
+/// The row of y that the first row of x goes to, in each sample.
 #[derive(Clone, Copy, Debug)]
-pub struct Extent {
-    /// B.
-    pub batch: usize,
+pub enum To {
+    /// This one.
+    Row(usize),
+    /// The sample's `start`: a key-value cache grows.
+    Start,
+}
+
+/// Which rows of each sample go where, and how they are rotated on the way.
+#[derive(Clone, Copy, Debug)]
+pub struct Move<'a> {
     /// Rows per sample.
     pub count: usize,
-    /// H.
-    pub heads: usize,
-    /// D, even.
-    pub head: usize,
+    /// First row of x.
+    pub from: usize,
+    /// First row of y.
+    pub to: To,
+    /// Angles of these rows, the first row's first; without them rows are copied.
+    pub angles: Option<&'a Table>,
+    /// Rotate back: the gradient.
+    pub back: bool,
 }
 
-/// What happens on the way.
-#[derive(Clone, Copy, Debug)]
-pub enum Turn<'a> {
-    /// Rotate by the table.
-    Forward(&'a Table),
-    /// Rotate back (the gradient).
-    Backward(&'a Table),
-    /// Only move.
-    Not,
-}
-
-/// Moves rows from `x` to `y`. `rows` is the (B, 3) table of length, offset and start; with `dynamic` the start of each
-/// sample is added to the destination row.
+/// Moves rows of x (B rows, H D) to rows of y (B other rows, H D); D is the table's. `rows` is (B, 3): length, offset, start.
 #[track_caller]
-pub fn rotate(
-    r: &mut Recorder,
-    rows: &Tensor,
-    extent: Extent,
-    (x, from): (&Tensor, Rows),
-    (y, to): (&Tensor, Rows),
-    turn: Turn<'_>,
-    dynamic: bool,
-) {
-    let Extent { batch, count, heads, head } = extent;
-    assert!(head.is_multiple_of(2), "rope: odd head width {head}");
-    for (t, place) in [(x, from), (y, to)] {
-        assert_eq!(t.shape().len(), batch * place.rows * heads * head, "rope: {t:?} for {extent:?}, {place:?}");
-        assert!(place.start + count <= place.rows, "rope: {count} rows from {} of {}", place.start, place.rows);
+pub fn rotate(r: &mut Recorder, rows: &Tensor, x: &Tensor, y: &Tensor, m: Move<'_>) {
+    let (batch, width) = (rows.shape().rows(), x.shape().cols());
+    let head = m.angles.map_or(width, |t| t.tensor.shape().cols());
+    let first = if let To::Row(row) = m.to { row } else { 0 };
+    assert!(head.is_multiple_of(2) && width.is_multiple_of(head), "rope: heads of {head} in {x:?}");
+    assert_eq!(y.shape().cols(), width, "rope: {x:?} to {y:?}");
+    for (t, first) in [(x, m.from), (y, first)] {
+        assert!(batch * (first + m.count) <= t.shape().rows(), "rope: {batch} times {} rows of {t:?}", first + m.count);
     }
-    let (table, sign) = match turn {
-        Turn::Forward(t) => (Some(t), 1.0),
-        Turn::Backward(t) => (Some(t), -1.0),
-        Turn::Not => (None, 0.0),
+    let sign = match (m.angles, m.back) {
+        (None, _) => 0.0,
+        (Some(_), false) => 1.0,
+        (Some(_), true) => -1.0,
     };
     let params = k::Params {
         batch: batch as u32,
-        count: count as u32,
-        heads: heads as u32,
+        count: m.count as u32,
+        heads: (width / head) as u32,
         half: (head / 2) as u32,
-        src_rows: from.rows as u32,
-        src_start: from.start as u32,
-        dst_rows: to.rows as u32,
-        dst_start: to.start as u32,
-        table_rows: table.map_or(0, |t| t.per_sample as u32),
-        table_start: table.map_or(0, |t| t.start as u32),
-        dynamic: u32::from(dynamic),
+        src_rows: (x.shape().rows() / batch) as u32,
+        src_start: m.from as u32,
+        dst_rows: (y.shape().rows() / batch) as u32,
+        dst_start: first as u32,
+        table_rows: m.angles.map_or(0, |t| t.per_sample as u32),
+        table_start: m.angles.map_or(0, |t| t.start as u32),
+        dynamic: u32::from(matches!(m.to, To::Start)),
         sign,
     };
-    let (groups, lanes) = elementwise(r, batch * count * heads * head / 2);
-    let angles = table.map_or(x, |t| &t.tensor);
+    let (groups, lanes) = elementwise(r, batch * m.count * width / 2);
+    let angles = m.angles.map_or(x, |t| &t.tensor);
     r.dispatch(&k::ROTATE, &[lanes], &params, &[rows, x, angles, y], groups);
 }
 
@@ -118,11 +110,9 @@ pub mod oracle {
 
 /// Rotation of rows placed into a longer tensor after three other rows; the rest of it stays as it was (zero).
 fn case(batch: usize, count: usize, heads: usize, head: usize) -> Case {
-    let extent = Extent { batch, count, heads, head };
     let angles = Array::random(&[batch, count, head / 2], 3);
     let table =
         angles.values.iter().flat_map(|a| [f64::from(a.cos() as f32), f64::from(a.sin() as f32)]).collect::<Vec<_>>();
-    let (inner, outer) = (Rows { rows: count, start: 0 }, Rows { rows: count + 5, start: 3 });
     let width = heads * head;
     Case {
         name: format!("B={batch} T={count} H={heads} D={head}"),
@@ -136,10 +126,11 @@ fn case(batch: usize, count: usize, heads: usize, head: usize) -> Case {
             let table = Table { tensor: x[1].clone(), per_sample: count, start: 0 };
             let y = r.alloc([batch, count + 5, width], "rotated");
             r.zero(&y);
-            rotate(r, &x[2], extent, (&x[0], inner), (&y, outer), Turn::Forward(&table), false);
+            let there = Move { count, from: 0, to: To::Row(3), angles: Some(&table), back: false };
+            rotate(r, &x[2], &x[0], &y, there);
             let [dy] = dout else { return Built { outs: vec![y], grads: vec![] } };
             let dx = r.alloc([batch, count, width], "dx");
-            rotate(r, &x[2], extent, (dy, outer), (&dx, inner), Turn::Backward(&table), false);
+            rotate(r, &x[2], dy, &dx, Move { from: 3, to: To::Row(0), back: true, ..there });
             Built { outs: vec![y], grads: vec![dx] }
         }),
         forward: Box::new(move |x| {
@@ -165,3 +156,7 @@ fn case(batch: usize, count: usize, heads: usize, head: usize) -> Case {
 pub fn cases() -> Vec<Case> {
     vec![case(2, 5, 3, 8), case(1, 1, 1, 2), case(3, 17, 7, 10), case(2, 40, 2, 64)]
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] =
+    &[Sabotage { kernel: "rope/rotate", find: "v * turn.x + u * s", replace: "v * turn.x - u * s" }];

@@ -4,7 +4,7 @@
 use super::case::{Array, Built, Case};
 use super::embed;
 use crate::gpu::kernels::sample as k;
-use crate::gpu::{DType, Recorder, Tensor};
+use crate::gpu::{DType, Recorder, Sabotage, Tensor};
 
 /// How to choose.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -263,3 +263,12 @@ pub fn cases() -> Vec<Case> {
     }
     all
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "sample/choose", find: "logits[token] = weights[token]", replace: "logits[token] *= 1.0" },
+    Sabotage { kernel: "sample/choose", find: "max(least, min_p)", replace: "least" },
+    Sabotage { kernel: "sample/choose", find: "vec4<f32>(w > vec4<f32>())", replace: "w" },
+    Sabotage { kernel: "sample/choose", find: "-f32(best)", replace: "f32(best)" },
+    Sabotage { kernel: "sample/choose", find: "exp(logits[token] - top) / total", replace: "1.0 / total" },
+];

@@ -3,7 +3,7 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::splice as k;
-use crate::gpu::{KernelDef, Recorder, Tensor};
+use crate::gpu::{KernelDef, Recorder, Sabotage, Tensor};
 
 /// Sizes of a spliced sequence.
 #[derive(Clone, Copy, Debug)]
@@ -140,3 +140,6 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[Sabotage { kernel: "splice/join", find: "s >= o && s", replace: "s > o && s" }];

@@ -3,7 +3,7 @@
 use super::case::{Array, Built, Case};
 use super::lanes;
 use crate::gpu::kernels::sum_squares as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// partials\[first ..\] = squared norms of the chunks (n, 2: start, length) of slab x.
 #[track_caller]
@@ -60,3 +60,6 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] = &[Sabotage { kernel: "sum_squares/clip", find: "min(1.0, ", replace: "max(1.0, " }];

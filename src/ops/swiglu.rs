@@ -3,7 +3,7 @@
 use super::case::{Array, Built, Case};
 use super::elementwise;
 use crate::gpu::kernels::swiglu as k;
-use crate::gpu::{Recorder, Tensor};
+use crate::gpu::{Recorder, Sabotage, Tensor};
 
 /// y = gate / (1 + exp(-gate)) * up, same shapes.
 #[track_caller]
@@ -63,3 +63,7 @@ pub fn cases() -> Vec<Case> {
         })
         .into()
 }
+
+/// Faults that the cases must notice.
+pub const SABOTAGES: &[Sabotage] =
+    &[Sabotage { kernel: "swiglu/backward", find: "fma(g, 1.0 - s, 1.0)", replace: "1.0" }];

@@ -8,6 +8,8 @@ mod native;
 #[cfg(not(target_arch = "wasm32"))]
 mod native_blob;
 #[cfg(not(target_arch = "wasm32"))]
+mod native_folder;
+#[cfg(not(target_arch = "wasm32"))]
 mod native_http;
 #[cfg(not(target_arch = "wasm32"))]
 mod native_store;
@@ -34,7 +36,7 @@ pub use mirror::{MirrorChange, MirrorNode};
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::*;
 #[cfg(not(target_arch = "wasm32"))]
-pub use native_blob::folder_blobs;
+pub use native_folder::folder_blobs;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_http::*;
 #[cfg(not(target_arch = "wasm32"))]

@@ -4,8 +4,6 @@ use js_sys::Uint8Array;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 
-use super::Blob;
-
 /// A file as the browser knows it.
 #[derive(Clone, Debug)]
 pub(super) struct FileBytes(web_sys::Blob);
@@ -25,13 +23,5 @@ impl FileBytes {
         let part = self.0.slice_with_f64_and_f64(start as f64, start as f64 + len as f64)?;
         let buffer = JsFuture::from(part.array_buffer()).await?;
         Ok(Uint8Array::new(&buffer).to_vec())
-    }
-}
-
-impl Blob {
-    /// A file that the user chose or dropped on the page.
-    #[must_use]
-    pub fn file(file: web_sys::File) -> Self {
-        Self::of_file(&file.name(), file.size() as u64, FileBytes(file.into()))
     }
 }

@@ -4,8 +4,11 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{FetchError, shown};
+use super::error::{FetchError, shown};
 use crate::platform::origin_of;
+
+/// Weights in one file.
+pub(super) const WHOLE: &str = "model.safetensors";
 
 /// The branch that a hub's models are on unless told otherwise.
 pub const REVISION: &str = "main";
@@ -106,7 +109,7 @@ impl Address {
         let (folder, last) = path.rsplit_once('/').unwrap_or(("", path));
         let is_file = [".json", ".safetensors", ".jinja"].iter().any(|e| last.ends_with(e));
         let folder = if is_file || last.is_empty() { folder.to_owned() } else { format!("{folder}/{last}") };
-        let weights = (last.ends_with(".safetensors") && last != super::list::WHOLE && !is_shard(last)).then_some(last);
+        let weights = (last.ends_with(".safetensors") && last != WHOLE && !is_shard(last)).then_some(last);
         if weights.is_some_and(|name| !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))) {
             return wrong("a file's name is of letters, digits, \".\", \"-\" and \"_\"");
         }

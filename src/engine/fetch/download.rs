@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::address::Address;
+use super::error::{FetchError, shown};
 use super::list::{self, Listing, Remote, TEXT_LIMIT};
 use super::manifest::{Entry, Manifest, whole};
-use super::{Address, FetchError, FetchOptions, FetchProgress, Fetched, shown};
+use super::options::{FetchOptions, FetchProgress, Fetched};
 use crate::platform::{
     Blob, HttpError, HttpRequest, HttpResponse, NetworkFile, Part, Store, StoreError, http_send, http_send_patiently,
 };

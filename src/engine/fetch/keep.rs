@@ -1,8 +1,8 @@
 //! Files that are here already, such as those that were dropped on the page, copied into the cache.
 
-use super::list::is_plain;
-use super::manifest::{Entry, Manifest};
-use super::{FetchError, FetchOptions, FetchProgress, Fetched, shown};
+use super::error::{FetchError, shown};
+use super::manifest::{Entry, Manifest, is_plain};
+use super::options::{FetchOptions, FetchProgress, Fetched};
 use crate::platform::{Blob, Store, StoreError};
 
 /// Bytes that are copied at a time.

@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::address::Address;
-use super::manifest::Entry;
-use super::{FetchError, FetchOptions, shown};
+use super::address::{Address, WHOLE};
+use super::error::{FetchError, shown};
+use super::manifest::{Entry, is_plain};
+use super::options::FetchOptions;
 use crate::platform::{HttpError, HttpRequest, HttpResponse, Secret, http_send, http_send_patiently, origin_of};
 
 /// The file that describes a model.
 const CONFIG: &str = "config.json";
-/// Weights in one file.
-pub(super) const WHOLE: &str = "model.safetensors";
 /// Which weights are in which file.
 const INDEX: &str = "model.safetensors.index.json";
 /// Text files that may be there.
@@ -61,12 +60,6 @@ pub(super) async fn list(address: &Address, options: &FetchOptions) -> Result<Li
         Address::Hub { id, revision } => hub(id, revision, options).await,
         Address::Folder { url, query, weights } => folder(url, query, weights.as_deref(), options).await,
     }
-}
-
-/// A name that is no path.
-pub(super) fn is_plain(name: &str) -> bool {
-    let odd = |c: char| matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|' | '\0') || c.is_control();
-    !name.is_empty() && name.len() <= 200 && !name.starts_with('.') && !name.contains(odd)
 }
 
 /// A name as a part of an address.

@@ -2,11 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::list::is_plain;
 use crate::platform::{Blob, Store, StoreError};
 
 /// The manifest's file name.
 pub(super) const NAME: &str = "hive-fetch.json";
+
+/// A name that is no path.
+pub(super) fn is_plain(name: &str) -> bool {
+    let odd = |c: char| matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|' | '\0') || c.is_control();
+    !name.is_empty() && name.len() <= 200 && !name.starts_with('.') && !name.contains(odd)
+}
 
 /// What is to be in a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,137 @@
+//! Why a model cannot be fetched.
+
+use thiserror::Error;
+
+/// Why a model cannot be had.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum FetchError {
+    /// Neither an id nor an address.
+    #[error("\"{text}\" names no model: {reason}. Give OWNER/NAME or an http address of a folder")]
+    Address {
+        /// What was given.
+        text: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// No model of that id.
+    #[error("the hub has no model {id} at {revision}. Check the spelling; a private model needs HF_TOKEN")]
+    NoModel {
+        /// Id.
+        id: String,
+        /// Branch, tag or commit.
+        revision: String,
+    },
+    /// No file there.
+    #[error("there is no {url}. Check the address")]
+    NotThere {
+        /// Address.
+        url: String,
+    },
+    /// Not for everybody.
+    #[error(
+        "{url} is not open to everybody (status {status}). If it is a model of a hub, accept its licence on its page and set HF_TOKEN"
+    )]
+    Denied {
+        /// Address.
+        url: String,
+        /// Status.
+        status: u16,
+    },
+    /// Another status.
+    #[error("{url} answers with status {status}. Try again later")]
+    Server {
+        /// Address.
+        url: String,
+        /// Status.
+        status: u16,
+    },
+    /// No connection.
+    #[error("{host} cannot be reached: {reason}. Check the network, then try again: it goes on where it stopped")]
+    Network {
+        /// Scheme and host.
+        host: String,
+        /// Words of the system or of the browser.
+        reason: String,
+    },
+    /// Not the files of a model.
+    #[error("this is no model that can be fetched: {0}. Choose another one")]
+    NoFiles(String),
+    /// A file whose length nobody tells.
+    #[error(
+        "the server does not say how long {url} is: it must send Content-Length, or Content-Range for parts of files (for pages from elsewhere also Access-Control-Expose-Headers: Content-Range)"
+    )]
+    NoLength {
+        /// Address.
+        url: String,
+    },
+    /// A name from the server that would lead out of the folder.
+    #[error("the server names a file \"{0}\", which is a path and not a name. It is not written")]
+    Path(String),
+    /// A server that contradicts itself.
+    #[error("{0}. The server is faulty, or the file has changed meanwhile: try again, or another server")]
+    Lying(String),
+    /// Other contents than the hub says.
+    #[error("{file} has the SHA-256 {have}, the hub says {want}. What was fetched of it is removed: try again")]
+    Hash {
+        /// File name.
+        file: String,
+        /// As the hub says.
+        want: String,
+        /// As it is.
+        have: String,
+    },
+    /// No room.
+    #[error(
+        "there is no room for {file}: {missing} MB are missing in {place}. Make room and try again: it goes on where it stopped"
+    )]
+    Full {
+        /// File name.
+        file: String,
+        /// Bytes that are still to come, in MB.
+        missing: u64,
+        /// Folder.
+        place: String,
+    },
+    /// Files of somebody else.
+    #[error("{place} has a file {file} that was not fetched into it. Choose another folder, or remove the file")]
+    Foreign {
+        /// Folder.
+        place: String,
+        /// File name.
+        file: String,
+    },
+    /// The folder.
+    #[error("{place} cannot be used: {reason}")]
+    Store {
+        /// Folder.
+        place: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// Never fetched.
+    #[error("{address} is not here. Get it with: hive fetch {address}")]
+    Absent {
+        /// Id or address.
+        address: String,
+    },
+    /// Fetched in part.
+    #[error("of {address}, {file} is not whole yet. Go on with: hive fetch {address}")]
+    Incomplete {
+        /// Id or address.
+        address: String,
+        /// The first file that is not there.
+        file: String,
+    },
+    /// Stopped by the one who is told of the progress.
+    #[error("stopped. Fetching it again goes on from here")]
+    Stopped,
+}
+
+/// A text from elsewhere as it can stand in a sentence: without control characters, and cut.
+pub(super) fn shown(text: &str) -> String {
+    let mut out: String = text.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(200).is_some() {
+        out.push('…');
+    }
+    out
+}
