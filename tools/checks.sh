@@ -142,6 +142,7 @@ test_all() {
     cd "$root" || exit 2
     if in_ci; then export HIVE_REQUIRE_GPU=1; fi
     mkdir -p target && : >target/steps.tsv
+    if [ -n "$full" ]; then export HIVE_FULL=1; fi
     step 'system' prepare_tests
     step 'rust target and components' rust_parts
     step 'format' cargo fmt --all --check
@@ -149,6 +150,7 @@ test_all() {
     step 'documentation' doc
     step 'real models' real_models
     step 'tests' cargo test --features gui
+    [ -n "$full" ] || note 'all texts of real models' 0 'left for ./hive test full (3 minutes)'
     slow_step 'tests of real sizes' 'minutes' cargo test --features gui --test real_size
     step 'GPU tests on SwiftShader' gpu_tests_on_swiftshader
     step 'window' window_tests
