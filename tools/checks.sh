@@ -69,14 +69,28 @@ prepare_tests() {
     prepare_system
 }
 
-clippy() {
-    cargo clippy --all-targets --features gui -- -D warnings && cargo clippy --package page -- -D warnings
+# Cargo with Clippy as its compiler, for this project's own code: it is linted and compiled in one go. `cargo clippy` would
+# check all dependencies, and then the tests would compile them.
+linted() {
+    RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS='-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__' cargo "$@"
 }
 
-doc() { RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --features gui; }
+compile() {
+    linted test --features gui --no-run --lib --bins --examples --tests --test real_size && linted build --package page
+}
+
+doc() { RUSTDOC=$root/tools/rustdoc.sh RUSTDOCFLAGS='-D warnings' linted test --features gui --doc; }
+
+# In CI: what later steps need from elsewhere is fetched while the first ones compile.
+fetch_ahead() {
+    window_tools
+    browser_tools
+    "$root/tests/models/get.sh"
+}
 
 # Real models for the tests. Without them those tests skip themselves.
 real_models() {
+    wait
     if in_ci; then has_node; fi
     "$root/tests/models/get.sh"
     case $? in
@@ -93,12 +107,9 @@ gpu_tests_on_swiftshader() {
     fi
     (
         use_driver $swiftshader
-        cargo test --features gui --test integration -- operations:: parity:: linked_attention::
+        linted test --features gui --test integration -- operations:: parity:: linked_attention::
     )
 }
-
-# The program as the tests use it: `cargo build` would compile half of the dependencies again, for other features.
-test_program() { cargo test --quiet --features gui --no-run; }
 
 # What opens a window on a display of its own, and looks at it.
 window_tools() {
@@ -114,7 +125,7 @@ window_tests() {
         missing 'It needs Xvfb, xdotool and ImageMagick, and was not looked at'
         return
     fi
-    test_program && tests/window.sh "$built/debug/hive" "$root/target/window"
+    tests/window.sh "$built/debug/hive" "$root/target/window"
 }
 
 browser_tests() {
@@ -122,7 +133,7 @@ browser_tests() {
         missing 'They need chromium, node, npm and playwright-core' everywhere
         return
     fi
-    test_program && node tests/web/run.mjs --modules "$npm_tools" --hive "$built/debug/hive"
+    node tests/web/run.mjs --modules "$npm_tools" --hive "$built/debug/hive"
 }
 
 smaller_page() {
@@ -146,12 +157,13 @@ test_all() {
     step 'system' prepare_tests
     step 'rust target and components' rust_parts
     step 'format' cargo fmt --all --check
-    step 'clippy' clippy
+    if in_ci; then fetch_ahead >target/ahead.log 2>&1 & fi
+    step 'clippy and compiling' compile
     step 'documentation' doc
     step 'real models' real_models
-    step 'tests' cargo test --features gui
+    step 'tests' linted test --features gui
     [ -n "$full" ] || note 'all texts of real models' 0 'left for ./hive test full (3 minutes)'
-    slow_step 'tests of real sizes' 'minutes' cargo test --features gui --test real_size
+    slow_step 'tests of real sizes' 'minutes' linted test --features gui --test real_size
     step 'GPU tests on SwiftShader' gpu_tests_on_swiftshader
     step 'window' window_tests
     step 'web page' page
