@@ -2,7 +2,7 @@
 
 use super::answers::look::{AnswerError, Answerer, Looker, Prober, changed};
 use super::assets::{self, AssetError, made_source};
-use super::outline::norms_by_block;
+use super::outline::{BlockId, norms_by_block};
 use super::words::{Answer, AttentionMaps, Cost, Lane, Probe, ProbeKind, Question, StepEvent, Word};
 use crate::data::tokenizer::Tokenizer;
 use crate::gpu::{Gpu, GpuError};
@@ -160,9 +160,9 @@ impl Track {
     }
 
     /// Gradient norms of the last step, by block.
-    pub(super) async fn norms(&self) -> Result<Vec<(String, f32)>, Trouble> {
+    pub(super) async fn norms(&self) -> Result<Vec<(BlockId, f32)>, Trouble> {
         let Some(trainer) = self.run.trainer() else { return Ok(Vec::new()) };
-        Ok(norms_by_block(&trainer.gradient_norms().await?, self.run.config()))
+        Ok(norms_by_block(&trainer.gradient_norms().await?))
     }
 
     /// What a step costs.
