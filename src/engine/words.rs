@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::gpu::GpuError;
+use crate::model::model::Wiring;
 use crate::train::stage::Stage;
 
 /// The two models that can train side by side.
@@ -27,6 +28,15 @@ impl Lane {
         match self {
             Self::Hive => "HIVE",
             Self::Control => "flattened control",
+        }
+    }
+
+    /// How its pictures reach the text.
+    #[must_use]
+    pub fn wiring(self) -> Wiring {
+        match self {
+            Self::Hive => Wiring::Linked,
+            Self::Control => Wiring::Flattened,
         }
     }
 }

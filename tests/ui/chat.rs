@@ -16,7 +16,7 @@ use hive::data::image::Preprocess;
 use hive::engine::answers::assistant::End;
 use hive::engine::{
     ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion, Command, Event, Fault, FaultKind, Format,
-    Formats, MemoryPart, ModelKind, Plan, Progress,
+    Formats, MemoryPart, Plan, Progress, Wiring,
 };
 use hive::platform::{Blob, read_file};
 
@@ -40,7 +40,7 @@ fn model(sees: Option<Preprocess>) -> ChatModel {
     let sizes = [(Format::F32, 600), (Format::F16, 300), (Format::Int8, 180), (Format::Int4, 120)];
     ChatModel {
         name: "smollm2".into(),
-        kind: if sees.is_some() { ModelKind::Hive } else { ModelKind::Language },
+        kind: if sees.is_some() { Wiring::Linked } else { Wiring::Text },
         sees,
         extra: vec!["lm_head.bias".into()],
         longest: 8192,

@@ -169,7 +169,7 @@ pub fn take_picture(state: &mut AppState, name: &str, bytes: &[u8]) {
         return;
     };
     // Transparent parts of drawn pictures are meant to be paper.
-    let preprocess = Preprocess { background: Some([255; 3]), ..Preprocess::new(size) };
+    let preprocess = Preprocess::on_white(size);
     match preprocess.decode(bytes, name) {
         Ok(pixels) => use_picture(state, Origin::File(name.to_owned()), pixels),
         Err(error) => state.fault(fault(&error)),
