@@ -105,7 +105,7 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
         if report.update.is_multiple_of(every)
             && let Some(trainer) = run.trainer()
         {
-            norms.push((report.update, modules(run, trainer)?));
+            norms.push((report.update, modules(trainer)?));
         }
     }
     block_on(run.leave())?;
@@ -118,8 +118,9 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
 }
 
 /// Gradient norm per block of the model.
-fn modules(run: &Run, trainer: &Trainer) -> Result<Vec<(String, f32)>, Fault> {
-    let mut out = norms_by_block(&block_on(trainer.gradient_norms())?, run.config());
+fn modules(trainer: &Trainer) -> Result<Vec<(String, f32)>, Fault> {
+    let norms = norms_by_block(&block_on(trainer.gradient_norms())?);
+    let mut out: Vec<_> = norms.into_iter().map(|(id, norm)| (id.to_string(), norm)).collect();
     out.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(out)
 }

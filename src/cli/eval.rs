@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::args::Args;
-use super::shared::{folder_source, load, table};
-use super::{Fault, open_gpu, say};
+use super::fault::Fault;
+use super::output::say;
+use super::shared::{folder_source, load, open_gpu, table};
 use crate::engine::assets::made_source;
 use crate::platform::block_on;
 use crate::train::evaluate::Picture;

@@ -4,7 +4,7 @@ use super::answers::assistant::{Assistant, Options, Piece, ReplyError, Tokens};
 use super::answers::look::{Looker, Prober, changed};
 use super::answers::open::{OpenError, trained};
 use super::assets::{self, AssetError, made_source};
-use super::outline::norms_by_block;
+use super::outline::{BlockId, norms_by_block};
 use super::words::{Answer, AttentionMaps, Cost, Lane, Probe, ProbeKind, Question, StepEvent, Word};
 use crate::data::chat::{ChatError, Message};
 use crate::data::tokenizer::Tokenizer;
@@ -198,9 +198,9 @@ impl Track {
     }
 
     /// Gradient norms of the last step, by block.
-    pub(super) async fn norms(&self) -> Result<Vec<(String, f32)>, Trouble> {
+    pub(super) async fn norms(&self) -> Result<Vec<(BlockId, f32)>, Trouble> {
         let Some(trainer) = self.run.trainer() else { return Ok(Vec::new()) };
-        Ok(norms_by_block(&trainer.gradient_norms().await?, self.run.config()))
+        Ok(norms_by_block(&trainer.gradient_norms().await?))
     }
 
     /// What a step costs.

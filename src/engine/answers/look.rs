@@ -1,10 +1,10 @@
 //! Where an answer of a trained model looked, how likely it was, and pictures that are changed to see what it then says.
 
-use super::super::words::{AttentionMaps, ProbeKind};
 use super::open::TRAINED_ROOM as ROOM;
 use crate::data::batch::{Batch, NO_TARGET};
 use crate::data::rng::Rng;
 use crate::data::tokenizer::{END, PAD, Tokenizer};
+use crate::engine::words::{AttentionMaps, ProbeKind};
 use crate::gpu::{Gpu, GpuError, Program, Recorder, Tensor};
 use crate::model::config::VisionConfig;
 use crate::model::inputs::{HostBatch, Inputs};
