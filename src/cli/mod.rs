@@ -2,12 +2,12 @@
 //! a run failed, 2 wrong usage, 3 no usable GPU.
 
 pub mod args;
-pub mod ask;
 pub mod bench;
 mod bench_model;
 pub mod chat;
 mod convert;
 pub mod demo;
+mod eval;
 pub mod fault;
 mod fetch;
 mod output;
@@ -35,7 +35,7 @@ const COMMANDS: [(&str, &str, Run); 15] = [
     ("demo", "align tower and language model in three stages on pictures, with a report (minutes)", demo::run),
     ("train", "the same with your choice of preset, data, seed; can be stopped and resumed", train::run),
     ("pretrain vision|language", "make start weights", pretrain::run),
-    ("ask IMAGE QUESTION", "ask the shipped model, or --model FILE or FOLDER, about a picture", ask::ask),
+    ("ask IMAGE QUESTION", "ask the shipped model, or --model FILE or FOLDER, about a picture", chat::ask),
     (
         "chat --model FOLDER",
         "talk with a language model or a vision-language model from Hugging Face's files",
@@ -49,7 +49,7 @@ const COMMANDS: [(&str, &str, Run); 15] = [
         "a checkpoint or a folder in another form: for transformers, another type, shards, parts merged",
         convert::run,
     ),
-    ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", ask::eval),
+    ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", eval::eval),
     ("parity DIR", "check this GPU against published fixtures", parity::run),
     ("verify [OP]", "check every operation on this GPU against its reference", verify::verify),
     ("bench gemm|step|decode|encode|frames", "measure", bench::run),
