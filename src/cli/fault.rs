@@ -23,28 +23,21 @@ pub enum Fault {
     /// A check found something wrong; what was said already.
     #[error("{0}")]
     Failed(String),
-    /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// A preset.
     #[error(transparent)]
     Preset(#[from] PresetError),
     /// A preset, weights or data of that name.
     #[error("{0}. See hive --help")]
     Asset(#[from] AssetError),
-    /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A question.
     #[error(transparent)]
     Answer(#[from] AnswerError),
-    /// Weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A first stretch of training.
     #[error(transparent)]
     Losses(#[from] LossesError),
-    /// Held-out questions.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
     /// A file.
