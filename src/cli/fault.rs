@@ -4,7 +4,8 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::engine::answers::look::AnswerError;
+use crate::engine::answers::assistant::ReplyError;
+use crate::engine::answers::open::OpenError;
 use crate::engine::assets::AssetError;
 use crate::engine::losses::LossesError;
 use crate::gpu::GpuError;
@@ -33,7 +34,9 @@ pub enum Fault {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
-    Answer(#[from] AnswerError),
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]
