@@ -209,6 +209,18 @@ fn whole_step(gpu: &Gpu) -> (u32, Vec<Vec<u32>>) {
 }
 
 #[test]
+fn the_ops_that_serve_blocks_are_those_of_a_training_step() {
+    let Some(gpu) = gpu() else { return };
+    let trainer = trainer(&gpu, "tiny", 3, Stage::Vision);
+    let listing = trainer.program().listing();
+    let recorded: BTreeSet<&str> = listing.lines().filter_map(|l| Some(l.split_once('/')?.0)).collect();
+    let mut named: BTreeSet<&str> = ALL.iter().filter(|op| !op.used_by.is_empty()).map(|op| op.name).collect();
+    assert!(named.remove("splice"), "the flattened control puts image tokens into the text");
+    assert_eq!(recorded, named);
+    done(&gpu);
+}
+
+#[test]
 fn two_whole_training_steps_give_the_same_bits() {
     let Some(gpu) = gpu() else { return };
     let [first, second] = [(); 2].map(|()| whole_step(&gpu));

@@ -153,7 +153,7 @@ fn continuations(model: &str, format: Format, count: usize) -> Option<(usize, Ve
         let mut streamed = String::new();
         let prompt = Prompt { ids: &case.ids, ..Prompt::default() };
         let reply = block_on(assistant.go_on(prompt, &options, |piece| {
-            streamed.push_str(piece);
+            streamed.push_str(piece.text);
             true
         }))
         .unwrap();
