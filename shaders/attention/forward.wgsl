@@ -13,7 +13,7 @@
 // | 5 | y     | write   | array<vec4<f32>> | (B, Tq, H, D) |
 // | 6 | lse   | write   | array<f32>       | (B, H, Tq) |
 //
-// grid: one workgroup per (sample, head, WG queries), folded.   overrides: WG, D4 (D / 4)
+// grid: one workgroup per (sample, head, WG queries), folded.   overrides: WG, D4 (D / 4), CACHED
 #import params
 #import grid
 #import visible
@@ -22,6 +22,8 @@ override WG: u32 = 64u;
 // Widest head: 128.
 const D4MAX = 32;
 override D4: u32 = 4u;
+// Do queries start later than at zero?
+override CACHED: bool = false;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> rows: array<u32>;
@@ -54,10 +56,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     var top = MASKED;
     var total = 0.0;
-    // Keys that some lane may see: text keys up to the last query of this workgroup (where queries start at zero), then
-    // all image keys. The bounds come from no buffer, so that a compiler knows them to be the same for all lanes.
-    let own = p.causal == 1u && p.queries == p.text;
-    let text = select(p.text, min((tile % tiles + 1u) * WG, p.text), own);
+    // Keys that some lane may see: text keys up to the last query of this workgroup, then all image keys. Where queries start
+    // at zero the bound comes from no buffer, so that a compiler knows it to be the same for all lanes.
+    var text = p.text;
+    if p.causal == 1u {
+        text = min((tile % tiles + 1u) * WG, p.text);
+        if CACHED {
+            // By whole blocks, so that image keys stand in the same ones whatever is seen.
+            text = p.text - (p.text - min(row.start + text, p.text)) / 4u * 4u;
+        }
+    }
     let count = text + p.image;
     for (var block = 0u; block < count; block += 4u) {
         var s = vec4(MASKED);
