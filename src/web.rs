@@ -30,7 +30,8 @@ pub fn start() {
         };
         let make: eframe::AppCreator<'static> = Box::new(|cc| {
             watch_window_device(cc);
-            Ok(Box::new(App::new(cc, GpuOptions::default(), &platform::location_hash())))
+            let app = App::new(cc, GpuOptions::default(), &platform::location_hash());
+            Ok(Box::new(app.dropping(|file| file.web_file().cloned())))
         });
         let max_fps = platform::page_is_software().then_some(SOFTWARE_FPS);
         let options = eframe::WebOptions { max_fps, ..eframe::WebOptions::default() };

@@ -8,7 +8,7 @@ use hive::platform::block_on;
 use hive::train::checkpoint::Checkpoint;
 use serde_json::Value;
 
-use crate::common::program::{adapter, folder, hive, picture, text, train, trained};
+use crate::common::program::{adapter, folder, hive, picture, start, text, train, trained};
 use crate::common::repository;
 
 #[test]
@@ -123,6 +123,23 @@ fn set_and_preset_name_what_is_wrong() {
     let rate =
         train(&out, &["--stage", "1", "--steps", "1", "--set", "stages.0.1.learning_rate=0.002"]).code(0).steps();
     assert_eq!(serde_json::from_str::<Value>(&rate[0]).unwrap()["learning_rate"], 0.002);
+}
+
+#[test]
+fn progress_in_a_pipe_is_whole_lines() {
+    if !adapter() {
+        return;
+    }
+    let out = folder("lines");
+    let words = ["train", "--preset", "tiny", "--steps", "2", "--questions", "1", "--start", text(start())];
+    let said = hive(&[&words[..], &["--out", text(&out)]].concat()).code(0);
+    assert!(!said.err.contains('\r') && !said.out.contains('\r'), "{:?}", said.err);
+    for stage in 1..=3 {
+        let lines: Vec<_> = said.err.lines().filter(|l| l.starts_with(&format!("stage {stage} "))).collect();
+        let last = lines.last().unwrap_or_else(|| panic!("nothing of stage {stage}: {}", said.err));
+        assert!(last.contains("2 steps in ") && last.contains("loss "), "{}", said.err);
+        assert_eq!(said.out.lines().filter(|l| l.starts_with(&format!("stage {stage}: exact"))).count(), 1);
+    }
 }
 
 /// A LLaVA list about three pictures; the lines of `broken` (from 0) are spoilt.
@@ -247,8 +264,7 @@ fn converting_replaces_nothing_unasked_and_leaves_nothing_half_done() {
     hive(&["convert", text(&here.join("cut.safetensors")), text(&half)]).code(1).complains(&["cut.safetensors"]);
     let wide = here.join("wide.safetensors");
     let tensors = [("big".to_owned(), vec![2], &[1.0, 1e6][..])];
-    std::fs::write(&wide, hive::model::weights::write(&tensors, hive::model::weights::Precision::F32).unwrap())
-        .unwrap();
+    std::fs::write(&wide, hive::model::weights::write(&tensors, hive::model::weights::Precision::F32)).unwrap();
     let said = hive(&["convert", text(&wide), text(&half), "--dtype", "f16"]).code(1);
     said.complains(&["tensor big has 1 values beyond 65504", "bf16"]);
     assert_eq!(hive::platform::list_folder(&here).unwrap(), ["cut.safetensors", "model", "wide.safetensors"]);

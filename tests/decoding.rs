@@ -6,7 +6,7 @@ use crate::common::{difference, done, gpu, repository};
 use hive::gpu::Gpu;
 use hive::model::config::{HiveConfig, LanguageConfig};
 use hive::model::decode::{DecodeError, Decoder, Prompt, most_room};
-use hive::model::files::{Checkpoint, Folder, ModelKind, ModelSpec, Resolved, resolve};
+use hive::model::files::{Checkpoint, Folder, ModelSpec, Resolved, resolve};
 use hive::model::load::{Formats, load};
 use hive::model::model::{Model, Wiring};
 use hive::model::plan::Plan;
@@ -32,10 +32,10 @@ impl Fixture {
         let folder = Folder::new(folder_blobs(&path).unwrap()).unwrap();
         let spec = block_on(ModelSpec::open(&folder)).unwrap();
         let wiring = match spec.kind {
-            ModelKind::Language => Wiring::Text,
-            ModelKind::Hive => Wiring::Hive,
-            ModelKind::Cascade => Wiring::Cascade,
-            ModelKind::Vision => panic!("{name} has no text"),
+            Wiring::Text => Wiring::Text,
+            Wiring::Linked => Wiring::Linked,
+            Wiring::Flattened => Wiring::Flattened,
+            Wiring::Tower => panic!("{name} has no text"),
         };
         let (model, specs) = Model::new(&spec.config, wiring);
         Self {
@@ -71,7 +71,7 @@ impl Fixture {
             all.push((spec.name.clone(), spec.shape.clone(), values));
         }
         let tensors: Vec<_> = all.iter().map(|(n, s, v)| (n.clone(), s.clone(), v.as_slice())).collect();
-        let bytes = write(&tensors, Precision::F32).unwrap();
+        let bytes = write(&tensors, Precision::F32);
         let folder = Folder::new([Blob::memory("model.safetensors", bytes)]).unwrap();
         Self {
             model: Arc::clone(&self.model),

@@ -18,7 +18,7 @@ use hive::engine::convert::{Conversion, ConvertError, Origin, Request};
 use hive::gpu::{DType, Gpu, Recorder};
 use hive::model::decode::{Decoder, Prompt};
 use hive::model::export::Part;
-use hive::model::files::{Checkpoint, FileDType, Folder, ModelKind, ModelSpec, resolve};
+use hive::model::files::{Checkpoint, FileDType, Folder, ModelSpec, resolve};
 use hive::model::load::{Formats, load};
 use hive::model::model::{Model, Wiring};
 use hive::model::registry::Registry;
@@ -30,7 +30,6 @@ use hive::ops::packed::Format;
 use hive::ops::sample::Settings;
 use hive::platform::{Blob, block_on, folder_blobs, read_file};
 use hive::train::checkpoint::{Checkpoint as Run, FORMAT, Meta};
-use hive::train::model::{Model as Trained, Wiring as TrainedWiring};
 use hive::train::recipe::Preset;
 use serde_json::Value;
 
@@ -164,7 +163,7 @@ fn the_language_model_computes_what_transformers_computes() {
     let Some(gpu) = gpu() else { return };
     let folder = folder(&export("shapes"), "language_model");
     let spec = block_on(ModelSpec::open(&folder)).unwrap();
-    assert_eq!((spec.kind, spec.eos.as_slice(), spec.bos), (ModelKind::Language, &[2][..], Some(1)));
+    assert_eq!((spec.kind, spec.eos.as_slice(), spec.bos), (Wiring::Text, &[2][..], Some(1)));
     let (_, io) = expected();
     let ids: Vec<u32> = io["ids"].values.iter().map(|v| *v as u32).collect();
     let width = spec.config.text_config.vocab_size;
@@ -229,13 +228,13 @@ fn training(preset: &Preset) -> (Vec<u8>, Weights) {
     let moments = (weights.clone(), weights.clone());
     let attachments = [("log".to_owned(), vec![1, 2, 3])].into();
     let run = Run { meta, weights: weights.clone(), moments, attachments };
-    (run.to_bytes(&Trained::new(preset.wiring, &preset.model).1, Precision::F32).unwrap(), weights)
+    (run.to_bytes(&Model::new(&preset.model, preset.wiring).1, Precision::F32).unwrap(), weights)
 }
 
 #[test]
 fn a_run_in_progress_exports_its_weights_alone() {
     let mut preset = preset("tiny");
-    for wiring in [TrainedWiring::Hive, TrainedWiring::Cascade] {
+    for wiring in [Wiring::Linked, Wiring::Flattened] {
         preset.wiring = wiring;
         let (bytes, weights) = training(&preset);
         let files = converted(run_file(&bytes), Request::default()).unwrap();
@@ -380,7 +379,7 @@ fn read_json(folder: &Folder) -> Vec<u8> {
 /// The parts of a linked and of a flattened model, taken apart and put together again, are the same model.
 #[test]
 fn parts_are_merged_to_the_whole() {
-    for (name, kind) in [("hive", ModelKind::Hive), ("hive-qwen2", ModelKind::Hive), ("cascade", ModelKind::Cascade)] {
+    for (name, kind) in [("hive", Wiring::Linked), ("hive-qwen2", Wiring::Linked), ("cascade", Wiring::Flattened)] {
         let whole = fixture(name);
         let part = |part| {
             converted(Origin::Folder(whole.clone()), Request { part: Some(part), ..Request::default() }).unwrap()
@@ -406,7 +405,7 @@ fn parts_are_merged_to_the_whole() {
         assert!(refused(&tower, &tower, &whole).contains("--language has no language model"));
         let without = refused(&tower, &language, &language);
         assert!(
-            without.contains(if kind == ModelKind::Hive { "link_config is missing" } else { "missing: mm_projector" }),
+            without.contains(if kind == Wiring::Linked { "link_config is missing" } else { "missing: mm_projector" }),
             "{without}"
         );
         let part = Request { part: Some(Part::Tower), ..Request::default() };
@@ -418,8 +417,7 @@ fn parts_are_merged_to_the_whole() {
     let files = converted(run_file(&bytes), Request::default()).unwrap();
     let links = Folder::new([Blob::memory("checkpoint.safetensors", bytes)]).unwrap();
     let (tower, language) = (folder(&files, "vision_tower"), folder(&files, "language_model"));
-    let merged =
-        converted(Origin::Parts { tower, language, links, kind: ModelKind::Hive }, Request::default()).unwrap();
+    let merged = converted(Origin::Parts { tower, language, links, kind: Wiring::Linked }, Request::default()).unwrap();
     let got = parse(&merged["model.safetensors"]).unwrap();
     assert!(got.len() == weights.len() && got.iter().all(|(n, t)| bits(&t.values) == bits(&weights[n])));
     assert_eq!(merged["tokenizer.json"], files["tokenizer.json"]);

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use hive::gpu::Recorder;
 use hive::model::config::{HiveConfig, LanguageConfig, LinkConfig, VisionConfig};
 use hive::model::generate::Generator;
-use hive::model::hive::Hive;
 use hive::model::inputs::{HostBatch, Inputs};
+use hive::model::model::{Model, Wiring};
 use hive::nn::Params;
 use hive::nn::params::Weights;
 use hive::ops::case::Array;
@@ -17,7 +17,7 @@ use hive::train::recipe::Init;
 use crate::common::{done, gpu};
 
 /// A model with grouped heads, two depths linked and a layer that is not.
-fn small() -> (HiveConfig, Hive, Vec<hive::nn::ParamSpec>, Weights) {
+fn small() -> (HiveConfig, Model, Vec<hive::nn::ParamSpec>, Weights) {
     let config = HiveConfig {
         vision_config: VisionConfig {
             hidden_size: 24,
@@ -43,7 +43,7 @@ fn small() -> (HiveConfig, Hive, Vec<hive::nn::ParamSpec>, Weights) {
         link_config: LinkConfig { vision_layers: vec![1, 3], language_layers: vec![0, 2], ..LinkConfig::default() },
     };
     config.check().unwrap();
-    let (model, specs) = Hive::new(&config);
+    let (model, specs) = Model::new(&config, Wiring::Linked);
     // Livelier than a start: embeddings of unit size, so that choices differ from token to token.
     let weights = init::draw(&specs, &config, &Init { embed_std: 1.0, residual_scale: 2.0, ..Init::default() }, 11);
     (config, model, specs, weights)

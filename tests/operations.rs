@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::common::{bits, done, drawn, gpu, open, preset, source};
 use hive::gpu::{AdapterKind, DType, Gpu, GpuOptions, Recorder, Sabotage, Tensor, kernels};
 use hive::model::inputs::{HostBatch, Inputs};
+use hive::model::model::{Model, Wiring};
 use hive::nn::Params;
 use hive::ops::ALL;
 use hive::ops::case::{Array, Case};
 use hive::ops::verify::{self, DIFFERENCE_TOLERANCE, Outcome};
 use hive::platform::block_on;
-use hive::train::evaluate::host;
-use hive::train::model::{Model, Wiring};
 use hive::train::stage::{Stage, enter_stage_two, trainable};
 use hive::train::trainer::{Setup, Trainer};
 
@@ -183,11 +182,11 @@ fn trainer(gpu: &Gpu, name: &str, seed: u64, stage: Stage) -> Trainer {
     let mut config = preset.model.clone();
     let mut weights = drawn(&preset, seed);
     enter_stage_two(&mut config, &mut weights);
-    let specs = Model::new(Wiring::Hive, &config).1;
+    let specs = Model::new(&config, Wiring::Linked).1;
     let trained = trainable(&specs, &config.link_config, stage, preset.scope);
     let setup = Setup {
         config: &config,
-        wiring: Wiring::Hive,
+        wiring: Wiring::Linked,
         trained: &trained,
         recipe: preset.stage(stage).unwrap(),
         tokens: preset.tokens,
@@ -202,7 +201,7 @@ fn whole_step(gpu: &Gpu) -> (u32, Vec<Vec<u32>>) {
     let recipe = preset.stage(Stage::Vision).unwrap();
     let mut trainer = trainer(gpu, "tiny", 3, Stage::Vision);
     let batch = source(&preset).conversation(0, recipe.batch, preset.tokens, preset.turns).unwrap();
-    let report = block_on(trainer.step(&[host(&batch)])).unwrap();
+    let report = block_on(trainer.step(&[HostBatch::from(&batch)])).unwrap();
     assert!(report.loss.is_finite() && report.grad_norm > 0.0, "{report:?}");
     let grads = block_on(trainer.params.download_grads()).unwrap();
     let after = block_on(trainer.params.download()).unwrap();
@@ -233,7 +232,7 @@ fn two_whole_training_steps_give_the_same_bits() {
 fn a_replayed_program_gives_the_same_bits() {
     let Some(gpu) = gpu() else { return };
     let preset = preset("tiny");
-    let (model, specs) = Model::new(Wiring::Hive, &preset.model);
+    let (model, specs) = Model::new(&preset.model, Wiring::Linked);
     let all = specs.iter().map(|s| s.name.clone()).collect();
     let params = Params::new(&gpu, specs, &drawn(&preset, 4), &all);
     let batch = source(&preset).conversation(7, 2, preset.tokens, preset.turns).unwrap();
@@ -245,7 +244,7 @@ fn a_replayed_program_gives_the_same_bits() {
     model.backward(&mut r, &params, &inputs, saved);
     let program = r.finish();
     let replay = |batch| {
-        let host: HostBatch<'_> = host(batch);
+        let host = HostBatch::from(batch);
         inputs.write(host, host.target_count());
         gpu.write(&loss, &[0.0]);
         for slab in params.slabs() {

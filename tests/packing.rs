@@ -2,7 +2,7 @@
 
 use crate::common::{done, gpu, repository};
 use hive::gpu::Gpu;
-use hive::model::files::{Checkpoint, Folder, ModelKind, ModelSpec, resolve};
+use hive::model::files::{Checkpoint, Folder, ModelSpec, resolve};
 use hive::model::load::{Formats, load};
 use hive::model::model::{Model, Wiring};
 use hive::model::packing::{held_out_loss, tensor_errors};
@@ -26,9 +26,9 @@ impl Fixture {
         let folder = Folder::new(folder_blobs(&path).unwrap()).unwrap();
         let spec = block_on(ModelSpec::open(&folder)).unwrap();
         let wiring = match spec.kind {
-            ModelKind::Hive => Wiring::Hive,
-            ModelKind::Cascade => Wiring::Cascade,
-            ModelKind::Language | ModelKind::Vision => Wiring::Text,
+            Wiring::Linked => Wiring::Linked,
+            Wiring::Flattened => Wiring::Flattened,
+            Wiring::Text | Wiring::Tower => Wiring::Text,
         };
         let (model, specs) = Model::new(&spec.config, wiring);
         let io = parse(&read_file(&path.join("io.safetensors")).unwrap()).unwrap();
@@ -57,7 +57,7 @@ impl Fixture {
             all.push((spec.name.clone(), spec.shape.clone(), values));
         }
         let tensors: Vec<_> = all.iter().map(|(n, s, v)| (n.clone(), s.clone(), v.as_slice())).collect();
-        let bytes = write(&tensors, Precision::F32).unwrap();
+        let bytes = write(&tensors, Precision::F32);
         let folder = Folder::new([Blob::memory("model.safetensors", bytes)]).unwrap();
         self.checkpoint = block_on(Checkpoint::open(&folder)).unwrap();
         self

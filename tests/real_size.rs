@@ -22,7 +22,7 @@ use std::time::Duration;
 use common::{difference, done, open, repository};
 use hive::gpu::{Gpu, GpuOptions};
 use hive::model::decode::{Decoder, Prompt};
-use hive::model::files::{Checkpoint, Folder, ModelKind, ModelSpec, Resolved, resolve};
+use hive::model::files::{Checkpoint, Folder, ModelSpec, Resolved, resolve};
 use hive::model::load::{Formats, load};
 use hive::model::model::{Model, Wiring};
 use hive::model::plan::Plan;
@@ -118,7 +118,7 @@ impl Size {
             }
         }
         let spec = ModelSpec::read(&config.to_string(), None).unwrap();
-        let wiring = if spec.kind == ModelKind::Hive { Wiring::Hive } else { Wiring::Cascade };
+        let wiring = if spec.kind == Wiring::Linked { Wiring::Linked } else { Wiring::Flattened };
         let (model, specs) = Model::new(&spec.config, wiring);
         let written = weights::write(&format!("{name}-{levels}-{depth:?}"), &config, &specs, levels);
         let folder = Folder::new(folder_blobs(written.path()).unwrap()).unwrap();

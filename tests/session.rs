@@ -111,7 +111,7 @@ fn a_loaded_run_goes_on_bit_for_bit() {
     let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
     d.open(tiny(), false);
     d.send(Command::Train(Steps::Count(2)));
-    d.until(|e| matches!(e, Event::Running(false)).then_some(()));
+    d.until(|e| matches!(e, Event::Running(None)).then_some(()));
     assert_eq!(d.log.steps(), 2);
     d.send(Command::Save(Box::new(d.log.clone())));
     let bytes = d.until(|e| if let Event::File { bytes, .. } = e { Some(Arc::clone(bytes)) } else { None });
@@ -131,7 +131,7 @@ fn a_lost_device_is_replaced_and_the_curve_is_the_same() {
     undisturbed.stage();
     d.open(tiny(), false);
     d.send(Command::Train(Steps::Count(3)));
-    d.until(|e| matches!(e, Event::Running(false)).then_some(()));
+    d.until(|e| matches!(e, Event::Running(None)).then_some(()));
     d.send(Command::Train(Steps::Stage));
     d.send(Command::LoseDevice);
     d.until(|e| matches!(e, Event::Fault(f) if f.kind == FaultKind::DeviceLost).then_some(()));
@@ -158,11 +158,50 @@ fn stages_can_be_skipped_and_reset_goes_back_to_the_seed() {
 }
 
 #[test]
+fn all_stages_run_one_after_the_other_while_nobody_listens() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.open(tiny(), false);
+    d.send(Command::Train(Steps::All));
+    d.until(|e| matches!(e, Event::StageDone(Stage::Vision)).then_some(()));
+    assert_eq!(d.log.steps(), 18);
+    assert_eq!(d.log.hive.iter().map(|p| p.stage).collect::<std::collections::BTreeSet<_>>().len(), 3);
+}
+
+#[test]
+fn all_stages_end_early_where_they_are_paused_or_cut_to_the_one_in_progress() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.open(tiny(), false);
+    d.send(Command::Train(Steps::All));
+    d.until(|e| matches!(e, Event::Step(_)).then_some(()));
+    d.send(Command::Pause);
+    d.until(|e| matches!(e, Event::Running(None)).then_some(()));
+    assert!(d.log.steps() < 6, "{}", d.log.steps());
+    d.send(Command::Train(Steps::All));
+    d.send(Command::Train(Steps::Stage));
+    d.until(|e| matches!(e, Event::Running(None)).then_some(()));
+    assert_eq!(d.until(|e| if let Event::StageDone(s) = e { Some(*s) } else { None }), Stage::Connector);
+    assert_eq!(d.log.steps(), 6);
+}
+
+#[test]
+fn all_stages_go_on_after_a_lost_device() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.open(tiny(), false);
+    d.send(Command::Train(Steps::All));
+    // Taken before anything of the next stage is done.
+    d.until(|e| matches!(e, Event::StageDone(Stage::Connector)).then_some(()));
+    d.send(Command::LoseDevice);
+    d.until(|e| matches!(e, Event::Fault(f) if f.kind == FaultKind::DeviceLost).then_some(()));
+    d.until(|e| matches!(e, Event::StageDone(Stage::Vision)).then_some(()));
+    assert_eq!(d.log.steps(), 18);
+}
+
+#[test]
 fn another_recipe_takes_effect_at_once_and_a_bad_one_is_refused() {
     let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
     d.open(tiny(), false);
     d.send(Command::Train(Steps::Count(1)));
-    d.until(|e| matches!(e, Event::Running(false)).then_some(()));
+    d.until(|e| matches!(e, Event::Running(None)).then_some(()));
     let mut recipe = tiny().stage(Stage::Connector).unwrap().clone();
     (recipe.steps, recipe.learning_rate) = (4, 0.5);
     d.send(Command::Recipe(Stage::Connector, Box::new(recipe.clone())));

@@ -8,7 +8,7 @@ use hive::data::rng::Rng;
 use hive::engine::answers::assistant::{End, Options};
 use hive::engine::{
     ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatQuestion, Command, Event, Fault, FaultKind, Format, GpuOptions,
-    Handle, ModelKind, Open, Settings, Steps, assets, worker,
+    Handle, Open, Settings, Steps, Wiring, assets, worker,
 };
 use hive::platform::{Blob, block_on, read_file};
 use serde_json::{Value, json};
@@ -141,7 +141,7 @@ fn question(id: u64, text: &str, limit: usize) -> ChatQuestion {
 fn a_model_is_opened_planned_loaded_and_talks() {
     let Some(d) = Driver::start() else { return };
     let model = d.open(files("llama"));
-    assert_eq!((model.name.as_str(), model.kind, model.sees.is_none()), ("small", ModelKind::Language, true));
+    assert_eq!((model.name.as_str(), model.kind, model.sees.is_none()), ("small", Wiring::Text, true));
     assert!(model.extra.is_empty());
     let bytes: Vec<u64> = model.plans.plans.iter().map(|p| p.weights.iter().map(|w| w.gpu).sum()).collect();
     assert_eq!(model.plans.plans.len(), 4);
@@ -213,7 +213,7 @@ fn a_model_that_sees_wants_a_picture_of_its_size() {
     let Some(d) = Driver::start() else { return };
     let model = d.open(files("hive"));
     let preprocess = model.sees.unwrap();
-    assert_eq!((model.kind, preprocess.image_size), (ModelKind::Hive, 20));
+    assert_eq!((model.kind, preprocess.image_size), (Wiring::Linked, 20));
     d.load(Format::F32, 96);
     let about = |id, shade: f32| ChatQuestion {
         pixels: Arc::new((0..3 * 20 * 20).map(|i| shade * (i as f32 * 0.1).sin()).collect()),
@@ -329,7 +329,7 @@ fn training_pauses_for_loading_and_goes_on_where_it_was() {
     d.tell(ChatCommand::Load { format: Format::F16, room: 64, memory: None });
     let (mut paused, mut done, mut steps) = (false, false, vec![last]);
     d.until(|e| match e {
-        Event::Running(false) => {
+        Event::Running(None) => {
             paused = true;
             None
         }

@@ -6,15 +6,14 @@ use crate::common::{bits, difference, done, drawn, gpu, preset, source};
 use hive::data::batch::Batch;
 use hive::gpu::{Gpu, Recorder};
 use hive::model::config::HiveConfig;
-use hive::model::hive::Hive;
 use hive::model::inputs::{HostBatch, Inputs};
+use hive::model::model::{Model, Wiring};
 use hive::model::weights::Precision;
 use hive::nn::Params;
 use hive::nn::params::Weights;
 use hive::platform::block_on;
 use hive::train::checkpoint::Checkpoint;
-use hive::train::evaluate::{Evaluator, host};
-use hive::train::model::{Model, Wiring};
+use hive::train::evaluate::Evaluator;
 use hive::train::recipe::{Preset, StageRecipe};
 use hive::train::run::Run;
 use hive::train::stage::{Scope, Stage, enter_stage_two, trainable};
@@ -34,7 +33,7 @@ fn start(preset: &Preset, stage: Stage) -> Start {
     if stage >= Stage::Adaptation {
         enter_stage_two(&mut config, &mut weights);
     }
-    let specs = Model::new(Wiring::Hive, &config).1;
+    let specs = Model::new(&config, Wiring::Linked).1;
     let trained = trainable(&specs, &config.link_config, stage, preset.scope);
     Start { trained, config, weights, recipe: preset.stage(stage).unwrap().clone(), tokens: preset.tokens }
 }
@@ -43,7 +42,7 @@ impl Start {
     fn trainer(&self, gpu: &Gpu) -> Trainer {
         let setup = Setup {
             config: &self.config,
-            wiring: Wiring::Hive,
+            wiring: Wiring::Linked,
             trained: &self.trained,
             recipe: &self.recipe,
             tokens: self.tokens,
@@ -66,7 +65,7 @@ fn one_batch_is_learnt_by_heart() {
     (s.recipe.steps, s.recipe.learning_rate) = (60, 0.003);
     let batch = rows(&preset, 0, s.recipe.batch);
     let mut trainer = s.trainer(&gpu);
-    let losses: Vec<f32> = (0..60).map(|_| block_on(trainer.step(&[host(&batch)])).unwrap().loss).collect();
+    let losses: Vec<f32> = (0..60).map(|_| block_on(trainer.step(&[HostBatch::from(&batch)])).unwrap().loss).collect();
     assert!(losses.iter().all(|l| l.is_finite()), "{losses:?}");
     // A drawn model is no better than guessing; one batch by heart is far better.
     let guess = (preset.model.text_config.vocab_size as f32).ln();
@@ -101,7 +100,7 @@ fn a_stage_changes_what_it_trains_and_nothing_else() {
             let mut trainer = s.trainer(&gpu);
             for i in 0..3 {
                 let batch = rows(&preset, 10 * i, s.recipe.batch);
-                block_on(trainer.step(&[host(&batch)])).unwrap();
+                block_on(trainer.step(&[HostBatch::from(&batch)])).unwrap();
             }
             let grads = block_on(trainer.params.download_grads()).unwrap();
             assert_eq!(grads.keys().cloned().collect::<BTreeSet<_>>(), s.trained);
@@ -127,7 +126,7 @@ fn a_stage_changes_what_it_trains_and_nothing_else() {
 }
 
 fn forward_loss(gpu: &Gpu, config: &HiveConfig, weights: &Weights, batch: &Batch) -> f64 {
-    let (model, specs) = Model::new(Wiring::Hive, config);
+    let (model, specs) = Model::new(config, Wiring::Linked);
     let params = Params::new(gpu, specs, weights, &BTreeSet::new());
     block_on(Evaluator::new(&model, &params, config, batch.rows, batch.tokens, true).run(batch)).unwrap().1
 }
@@ -140,7 +139,7 @@ fn entering_stage_two_changes_no_output() {
     let mut trainer = s.trainer(&gpu);
     for i in 0..3 {
         let batch = rows(&preset, 10 * i, s.recipe.batch);
-        block_on(trainer.step(&[host(&batch)])).unwrap();
+        block_on(trainer.step(&[HostBatch::from(&batch)])).unwrap();
     }
     let (mut config, mut weights) = (s.config.clone(), block_on(trainer.params.download()).unwrap());
     let batch = rows(&preset, 100, 4);
@@ -185,14 +184,14 @@ fn two_micro_batches_are_one_batch() {
     let targets: Vec<usize> = (0..second.labels.len()).filter(|i| second.labels[*i] >= 0).collect();
     targets[3..].iter().for_each(|i| second.labels[*i] = -100);
     let whole = joined(&first, &second);
-    assert!(host(&first).target_count() > 4 * host(&second).target_count());
+    assert!(HostBatch::from(&first).target_count() > 4 * HostBatch::from(&second).target_count());
 
     (s.recipe.batch, s.recipe.accumulate) = (2, 2);
     let mut split = s.trainer(&gpu);
-    let split_report = block_on(split.step(&[host(&first), host(&second)])).unwrap();
+    let split_report = block_on(split.step(&[HostBatch::from(&first), HostBatch::from(&second)])).unwrap();
     (s.recipe.batch, s.recipe.accumulate) = (4, 1);
     let mut once = s.trainer(&gpu);
-    let report = block_on(once.step(&[host(&whole)])).unwrap();
+    let report = block_on(once.step(&[HostBatch::from(&whole)])).unwrap();
 
     assert!((split_report.loss - report.loss).abs() <= 1e-5 * report.loss, "{split_report:?} {report:?}");
     assert!(
@@ -215,7 +214,7 @@ fn two_micro_batches_are_one_batch() {
     // The second half matters: without it the weights are far away.
     (s.recipe.batch, s.recipe.accumulate) = (2, 1);
     let mut half = s.trainer(&gpu);
-    block_on(half.step(&[host(&first)])).unwrap();
+    block_on(half.step(&[HostBatch::from(&first)])).unwrap();
     let half = block_on(half.params.download()).unwrap();
     let name = "model.layers.0.self_attn.q_proj.weight";
     assert!(difference(&half[name], &b[name]) > 1e-4);
@@ -304,7 +303,7 @@ fn a_step_that_is_not_finite_changes_nothing() {
     let good = rows(&preset, 0, s.recipe.batch);
     for poison in [f32::NAN, f32::INFINITY] {
         let mut trainer = s.trainer(&gpu);
-        block_on(trainer.step(&[host(&good)])).unwrap();
+        block_on(trainer.step(&[HostBatch::from(&good)])).unwrap();
         let state = |t: &Trainer| {
             let (m, v) = block_on(t.params.download_moments()).unwrap();
             [block_on(t.params.download()).unwrap(), m, v].map(|w| w.values().map(|v| bits(v)).collect::<Vec<_>>())
@@ -312,10 +311,10 @@ fn a_step_that_is_not_finite_changes_nothing() {
         let before = state(&trainer);
         let mut bad = good.clone();
         bad.pixels[17] = poison;
-        let report = block_on(trainer.step(&[host(&bad)])).unwrap();
+        let report = block_on(trainer.step(&[HostBatch::from(&bad)])).unwrap();
         assert!(!report.grad_norm.is_finite(), "{poison} in the picture: {report:?}");
         assert!(state(&trainer) == before, "{poison} in the picture changed weights or moments");
-        let report = block_on(trainer.step(&[host(&good)])).unwrap();
+        let report = block_on(trainer.step(&[HostBatch::from(&good)])).unwrap();
         assert!(report.loss.is_finite() && report.grad_norm.is_finite(), "{report:?}");
         assert!(state(&trainer) != before, "the next step has no effect");
     }
@@ -332,7 +331,7 @@ fn gradients_are_clipped_to_the_largest_norm() {
     let mut step = |max_grad_norm| {
         s.recipe.max_grad_norm = max_grad_norm;
         let mut trainer = s.trainer(&gpu);
-        let report = block_on(trainer.step(&[host(&batch)])).unwrap();
+        let report = block_on(trainer.step(&[HostBatch::from(&batch)])).unwrap();
         let (m, _) = block_on(trainer.params.download_moments()).unwrap();
         let sum: f64 = m.values().flatten().map(|v| f64::from(*v).powi(2)).sum();
         let grads = block_on(trainer.params.download_grads()).unwrap();
@@ -358,7 +357,7 @@ fn text_before_the_image_is_blind_and_text_after_it_is_not() {
     let Some(gpu) = gpu() else { return };
     let preset = preset("tiny");
     let config = &preset.model;
-    let (model, specs) = Hive::new(config);
+    let (model, specs) = Model::new(config, Wiring::Linked);
     let params = Params::new(&gpu, specs, &drawn(&preset, 8), &BTreeSet::new());
     let inputs = Inputs::new(&gpu, config, 1, T, true);
     let mut r = Recorder::new(&gpu);

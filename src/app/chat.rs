@@ -140,16 +140,14 @@ impl ChatState {
         self.last_id += 1;
         self.turns.push(Turn { question: question.to_owned(), ..Turn::default() });
         self.doing = Doing::Answering;
-        let message = |role: &str, content: String| Message { role: role.to_owned(), content };
         let mut messages = Vec::new();
         if !system.trim().is_empty() {
-            messages.push(message("system", system.trim().to_owned()));
+            messages.push(Message::new("system", system.trim()));
         }
         for (i, turn) in self.turns.iter().enumerate() {
-            let picture = if i == 0 && self.sees() { "<image>\n" } else { "" };
-            messages.push(message("user", format!("{picture}{}", turn.question)));
+            messages.push(Message::question(&turn.question, i == 0 && self.sees()));
             if i + 1 < self.turns.len() {
-                messages.push(message("assistant", turn.answer.clone()));
+                messages.push(Message::new("assistant", turn.answer.clone()));
             }
         }
         let pixels = self.picture.as_ref().filter(|_| self.sees()).map_or_else(Arc::default, |p| p.pixels.clone());

@@ -2,7 +2,7 @@
 
 use async_channel::{Receiver, Sender};
 
-use crate::platform::{self, Blob};
+use crate::platform::{self, Blob, DroppedFile};
 
 /// The file that makes files a model.
 const CONFIGURATION: &str = "config.json";
@@ -85,14 +85,14 @@ impl Files {
 
     /// Takes files that were dropped together. A folder, and files one of which is a model's configuration, are a model; what
     /// other files are for shows in their names.
-    pub fn put_dropped(&self, files: &[eframe::egui::DroppedFileHandle], ctx: &eframe::egui::Context) {
+    pub fn put_dropped(&self, files: &[DroppedFile], ctx: &eframe::egui::Context) {
         let folder = files.iter().find_map(platform::dropped_folder);
-        let is_model = files.iter().any(|f| f.path().file_name().is_some_and(|n| n == CONFIGURATION));
+        let is_model = files.iter().any(|f| platform::dropped_name(f) == CONFIGURATION);
         if let Some((name, blobs)) = folder {
             let _ = self.models.0.try_send(PickedModel { name, blobs });
         } else if is_model {
             let blobs: Result<Vec<Blob>, String> = files.iter().map(platform::dropped_blob).collect();
-            let _ = self.models.0.try_send(PickedModel { name: platform::dropped_name(files), blobs });
+            let _ = self.models.0.try_send(PickedModel { name: platform::dropped_together(files), blobs });
         } else {
             files.iter().for_each(|file| self.put_one(file.clone(), ctx));
         }
@@ -104,8 +104,8 @@ impl Files {
         self.models.1.try_recv().ok()
     }
 
-    fn put_one(&self, file: eframe::egui::DroppedFileHandle, ctx: &eframe::egui::Context) {
-        let name = file.path().file_name().map_or_else(|| "file".into(), |n| n.to_string_lossy().into_owned());
+    fn put_one(&self, file: DroppedFile, ctx: &eframe::egui::Context) {
+        let name = platform::dropped_name(&file);
         let lower = name.to_lowercase();
         let run = [".hiverun", ".safetensors"].iter().any(|end| lower.ends_with(end));
         let purpose = if run { Purpose::Run } else { Purpose::Picture };

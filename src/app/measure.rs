@@ -87,11 +87,13 @@ pub(super) fn drive(
         return;
     }
     ctx.request_repaint();
-    state.run_all = true;
     if state.done.contains(&Stage::Vision) && !state.running {
         state.done.clear();
         out.push(Command::Reset);
-        out.push(Command::Train(Steps::Stage));
+    }
+    if state.preset.is_some() && !state.running {
+        (state.running, state.run_all) = (true, true);
+        out.push(Command::Train(Steps::All));
     }
 }
 

@@ -16,7 +16,7 @@ use super::state::AppState;
 use crate::engine::fetch::FetchError;
 use crate::engine::worker::{self, Next};
 use crate::engine::{Command, Fault, FaultKind, GpuOptions, Handle, Progress};
-use crate::platform::{self, Blob};
+use crate::platform::{self, Blob, DroppedFile};
 
 /// Frames whose times are kept.
 const FRAMES: usize = 240;
@@ -33,7 +33,11 @@ pub struct App {
     announced: String,
     gone: bool,
     measurement: Option<Arc<Mutex<Measurement>>>,
+    unwrap: Unwrap,
 }
+
+/// What the platform knows of a file that egui says was dropped: each platform's egui tells it in another way.
+pub type Unwrap = fn(&egui::DroppedFileHandle) -> Option<DroppedFile>;
 
 impl App {
     /// With a session on the adapter of these options, and what a link says.
@@ -69,6 +73,7 @@ impl App {
             announced: String::new(),
             gone: false,
             measurement: None,
+            unwrap: |_| None,
         };
         app.send(out);
         app
@@ -128,14 +133,20 @@ impl App {
         Self { measurement, ..self }
     }
 
-    fn receive(&mut self, out: &mut Vec<Command>) {
+    /// Takes files that are dropped.
+    #[must_use]
+    pub fn dropping(self, unwrap: Unwrap) -> Self {
+        Self { unwrap, ..self }
+    }
+
+    fn receive(&mut self) {
         loop {
             match self.handle.next() {
-                Next::Event(event) => self.state.apply(*event, out),
+                Next::Event(event) => self.state.apply(*event),
                 Next::Nothing => break,
                 Next::Gone => {
                     if !std::mem::replace(&mut self.gone, true) {
-                        self.state.running = false;
+                        (self.state.running, self.state.run_all) = (false, false);
                         self.state.fault(Fault {
                             kind: FaultKind::Panic,
                             what: "The engine stopped.".into(),
@@ -193,7 +204,7 @@ impl App {
     }
 
     fn take_files(&mut self, ctx: &egui::Context, out: &mut Vec<Command>) {
-        let dropped = ctx.input(|i| i.raw.dropped_files.clone());
+        let dropped: Vec<_> = ctx.input(|i| i.raw.dropped_files.iter().filter_map(self.unwrap).collect());
         if !dropped.is_empty() {
             self.files.put_dropped(&dropped, ctx);
         }
@@ -231,7 +242,7 @@ impl eframe::App for App {
     fn logic(&mut self, ctx: &egui::Context, frame: &mut eframe::Frame) {
         self.clock(frame);
         let mut out = Vec::new();
-        self.receive(&mut out);
+        self.receive();
         self.take_files(ctx, &mut out);
         panels::data::choose_picture(&mut self.state);
         if let Some(measurement) = &self.measurement {

@@ -102,7 +102,7 @@ pub struct AppState {
     pub done: Vec<Stage>,
     /// Does training run?
     pub running: bool,
-    /// Go on with the next stage when one is done?
+    /// And through all stages?
     pub run_all: bool,
     /// Cost of a step per lane.
     pub costs: Vec<Cost>,
@@ -147,8 +147,8 @@ impl AppState {
         !self.link.hide.iter().any(|h| h == control)
     }
 
-    /// Takes in an event; commands that follow from it go to `out`.
-    pub fn apply(&mut self, event: Event, out: &mut Vec<Command>) {
+    /// Takes in an event.
+    pub fn apply(&mut self, event: Event) {
         self.log.apply(&event);
         match event {
             Event::Adapter { used, all } => {
@@ -166,7 +166,9 @@ impl AppState {
                 self.done.retain(|s| *s < stage);
                 self.step_secs.clear();
             }
-            Event::Running(running) => self.running = running,
+            Event::Running(steps) => {
+                (self.running, self.run_all) = (steps.is_some(), steps == Some(Steps::All));
+            }
             Event::Step(e) => {
                 if e.lane == Lane::Hive {
                     (self.stage, self.update) = (Some(e.stage), e.update);
@@ -177,7 +179,7 @@ impl AppState {
             Event::Norms { lane, norms, .. } => {
                 self.norms.insert(lane, norms);
             }
-            Event::StageDone(stage) => self.stage_done(stage, out),
+            Event::StageDone(stage) => self.stage_done(stage),
             Event::Token { id, word } if id == self.asked.id => self.asked.words.push(word),
             Event::Answered(answer) if answer.id == self.asked.id => self.answered(*answer),
             Event::Probed { id, probe } => {
@@ -194,6 +196,7 @@ impl AppState {
             Event::Fault(fault) => {
                 // A lost device is replaced and goes on; after the others the session has stopped, or never began.
                 self.running &= matches!(fault.kind, FaultKind::DeviceLost | FaultKind::SelfTest);
+                self.run_all &= self.running;
                 self.fault(fault);
             }
             Event::Recovered { update, .. } => {
@@ -216,7 +219,7 @@ impl AppState {
         let same_data = self.preset.as_ref().is_some_and(|p| p.data == preset.data);
         self.preset = Some(preset);
         (self.words, self.control, self.stage, self.update) = (words, control, stage, update);
-        self.running = false;
+        (self.running, self.run_all) = (false, false);
         self.norms.clear();
         self.costs.clear();
         // A question that was asked while the model was being opened is answered by it.
@@ -230,14 +233,11 @@ impl AppState {
         self.announcement = "Model loaded.".into();
     }
 
-    fn stage_done(&mut self, stage: Stage, out: &mut Vec<Command>) {
+    fn stage_done(&mut self, stage: Stage) {
         if !self.done.contains(&stage) {
             self.done.push(stage);
         }
         self.announcement = format!("Stage {} is done.", stage.number());
-        if self.run_all && stage < Stage::Vision {
-            out.push(Command::Train(Steps::Stage));
-        }
     }
 
     fn answered(&mut self, answer: Answer) {

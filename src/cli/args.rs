@@ -1,6 +1,6 @@
 //! Arguments: positional words, `--name value`, and `--flag`. Unknown ones are errors with the nearest known name.
 
-use super::Fault;
+use super::{Fault, say};
 
 /// Parsed arguments of a subcommand.
 #[derive(Debug, Default)]
@@ -42,6 +42,19 @@ impl Args {
             }
         }
         Ok(args)
+    }
+
+    /// The same; none where `--help` asks for `help`, which is then given.
+    ///
+    /// # Errors
+    /// See [`Args::parse`].
+    pub fn or_help(list: &[String], options: &[&str], flags: &[&str], help: &str) -> Result<Option<Self>, Fault> {
+        let args = Self::parse(list, options, flags)?;
+        if args.flag("help") {
+            say(help);
+            return Ok(None);
+        }
+        Ok(Some(args))
     }
 
     /// Positional word number `i`.

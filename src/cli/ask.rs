@@ -5,13 +5,13 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::Args;
-use super::train::{folder_source, table};
+use super::shared::{folder_source, load, png, table};
 use super::{Fault, chat, fetch, open_gpu, read, say, warn};
 use crate::data::dataset::Dataset;
 use crate::data::image::Preprocess;
-use crate::data::worlds::{Split, to_rgb8};
+use crate::data::worlds::Split;
 use crate::engine::answers::look::Answerer;
-use crate::engine::assets::{self, made_source};
+use crate::engine::assets::made_source;
 use crate::platform::{self, block_on};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::Picture;
@@ -24,17 +24,6 @@ Asks a model about a picture (PNG, JPEG or WebP). --model is a shipped model (pi
 with Hugging Face's files or the id of a model that hive fetch got (then with the options of hive chat, and without IMAGE where it knows text alone); default pictures. IMAGE can also be held-out:N, a held-out picture of the model's own data, which is then saved beside you as
 held-out-N.png. The shipped models know a small world; hive ask --model NAME --help lists its words.
 ";
-
-/// A shipped model by name, or a checkpoint file.
-///
-/// # Errors
-/// No such model, or a file that is no checkpoint.
-pub fn load(name: &str) -> Result<Checkpoint, Fault> {
-    if Path::new(name).extension().is_some() {
-        return Ok(Checkpoint::from_bytes(&read(Path::new(name))?)?);
-    }
-    Ok(assets::model(name)?)
-}
 
 /// `hive ask`.
 ///
@@ -94,26 +83,8 @@ fn pixels_of(image: &str, checkpoint: &Checkpoint) -> Result<Vec<f32>, Fault> {
         warn(&format!("wrote {path}; its own question: {}\n", sample.turns.first().map_or("", |t| &t.question)));
         return Ok(sample.pixels);
     }
-    let preprocess = Preprocess { background: Some([255; 3]), ..Preprocess::new(size) };
+    let preprocess = Preprocess::on_white(size);
     preprocess.decode(&read(Path::new(image))?, image).map_err(|e| Fault::Failed(e.to_string()))
-}
-
-/// A PNG file of pixels (3, S, S).
-///
-/// # Errors
-/// As the encoder says.
-pub fn png(pixels: &[f32], size: usize) -> Result<Vec<u8>, Fault> {
-    let mut out = std::io::Cursor::new(Vec::new());
-    image::write_buffer_with_format(
-        &mut out,
-        &to_rgb8(pixels),
-        size as u32,
-        size as u32,
-        image::ExtendedColorType::Rgb8,
-        image::ImageFormat::Png,
-    )
-    .map_err(|e| Fault::Failed(e.to_string()))?;
-    Ok(out.into_inner())
 }
 
 /// `hive eval`.

@@ -6,11 +6,11 @@ use crate::engine::assets::{self, made_source};
 use crate::engine::losses::losses;
 use crate::engine::speed::median;
 use crate::gpu::{Dest, Gpu, GpuError, Recorder};
+use crate::model::model::Wiring;
 use crate::nn::params::Weights;
 use crate::ops::case::Array;
 use crate::ops::matmul::{Epilogue, Order, Variant, product};
 use crate::platform::{self, block_on};
-use crate::train::model::Wiring;
 use crate::train::run::Run;
 use crate::train::stage::Stage;
 
@@ -75,13 +75,12 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     match list.split_first() {
         Some((what, rest)) if what == "decode" => return bench_model::decode(rest),
         Some((what, rest)) if what == "encode" => return bench_model::encode(rest),
+        #[cfg(feature = "gui")]
+        Some((what, rest)) if what == "frames" => return super::window::frames(rest),
         _ => {}
     }
-    let args = Args::parse(list, &["runs", "preset", "stage", "steps"], &[])?;
-    if args.flag("help") {
-        say(HELP);
-        return Ok(());
-    }
+    let options = ["runs", "preset", "stage", "steps"];
+    let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
     let runs = args.number("runs")?.unwrap_or(5);
     match args.word(0) {
         Some("gemm") => gemm(&args, runs),
@@ -140,9 +139,9 @@ fn step(args: &Args, runs: usize) -> Result<(), Fault> {
     let gpu = open_gpu(args)?;
     say(&format!("{} ({}), median of {runs}\n", gpu.summary.name, gpu.summary.driver));
     let cases = [
-        StepCase { preset: "shapes", wiring: Wiring::Hive },
-        StepCase { preset: "pictures", wiring: Wiring::Hive },
-        StepCase { preset: "shapes", wiring: Wiring::Cascade },
+        StepCase { preset: "shapes", wiring: Wiring::Linked },
+        StepCase { preset: "pictures", wiring: Wiring::Linked },
+        StepCase { preset: "shapes", wiring: Wiring::Flattened },
     ];
     for case in cases.iter().filter(|c| args.option("preset").is_none_or(|p| p == c.preset)) {
         for stage in Stage::ALL.into_iter().filter(|s| args.option("stage").is_none_or(|n| n == s.number().to_string()))

@@ -1,18 +1,19 @@
 //! `hive ask --model FOLDER`, `hive chat` and `hive plan`: models of any size from folders of Hugging Face's files.
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::BufRead as _;
 use std::path::Path;
 
 use serde_json::json;
 
 use super::args::Args;
+use super::progress::Progress;
 use super::{Fault, fetch, open_gpu, read, say, warn};
 use crate::data::chat::Message;
 use crate::engine::answers::assistant::{Assistant, End, Options, Reply};
 use crate::engine::answers::open::{ModelFolder, OpenError};
 use crate::gpu::Gpu;
 use crate::model::files::Folder;
-use crate::model::load::{Formats, Progress};
+use crate::model::load::{self, Formats};
 use crate::model::plan::Plan;
 use crate::ops::packed::Format;
 use crate::ops::sample::Settings;
@@ -75,20 +76,15 @@ pub(super) fn load(args: &Args, gpu: &Gpu, room: Option<usize>) -> Result<Assist
     let formats = Formats::of(format_of(args)?);
     let room = source.room(args.number("room")?.or(room));
     let memory = args.number::<u64>("memory")?.map(|mib| mib << 20);
-    let (mut told, watched) = (u64::MAX, std::io::stderr().is_terminal());
-    let tell = |p: Progress| {
-        let percent = 100 * p.done / p.total.max(1);
-        if watched && percent != told {
-            warn(&format!("\rloading {} of {} MB", p.done / 1_000_000, p.total / 1_000_000));
-            told = percent;
-        }
+    let (mut progress, mut total) = (Progress::new(), 0);
+    let tell = |p: load::Progress| {
+        total = p.total;
+        progress.bytes("loading", p.done, p.total);
         true
     };
-    let assistant = block_on(source.load(gpu, formats, room, memory, tell));
-    if watched {
-        warn("\n");
-    }
-    assistant.map_err(|e| failed(&e))
+    let assistant = block_on(source.load(gpu, formats, room, memory, tell)).map_err(|e| failed(&e))?;
+    progress.end(&format!("{} MB loaded", total / 1_000_000));
+    Ok(assistant)
 }
 
 fn shortened(names: &[String]) -> String {
@@ -120,10 +116,6 @@ fn pixels(assistant: &Assistant, image: &str) -> Result<Vec<f32>, Fault> {
         return Err(Fault::Failed("this model takes no pictures: ask it without one, with hive chat".into()));
     };
     preprocess.decode(&read(Path::new(image))?, image).map_err(|e| Fault::Failed(e.to_string()))
-}
-
-fn message(role: &str, content: impl Into<String>) -> Message {
-    Message { role: role.to_owned(), content: content.into() }
 }
 
 fn reply(
@@ -173,9 +165,8 @@ pub fn ask(args: &Args) -> Result<(), Fault> {
         return Err(Fault::usage(format!("hive ask with this model needs {what}")));
     }
     let pixels = image.first().map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;
-    let content = if sees { format!("<image>\n{}", question.join(" ")) } else { question.join(" ") };
-    let mut messages: Vec<Message> = args.option("system").map(|s| message("system", s)).into_iter().collect();
-    messages.push(message("user", content));
+    let mut messages: Vec<Message> = args.option("system").map(|s| Message::new("system", s)).into_iter().collect();
+    messages.push(Message::question(&question.join(" "), sees));
     let reply = reply(&mut assistant, &messages, &pixels, &options, args.flag("json"))?;
     if args.flag("json") {
         let tokens: Vec<_> =
@@ -204,7 +195,7 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
     let options = options(&args)?;
     let mut assistant = load(&args, &open_gpu(&args)?, None)?;
     let mut picture = args.option("image").map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;
-    let start = || args.option("system").map(|s| message("system", s)).into_iter().collect::<Vec<_>>();
+    let start = || args.option("system").map(|s| Message::new("system", s)).into_iter().collect::<Vec<_>>();
     let mut messages = start();
     if assistant.preprocess().is_some() && picture.is_empty() {
         warn("this model talks about pictures: /image FILE shows it one\n");
@@ -225,10 +216,9 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
                     continue;
                 }
                 let first = !messages.iter().any(|m| m.role == "user");
-                let text = if first && !picture.is_empty() { format!("<image>\n{text}") } else { text.to_owned() };
-                messages.push(message("user", text));
+                messages.push(Message::question(text, first && !picture.is_empty()));
                 match reply(&mut assistant, &messages, &picture, &options, false) {
-                    Ok(reply) => messages.push(message("assistant", reply.text)),
+                    Ok(reply) => messages.push(Message::new("assistant", reply.text)),
                     Err(e) => {
                         messages.pop();
                         warn(&format!("{e}\n"));

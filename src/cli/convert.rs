@@ -1,16 +1,17 @@
 //! `hive convert`: models from one form to another, written piece by piece.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::args::Args;
-use super::{Fault, say, unreadable, warn};
+use super::progress::Progress;
+use super::{Fault, say, warn};
 use crate::engine::assets;
 use crate::engine::convert::{Conversion, NewFile, Origin, Request};
 use crate::model::export::Part;
-use crate::model::files::{FileDType, Folder, ModelKind};
+use crate::model::files::{FileDType, Folder};
+use crate::model::model::Wiring;
 use crate::ops::packed::Format;
 use crate::platform::{self, Blob, NewFolder, block_on};
 
@@ -38,20 +39,12 @@ config.json with link_config; a checkpoint of hive train knows it itself.
 OUT appears when it is complete. Memory does not grow with the model.
 ";
 
-/// `hive convert`.
-///
-/// # Errors
-/// See [`Fault`].
-pub fn convert(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &OPTIONS, &["force"])?;
-    if args.flag("help") {
-        say(HELP);
-        return Ok(());
-    }
+pub(super) fn run(list: &[String]) -> Result<(), Fault> {
+    let Some(args) = Args::or_help(list, &OPTIONS, &["force"], HELP)? else { return Ok(()) };
     let request = request(&args)?;
     let (origin, inputs, out) = origin(&args)?;
     let place = place(out, &inputs, args.flag("force"))?;
-    let conversion = block_on(Conversion::open(origin, request)).map_err(|e| Fault::Failed(e.to_string()))?;
+    let conversion = block_on(Conversion::open(origin, request)).map_err(Fault::failed)?;
     let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     if let Some(free) = platform::free_bytes(&place).filter(|free| *free < conversion.bytes()) {
         return Err(Fault::Failed(format!(
@@ -122,7 +115,7 @@ fn origin(args: &Args) -> Result<(Origin, Vec<PathBuf>, &str), Fault> {
             if args.option("part").is_some() {
                 return Err(Fault::usage("--part takes a part of one model, and here several become one"));
             }
-            let kind = if links.is_some() { ModelKind::Hive } else { ModelKind::Cascade };
+            let kind = if links.is_some() { Wiring::Linked } else { Wiring::Flattened };
             let between = links.or(projector).unwrap_or_default();
             let inputs = [tower, language, between].map(PathBuf::from).to_vec();
             let links = if platform::is_folder(between) { folder(between)? } else { with_config(between)? };
@@ -135,26 +128,26 @@ fn origin(args: &Args) -> Result<(Origin, Vec<PathBuf>, &str), Fault> {
 }
 
 fn folder(path: &str) -> Result<Folder, Fault> {
-    let blobs = platform::folder_blobs(path).map_err(|e| unreadable(Path::new(path), &e))?;
-    Folder::new(blobs).map_err(|e| Fault::Failed(e.to_string()))
+    let blobs = platform::folder_blobs(path).map_err(|e| Fault::unreadable(Path::new(path), &e))?;
+    Folder::new(blobs).map_err(Fault::failed)
 }
 
 fn file(path: &str) -> Result<Blob, Fault> {
     if !path.ends_with(".safetensors") {
         return Err(Fault::usage(format!("{path} is neither a folder nor a *.safetensors file")));
     }
-    Blob::open(path).map_err(|e| unreadable(Path::new(path), &e))
+    Blob::open(path).map_err(|e| Fault::unreadable(Path::new(path), &e))
 }
 
 /// A file, and the configuration beside it if there is one.
 fn with_config(path: &str) -> Result<Folder, Fault> {
     let config = Blob::open(Path::new(path).with_file_name("config.json")).ok();
-    Folder::new([Some(file(path)?), config].into_iter().flatten()).map_err(|e| Fault::Failed(e.to_string()))
+    Folder::new([Some(file(path)?), config].into_iter().flatten()).map_err(Fault::failed)
 }
 
 /// Where the new folder goes, if nothing is lost by that.
 fn place(out: &str, inputs: &[PathBuf], force: bool) -> Result<PathBuf, Fault> {
-    let real = |path: &Path| platform::real_path(path).map_err(|e| unreadable(path, &e));
+    let real = |path: &Path| platform::real_path(path).map_err(|e| Fault::unreadable(path, &e));
     let place = real(Path::new(out))?;
     if place.file_name().is_none() {
         return Err(Fault::usage(format!("{out} cannot be a new folder")));
@@ -165,7 +158,7 @@ fn place(out: &str, inputs: &[PathBuf], force: bool) -> Result<PathBuf, Fault> {
         }
     }
     if place.exists() {
-        let there = platform::list_folder(&place).map_err(|e| unreadable(Path::new(out), &e))?;
+        let there = platform::list_folder(&place).map_err(|e| Fault::unreadable(Path::new(out), &e))?;
         if !there.is_empty() && !force {
             return Err(Fault::Failed(format!(
                 "{out} is not empty. Choose another folder, or replace the weights in it with --force"
@@ -176,27 +169,20 @@ fn place(out: &str, inputs: &[PathBuf], force: bool) -> Result<PathBuf, Fault> {
 }
 
 fn write(conversion: &Conversion, place: &Path, out: &str) -> Result<(), Fault> {
-    let unwritable =
-        |e: std::io::Error| Fault::File { what: "cannot write", path: out.to_owned(), reason: e.to_string() };
+    let unwritable = |e: std::io::Error| Fault::unwritable(Path::new(out), &e);
     let new = NewFolder::create(place).map_err(unwritable)?;
-    let (total, watched) = (conversion.bytes().max(1), std::io::stderr().is_terminal());
-    let (mut done, mut told) = (0, u64::MAX);
+    let (mut done, total, mut progress) = (0, conversion.bytes(), Progress::new());
     for file in &conversion.files {
         let mut to = new.file(&file.path).map_err(unwritable)?;
         let mut put = |bytes: &[u8]| {
             done += bytes.len() as u64;
-            if watched && 100 * done / total != told {
-                told = 100 * done / total;
-                warn(&format!("\rwriting {} of {} MB", done / 1_000_000, total / 1_000_000));
-            }
+            progress.bytes("writing", done, total);
             to.write(bytes).map_err(|e| format!("cannot write {}: {e}", file.path))
         };
-        block_on(conversion.write(file, &mut put)).map_err(|e| Fault::Failed(e.to_string()))?;
+        block_on(conversion.write(file, &mut put)).map_err(Fault::failed)?;
         to.finish().map_err(unwritable)?;
     }
-    if watched {
-        warn("\n");
-    }
+    progress.end(&format!("{} MB written", done / 1_000_000));
     new.publish(&|name| name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json")))
         .map_err(unwritable)
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::args::Args;
+use super::progress::Steps;
 use super::report::{self, Example, Maps, Page, StageCurves};
-use super::train::{Progress, find_preset, table};
+use super::shared::{find_preset, png, table};
 use super::{Fault, open_gpu, say, write};
 use crate::data::batch;
 use crate::data::worlds::{Sample, Split};
@@ -14,13 +15,13 @@ use crate::engine::answers::look::Answerer;
 use crate::engine::assets::{self, made_source};
 use crate::engine::outline::norms_by_block;
 use crate::gpu::{Gpu, Recorder};
-use crate::model::hive::Hive;
-use crate::model::inputs::Inputs;
+use crate::model::inputs::{HostBatch, Inputs};
+use crate::model::model::{Model, Wiring};
 use crate::model::weights::Precision;
 use crate::nn::Params;
 use crate::platform::{self, block_on};
 use crate::train::checkpoint::Checkpoint;
-use crate::train::evaluate::{Picture, Scores, host};
+use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::run::Run;
 use crate::train::stage::Stage;
 use crate::train::trainer::Trainer;
@@ -40,11 +41,8 @@ and attention maps. The trained model is FOLDER/checkpoint.safetensors; ask it w
 /// # Errors
 /// See [`Fault`].
 pub fn run(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["preset", "out", "steps", "set", "questions"], &[])?;
-    if args.flag("help") {
-        say(HELP);
-        return Ok(());
-    }
+    let options = ["preset", "out", "steps", "set", "questions"];
+    let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
     let start = platform::now_secs();
     let preset = find_preset(&args, "pictures")?;
     let out = PathBuf::from(args.option("out").unwrap_or("out"));
@@ -60,8 +58,8 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
 
     let samples = example_samples(&run);
     let before = answers(&gpu, &run, &samples)?;
-    let alone = ("language model alone".to_owned(), block_on(run.evaluate(Picture::None, questions))?);
-    run.scores.push(alone);
+    let alone = block_on(run.evaluate(Picture::None, questions))?;
+    run.scores.push((Label::ALONE, alone));
     let mut curves = Vec::new();
     for stage in Stage::ALL {
         if let Some(curve) = train_stage(&mut run, stage, questions)? {
@@ -102,7 +100,7 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
     let Some(recipe) = run.preset.stage(stage) else { return Ok(None) };
     let steps = recipe.steps;
     block_on(run.enter(stage))?;
-    let mut progress = Progress::new(format!("stage {} ({}) ", stage.number(), stage.name()), steps);
+    let mut progress = Steps::new(format!("stage {} ({})", stage.number(), stage.name()), steps);
     let mut norms = Vec::new();
     let every = (steps / 40).max(1);
     while let Some(report) = block_on(run.step())? {
@@ -115,9 +113,9 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
     }
     block_on(run.leave())?;
     progress.end("");
-    for (what, picture) in [("", Picture::Own), (", pictures swapped", Picture::Swapped)] {
+    for picture in [Picture::Own, Picture::Swapped] {
         let scores = block_on(run.evaluate(picture, questions))?;
-        run.scores.push((format!("stage {}{what}", stage.number()), scores));
+        run.scores.push((Label { stage: Some(stage), picture }, scores));
     }
     Ok(Some(StageCurves { stage, losses: progress.losses, norms }))
 }
@@ -130,10 +128,10 @@ fn modules(run: &Run, trainer: &Trainer) -> Result<Vec<(String, f32)>, Fault> {
 }
 
 /// What the numbers say, in a sentence.
-fn verdict(scores: &[(String, Scores)]) -> String {
-    let value = |label: &str| scores.iter().find(|(l, _)| l == label).map(|(_, s)| s.all.value());
-    let last = scores.iter().rev().find(|(l, _)| !l.contains("swapped")).map_or("", |(l, _)| l.as_str());
-    match (value(last), value(&format!("{last}, pictures swapped")), value("language model alone")) {
+fn verdict(scores: &[(Label, Scores)]) -> String {
+    let value = |label: Label| scores.iter().find(|(l, _)| *l == label).map(|(_, s)| s.all.value());
+    let Some(last) = scores.iter().rev().find_map(|(l, _)| l.stage).map(Label::after) else { return String::new() };
+    match (value(last), value(Label { picture: Picture::Swapped, ..last }), value(Label::ALONE)) {
         (Some(own), Some(swapped), Some(alone)) => format!(
             "after {last} the model answers {:.0} % exactly: {:+.0} points over the language model alone, {:+.0} over itself with swapped pictures\n",
             own * 100.0,
@@ -172,11 +170,11 @@ fn attention(gpu: &Gpu, run: &Run, samples: &[Sample]) -> Result<Vec<Maps>, Faul
     const TOKENS: usize = 32;
     let checkpoint = block_on(run.checkpoint())?;
     let config = checkpoint.meta.model;
-    let (model, specs) = Hive::new(&config);
+    let (model, specs) = Model::new(&config, Wiring::Linked);
     let params = Params::new(gpu, specs, &checkpoint.weights, &Default::default());
     let inputs = Inputs::new(gpu, &config, samples.len(), TOKENS, true);
     let batch = batch::questions(samples, run.source.tokenizer(), TOKENS);
-    inputs.write(host(&batch), 1);
+    inputs.write(HostBatch::from(&batch), 1);
     let mut r = Recorder::new(gpu);
     let look = model.look(&mut r, &params, &inputs);
     r.finish().run();
@@ -214,7 +212,7 @@ fn examples(
         .map(|(i, (sample, maps))| {
             let turn = sample.turns.first();
             Ok(Example {
-                png: super::ask::png(&sample.pixels, size)?,
+                png: png(&sample.pixels, size)?,
                 question: turn.map_or_else(String::new, |t| t.question.clone()),
                 right: turn.map_or_else(String::new, |t| t.answer.clone()),
                 before: before[i].clone(),

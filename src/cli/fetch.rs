@@ -1,15 +1,14 @@
 //! `hive fetch`: a model from a hub or from a web server into the user's cache.
 
-use std::io::IsTerminal as _;
-
 use serde_json::json;
 
 use super::args::Args;
+use super::progress::Progress;
 use super::{Fault, say, warn};
 use crate::engine::fetch::{self, Address, FetchError, FetchOptions, FetchProgress};
 use crate::platform::{self, Blob, block_on};
 
-const FETCH_HELP: &str = "\
+const HELP: &str = "\
 hive fetch ID|URL [--to DIR] [--revision R] [--offline]
 hive fetch --list
 hive fetch --forget ID|URL
@@ -26,55 +25,43 @@ http address of a folder with config.json, *.safetensors and tokenizer.json, or 
 HF_ENDPOINT is another hub, HF_TOKEN opens models that are not for everybody; it is sent to that hub alone.
 ";
 
-fn failed(e: &FetchError) -> Fault {
-    match e {
-        FetchError::Address { .. } => Fault::usage(e.to_string()),
-        _ => Fault::Failed(e.to_string()),
+impl From<FetchError> for Fault {
+    fn from(e: FetchError) -> Self {
+        match e {
+            FetchError::Address { .. } => Self::usage(e.to_string()),
+            _ => Self::failed(e),
+        }
     }
 }
 
-/// `hive fetch`.
-///
-/// # Errors
-/// See [`Fault`].
-pub fn run(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["to", "revision", "forget"], &["offline", "list"])?;
-    if args.flag("help") {
-        say(FETCH_HELP);
-        return Ok(());
-    }
+pub(super) fn run(list: &[String]) -> Result<(), Fault> {
+    let options = ["to", "revision", "forget"];
+    let Some(args) = Args::or_help(list, &options, &["offline", "list"], HELP)? else { return Ok(()) };
     let mut options = FetchOptions::from_environment();
     if args.flag("list") {
         return show(&args, &options);
     }
     if let Some(text) = args.option("forget") {
-        let address = Address::parse(text).map_err(|e| failed(&e))?;
-        return block_on(fetch::forget(&address.key(), &options)).map_err(|e| failed(&e));
+        let address = Address::parse(text)?;
+        return Ok(block_on(fetch::forget(&address.key(), &options))?);
     }
     let text = args.word(0).ok_or_else(|| Fault::usage("hive fetch needs the id or the address of a model"))?;
-    let mut address = Address::parse(text).map_err(|e| failed(&e))?;
+    let mut address = Address::parse(text)?;
     if let Some(revision) = args.option("revision") {
-        address = address.at_revision(revision).map_err(|e| failed(&e))?;
+        address = address.at_revision(revision)?;
     }
     options.folder = args.option("to").map(str::to_owned);
     options.offline = args.flag("offline");
-    let (mut last, mut cached) = (String::new(), 0);
-    let watched = std::io::stderr().is_terminal();
+    let (mut last, mut progress) = (FetchProgress::default(), Progress::new());
     let tell = |p: &FetchProgress| {
-        cached = p.cached;
-        let line = progress_line(p);
-        if watched && line != last {
-            // Blanks cover what is left of a longer line.
-            warn(&format!("\r{line:<last$}", last = last.len()));
-            last = line;
-        }
+        last = p.clone();
+        progress.show(|| line(p));
         true
     };
-    let fetched = block_on(fetch::fetch(&address, &options, tell));
-    if !last.is_empty() {
-        warn("\n");
+    let fetched = block_on(fetch::fetch(&address, &options, tell))?;
+    if last.total > 0 {
+        progress.end(&line(&last));
     }
-    let fetched = fetched.map_err(|e| failed(&e))?;
     for note in &fetched.notes {
         warn(&format!("{note}\n"));
     }
@@ -83,7 +70,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
         let files: Vec<_> = fetched.blobs.iter().map(|b| json!({"name": b.name(), "bytes": b.len()})).collect();
         say(&format!(
             "{}\n",
-            json!({"folder": place, "files": files, "cached": cached, "license": fetched.license, "notes": fetched.notes})
+            json!({"folder": place, "files": files, "cached": last.cached, "license": fetched.license, "notes": fetched.notes})
         ));
         return Ok(());
     }
@@ -94,14 +81,14 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
-fn progress_line(p: &FetchProgress) -> String {
+fn line(p: &FetchProgress) -> String {
     let mb = |bytes: u64| bytes / 1_000_000;
     let here = if p.cached > 0 { format!(", {} of them from before", mb(p.cached)) } else { String::new() };
     format!("{}: {} of {} MB{here}", if p.file.is_empty() { "fetching" } else { &p.file }, mb(p.done), mb(p.total))
 }
 
 fn show(args: &Args, options: &FetchOptions) -> Result<(), Fault> {
-    let all = block_on(fetch::cached(options)).map_err(|e| failed(&e))?;
+    let all = block_on(fetch::cached(options))?;
     if args.flag("json") {
         let rows: Vec<_> =
             all.iter().map(|c| json!({"model": c.address, "bytes": c.bytes, "whole": c.whole})).collect();
@@ -116,21 +103,17 @@ fn show(args: &Args, options: &FetchOptions) -> Result<(), Fault> {
 }
 
 /// Could this be the name of a fetched model, and is it no file?
-#[must_use]
-pub fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     !text.ends_with(".safetensors") && Address::parse(text).is_ok() && Blob::open(text).is_err()
 }
 
 /// The files of a model by its folder, or by its id or address if it was fetched. The network is not asked.
-///
-/// # Errors
-/// No such folder, and no such model.
-pub fn blobs(text: &str) -> Result<Vec<Blob>, Fault> {
+pub(super) fn blobs(text: &str) -> Result<Vec<Blob>, Fault> {
     let path = std::path::Path::new(text);
     if platform::is_folder(text) || !is_name(text) {
-        return platform::folder_blobs(path).map_err(|e| super::unreadable(path, &e));
+        return platform::folder_blobs(path).map_err(|e| Fault::unreadable(path, &e));
     }
-    let address = Address::parse(text).map_err(|e| failed(&e))?;
+    let address = Address::parse(text)?;
     let options = FetchOptions { offline: true, ..FetchOptions::from_environment() };
     let fetched = block_on(fetch::fetch(&address, &options, |_| true));
     fetched.map(|f| f.blobs).map_err(|e| Fault::Failed(format!("there is no folder {text}, and {e}")))

@@ -6,16 +6,19 @@ pub mod ask;
 pub mod bench;
 mod bench_model;
 pub mod chat;
-pub mod check;
-pub mod convert;
+mod convert;
 pub mod demo;
-pub mod fetch;
-pub mod pretrain;
-pub mod quantise;
+mod fetch;
+mod parity;
+mod pretrain;
+mod progress;
+mod quantise;
 pub mod report;
-pub mod train;
+mod shared;
+mod train;
+mod verify;
 #[cfg(feature = "gui")]
-pub mod window;
+mod window;
 
 use std::path::Path;
 
@@ -83,6 +86,19 @@ impl Fault {
         Self::Usage(text.into())
     }
 
+    /// What another error says.
+    fn failed(e: impl std::error::Error) -> Self {
+        Self::Failed(e.to_string())
+    }
+
+    fn unreadable(path: &Path, e: &std::io::Error) -> Self {
+        Self::File { what: "cannot read", path: path.display().to_string(), reason: e.to_string() }
+    }
+
+    fn unwritable(path: &Path, e: &std::io::Error) -> Self {
+        Self::File { what: "cannot write", path: path.display().to_string(), reason: e.to_string() }
+    }
+
     /// Exit code.
     #[must_use]
     pub fn code(&self) -> u8 {
@@ -102,63 +118,73 @@ impl Fault {
     }
 }
 
-const HELP: &str = "\
-hive: linked attention between a vision encoder and a small language model, in WebGPU compute shaders
+/// What a command does with the words behind its name.
+type Run = fn(&[String]) -> Result<(), Fault>;
 
-  hive app [LINK]               open the window (in a browser: ./hive web)
-  hive demo                     align tower and language model in three stages on pictures, with a report (minutes)
-  hive train                    the same with your choice of preset, data, seed; can be stopped and resumed
-  hive pretrain vision|language make start weights
-  hive ask IMAGE QUESTION       ask the shipped model, or --model FILE or FOLDER, about a picture
-  hive chat --model FOLDER      talk with a language model or a vision-language model from Hugging Face's files
-  hive fetch ID|URL             get such a model from a hub or a web server; its id then stands for its folder
-  hive plan FOLDER              what such a model takes: disk, GPU, host
-  hive quantise FOLDER          what packing its weights costs: error of every tensor, loss on a text
-  hive convert FROM OUT         a checkpoint or a folder in another form: for transformers, another type, shards, parts merged
-  hive eval                     held-out accuracy by kind of question, with own, swapped and no pictures
-  hive parity DIR               check this GPU against published fixtures
-  hive verify [OP]              check every operation on this GPU against its reference
-  hive bench gemm|step|decode|encode|frames   measure
-  hive doctor                   adapters, limits, self-test
+/// Every command: its name with its words, a line about it, and what runs it.
+const COMMANDS: [(&str, &str, Run); 15] = [
+    ("app [LINK]", "open the window (in a browser: ./hive web)", app),
+    ("demo", "align tower and language model in three stages on pictures, with a report (minutes)", demo::run),
+    ("train", "the same with your choice of preset, data, seed; can be stopped and resumed", train::run),
+    ("pretrain vision|language", "make start weights", pretrain::run),
+    ("ask IMAGE QUESTION", "ask the shipped model, or --model FILE or FOLDER, about a picture", ask::ask),
+    (
+        "chat --model FOLDER",
+        "talk with a language model or a vision-language model from Hugging Face's files",
+        chat::chat,
+    ),
+    ("fetch ID|URL", "get such a model from a hub or a web server; its id then stands for its folder", fetch::run),
+    ("plan FOLDER", "what such a model takes: disk, GPU, host", chat::plan),
+    ("quantise FOLDER", "what packing its weights costs: error of every tensor, loss on a text", quantise::run),
+    (
+        "convert FROM OUT",
+        "a checkpoint or a folder in another form: for transformers, another type, shards, parts merged",
+        convert::run,
+    ),
+    ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", ask::eval),
+    ("parity DIR", "check this GPU against published fixtures", parity::run),
+    ("verify [OP]", "check every operation on this GPU against its reference", verify::verify),
+    ("bench gemm|step|decode|encode|frames", "measure", bench::run),
+    ("doctor", "adapters, limits, self-test", verify::doctor),
+];
 
-Every command: --adapter NAME, --seed N, --json, --help. Exit codes: 0 fine, 1 failed, 2 usage, 3 no usable GPU.
-";
+#[cfg(feature = "gui")]
+use window::app;
+
+#[cfg(not(feature = "gui"))]
+fn app(_: &[String]) -> Result<(), Fault> {
+    Err(Fault::Failed("this build has no window; ./hive app builds one that has".into()))
+}
+
+fn help() -> String {
+    let lines: String = COMMANDS.iter().map(|(usage, about, _)| format!("  hive {usage:<24} {about}\n")).collect();
+    format!(
+        "hive: linked attention between a vision encoder and a small language model, in WebGPU compute shaders\n\n{lines}\n\
+         Every command: --adapter NAME, --seed N, --json, --help. \
+         Exit codes: 0 fine, 1 failed, 2 usage, 3 no usable GPU.\n"
+    )
+}
 
 /// Runs a command line (without the program's name); returns the exit code.
 #[must_use]
 pub fn run(list: &[String]) -> u8 {
     let Some((command, rest)) = list.split_first() else {
-        say(HELP);
+        say(&help());
         return 2;
     };
-    let help = |text: &str| {
-        say(text);
-        Ok(())
-    };
     let result = match command.as_str() {
-        #[cfg(feature = "gui")]
-        "app" => window::app(rest),
-        #[cfg(feature = "gui")]
-        "bench" if rest.first().is_some_and(|w| w == "frames") => window::frames(&rest[1..]),
-        #[cfg(not(feature = "gui"))]
-        "app" => Err(Fault::Failed("this build has no window; ./hive app builds one that has".into())),
-        "demo" => demo::run(rest),
-        "train" => train::run(rest),
-        "pretrain" => pretrain::run(rest),
-        "ask" => ask::ask(rest),
-        "chat" => chat::chat(rest),
-        "plan" => chat::plan(rest),
-        "quantise" => quantise::quantise(rest),
-        "convert" => convert::convert(rest),
-        "fetch" => fetch::run(rest),
-        "eval" => ask::eval(rest),
-        "parity" => check::parity(rest),
-        "verify" => check::verify(rest),
-        "doctor" => check::doctor(rest),
-        "bench" => bench::run(rest),
-        "help" | "--help" | "-h" => help(HELP),
-        "--version" | "-V" => help(concat!("hive ", env!("CARGO_PKG_VERSION"), "\n")),
-        other => Err(Fault::usage(format!("no command called \"{other}\""))),
+        "help" | "--help" | "-h" => {
+            say(&help());
+            Ok(())
+        }
+        "--version" | "-V" => {
+            say(concat!("hive ", env!("CARGO_PKG_VERSION"), "\n"));
+            Ok(())
+        }
+        name => match COMMANDS.iter().find(|(usage, ..)| usage.split(' ').next() == Some(name)) {
+            Some((.., run)) => run(rest),
+            None => Err(Fault::usage(format!("no command called \"{name}\""))),
+        },
     };
     match result {
         Ok(()) => 0,
@@ -170,7 +196,7 @@ pub fn run(list: &[String]) -> u8 {
 }
 
 /// Writes to standard output; a closed pipe ends the program quietly, as it does other tools.
-pub fn say(text: &str) {
+fn say(text: &str) {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
@@ -179,42 +205,40 @@ pub fn say(text: &str) {
 }
 
 /// Writes to standard error.
-pub fn warn(text: &str) {
+fn warn(text: &str) {
     use std::io::Write as _;
     // Nobody is left to tell when standard error is closed.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// The adapter that the arguments choose.
-///
-/// # Errors
-/// No usable GPU.
-pub fn open_gpu(args: &Args) -> Result<Gpu, Fault> {
+fn open_gpu(args: &Args) -> Result<Gpu, Fault> {
     let options = GpuOptions { adapter: args.option("adapter").map(str::to_owned), ..GpuOptions::default() };
     Ok(platform::block_on(Gpu::new(&options))?)
 }
 
 /// A file's contents.
-///
-/// # Errors
-/// A sentence with the path.
-pub fn read(path: &Path) -> Result<Vec<u8>, Fault> {
-    platform::read_file(path).map_err(|e| unreadable(path, &e))
-}
-
-/// A file or folder that cannot be read.
-fn unreadable(path: &Path, e: &std::io::Error) -> Fault {
-    Fault::File { what: "cannot read", path: path.display().to_string(), reason: e.to_string() }
+fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+    platform::read_file(path).map_err(|e| Fault::unreadable(path, &e))
 }
 
 /// Writes a file, all or nothing.
-///
-/// # Errors
-/// A sentence with the path.
-pub fn write(path: &Path, contents: &[u8]) -> Result<(), Fault> {
-    platform::write_file(path, contents).map_err(|e| Fault::File {
-        what: "cannot write",
-        path: path.display().to_string(),
-        reason: e.to_string(),
-    })
+fn write(path: &Path, contents: &[u8]) -> Result<(), Fault> {
+    platform::write_file(path, contents).map_err(|e| Fault::unwritable(path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_has_a_row_for_every_command() {
+        let readme = include_str!("../../README.md").replace("\\|", "|");
+        let row = |line: &str| Some(line.strip_prefix("| `hive ")?.split_once("` |")?.0.to_owned());
+        let mut rows: Vec<String> = readme.lines().filter_map(row).collect();
+        let mut commands: Vec<&str> = COMMANDS.iter().map(|c| c.0).collect();
+        rows.sort();
+        commands.sort_unstable();
+        assert_eq!(rows, commands);
+    }
 }

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use super::args::Args;
-use super::train::{Progress, find_preset, folder_source};
+use super::progress::Steps;
+use super::shared::{find_preset, folder_source};
 use super::{Fault, open_gpu, say, write};
 use crate::engine::assets::made_source;
+use crate::model::model::Model;
 use crate::model::weights::Precision;
 use crate::platform::{block_on, read_file};
 use crate::train::checkpoint::{Checkpoint, FORMAT, Meta};
-use crate::train::model::Model;
 use crate::train::pretrain::{Reader, Tower};
 
 const HELP: &str = "\
@@ -20,17 +21,10 @@ descriptions of scenes. Both halves go into one file (default assets/models/DATA
 adds to what the first one left.
 ";
 
-/// The command.
-///
-/// # Errors
-/// See [`Fault`].
-pub fn run(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["preset", "data", "set", "out", "steps"], &[])?;
+pub(super) fn run(list: &[String]) -> Result<(), Fault> {
+    let options = ["preset", "data", "set", "out", "steps"];
+    let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
     let part = args.word(0).unwrap_or_default();
-    if args.flag("help") {
-        say(HELP);
-        return Ok(());
-    }
     let mut preset = find_preset(&args, "pictures")?;
     let recipe = match part {
         "vision" => &mut preset.pretrain_vision,
@@ -53,7 +47,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     };
     let gpu = open_gpu(&args)?;
     let seed = preset.seed;
-    let mut progress = Progress::new(format!("{part} "), recipe.steps);
+    let mut progress = Steps::new(part.to_owned(), recipe.steps);
     let failed = Fault::Failed;
     let weights = if part == "vision" {
         let classes = source.dataset().map_or(Vec::new(), |d| d.label_classes());
@@ -87,7 +81,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
         update: 0,
         scores: Vec::new(),
     };
-    let specs = Model::new(meta.preset.wiring, &meta.model).1;
+    let specs = Model::new(&meta.model, meta.preset.wiring).1;
     let checkpoint = Checkpoint { meta, weights: all, moments: Default::default(), attachments: Default::default() };
     write(&path, &checkpoint.to_bytes(&specs, Precision::F16)?)?;
     say(&format!("wrote {}\n", path.display()));

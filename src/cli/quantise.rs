@@ -1,11 +1,11 @@
 //! `hive quantise`: what packing a model's weights costs.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::args::Args;
+use super::progress::Progress;
 use super::{Fault, chat, open_gpu, read, say, warn};
 use crate::model::packing::{Rounding, TensorErrors};
 use crate::ops::packed::Format;
@@ -23,16 +23,8 @@ token, in nats, on a text: in f32, and how it changes. The text is a short one t
 int4, everything but the layers of the language model is int8.
 ";
 
-/// `hive quantise`.
-///
-/// # Errors
-/// See [`Fault`].
-pub fn quantise(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["weights", "text"], &[])?;
-    if args.flag("help") {
-        say(HELP);
-        return Ok(());
-    }
+pub(super) fn run(list: &[String]) -> Result<(), Fault> {
+    let Some(args) = Args::or_help(list, &["weights", "text"], &[], HELP)? else { return Ok(()) };
     let path = args.word(0).ok_or_else(|| Fault::usage("hive quantise needs a folder"))?;
     let formats = match args.option("weights") {
         None => vec![Format::F16, Format::Int8, Format::Int4],
@@ -45,17 +37,13 @@ pub fn quantise(list: &[String]) -> Result<(), Fault> {
     };
     let source = chat::open(path)?;
     let gpu = open_gpu(&args)?;
-    let watched = std::io::stderr().is_terminal();
+    let mut progress = Progress::new();
     let tell = |t: &TensorErrors| {
-        if watched {
-            warn(&format!("\r{:<70}", t.name));
-        }
+        progress.show(|| t.name.clone());
         true
     };
-    let tensors = block_on(source.tensor_errors(&gpu, &formats, tell)).map_err(|e| Fault::Failed(e.to_string()))?;
-    if watched {
-        warn("\n");
-    }
+    let tensors = block_on(source.tensor_errors(&gpu, &formats, tell)).map_err(Fault::failed)?;
+    progress.end(&format!("{} tensors measured", tensors.len()));
     if !args.flag("json") {
         say(&table(&tensors, &formats));
     }
@@ -66,7 +54,7 @@ pub fn quantise(list: &[String]) -> Result<(), Fault> {
     let ids = ids.unwrap_or_default();
     let mut losses = Vec::new();
     for format in [Format::F32].into_iter().chain(formats.iter().copied().filter(|f| *f != Format::F32)) {
-        let loss = block_on(source.loss(&gpu, format, &ids)).map_err(|e| Fault::Failed(e.to_string()))?;
+        let loss = block_on(source.loss(&gpu, format, &ids)).map_err(Fault::failed)?;
         losses.extend(loss.map(|loss| (format, loss)));
     }
     if args.flag("json") {

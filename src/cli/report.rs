@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::train::evaluate::Scores;
+use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::recipe::Preset;
 use crate::train::stage::Stage;
 
@@ -44,7 +44,7 @@ pub struct Page<'a> {
     /// How long, seconds.
     pub secs: f64,
     /// Accuracy rows.
-    pub scores: &'a [(String, Scores)],
+    pub scores: &'a [(Label, Scores)],
     /// Curves by stage.
     pub curves: &'a [StageCurves],
     /// Examples.
@@ -107,7 +107,7 @@ pub fn html(page: &Page<'_>) -> String {
     out
 }
 
-fn score_table(scores: &[(String, Scores)]) -> String {
+fn score_table(scores: &[(Label, Scores)]) -> String {
     let kinds: Vec<String> = scores.first().map_or(Vec::new(), |(_, s)| s.kinds.keys().cloned().collect());
     let mut out = "<table><tr><th></th><th>all</th><th>several things</th>".to_owned();
     kinds.iter().for_each(|k| {
@@ -115,11 +115,11 @@ fn score_table(scores: &[(String, Scores)]) -> String {
     });
     out.push_str("</tr>");
     for (label, s) in scores {
-        let class = if label.starts_with("stage") && !label.contains("swapped") { "" } else { " class=\"control\"" };
+        let class = if label.stage.is_some() && label.picture == Picture::Own { "" } else { " class=\"control\"" };
         let _ = write!(
             out,
             "<tr{class}><td>{}</td><td>{:.2}</td><td>{:.2}</td>",
-            escape(label),
+            escape(&label.to_string()),
             s.all.value(),
             s.several.value()
         );

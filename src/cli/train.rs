@@ -1,19 +1,18 @@
 //! `hive train`: the three stages of a preset, on generated data or a folder, resumable.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::args::Args;
-use super::{Fault, open_gpu, read, say, warn, write};
-use crate::data::folder::{Folder, FolderError};
-use crate::data::tokenizer::Tokenizer;
+use super::progress::Steps;
+use super::shared::{find_preset, folder_source};
+use super::{Fault, open_gpu, read, say, write};
 use crate::engine::assets::{self, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
-use crate::platform::{self, block_on};
+use crate::platform::block_on;
 use crate::train::checkpoint::Checkpoint;
-use crate::train::evaluate::{Picture, Scores};
+use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::pretrain::Reader;
 use crate::train::recipe::Preset;
 use crate::train::run::Run;
@@ -33,18 +32,10 @@ a folder with a LLaVA conversation list (*.json or *.jsonl) and pictures. --set 
 stage (default 500). --kill-after stops after N steps without saving, as a crash would, to try --resume.
 ";
 
-/// The command.
-///
-/// # Errors
-/// See [`Fault`].
-pub fn run(list: &[String]) -> Result<(), Fault> {
+pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let options =
         ["preset", "data", "out", "set", "stage", "steps", "save-every", "resume", "start", "questions", "kill-after"];
-    let args = Args::parse(list, &options, &["f16"])?;
-    if args.flag("help") {
-        say(HELP);
-        return Ok(());
-    }
+    let Some(args) = Args::or_help(list, &options, &["f16"], HELP)? else { return Ok(()) };
     let gpu = open_gpu(&args)?;
     let path = PathBuf::from(args.option("out").unwrap_or("out")).join("checkpoint.safetensors");
     let mut run = match args.option("resume") {
@@ -107,7 +98,7 @@ fn read_captions(gpu: &Gpu, preset: &Preset, source: &Source) -> Result<Weights,
     let Some(mut recipe) = preset.pretrain_language.clone() else { return Ok(Weights::new()) };
     recipe.steps = CAPTION_STEPS.min(preset.stages.iter().map(|(_, r)| r.steps).sum());
     let mut reader = Reader::new(gpu, preset, &recipe, preset.seed);
-    let mut progress = Progress::new("language model, text alone ".into(), recipe.steps);
+    let mut progress = Steps::new("language model, text alone".into(), recipe.steps);
     for _ in 0..recipe.steps {
         progress.show(&block_on(reader.step(source)).map_err(Fault::Failed)?);
     }
@@ -144,7 +135,7 @@ fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
         block_on(run.leave())?;
         let scores = block_on(run.evaluate(Picture::Own, job.questions))?;
         say(&format!("stage {}: {}\n", stage.number(), line(&scores)));
-        run.scores.push((format!("stage {}", stage.number()), scores));
+        run.scores.push((Label::after(stage), scores));
         save(run, &job.path)?;
     }
     Ok(())
@@ -152,7 +143,7 @@ fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
 
 fn stage_loop(run: &mut Run, stage: Stage, job: &Job) -> Result<(), Fault> {
     let steps = run.preset.stage(stage).map_or(0, |r| r.steps);
-    let mut progress = Progress::new(format!("stage {} ", stage.number()), steps);
+    let mut progress = Steps::new(format!("stage {}", stage.number()), steps);
     let mut here = 0;
     while let Some(report) = block_on(run.step())? {
         if job.json {
@@ -187,8 +178,7 @@ fn save(run: &Run, path: &Path) -> Result<(), Fault> {
 }
 
 /// Scores in a line.
-#[must_use]
-pub fn line(s: &Scores) -> String {
+fn line(s: &Scores) -> String {
     let kinds: Vec<String> = s.kinds.iter().map(|(k, v)| format!("{k} {:.2}", v.value())).collect();
     format!(
         "exact answers {:.3}, with several things {:.3}, loss {:.3} ({})",
@@ -197,143 +187,4 @@ pub fn line(s: &Scores) -> String {
         s.loss,
         kinds.join(", ")
     )
-}
-
-/// `--preset`, as a name or a file, with `--set`, `--seed` and `--steps` applied.
-///
-/// # Errors
-/// A preset that cannot be found or used.
-pub fn find_preset(args: &Args, default: &str) -> Result<Preset, Fault> {
-    let name = args.option("preset").unwrap_or(default);
-    let mut preset = if Path::new(name).extension().is_some_and(|e| e == "json") {
-        let text = read(Path::new(name))?;
-        Preset::parse(&String::from_utf8_lossy(&text))?
-    } else {
-        assets::preset(name)?
-    };
-    for pair in args.all("set") {
-        preset = set(&preset, pair)?;
-    }
-    if let Some(seed) = args.number("seed")? {
-        preset.seed = seed;
-    }
-    if let Some(steps) = args.number::<u64>("steps")? {
-        preset.stages.iter_mut().for_each(|(_, r)| r.steps = r.steps.min(steps));
-    }
-    Ok(preset)
-}
-
-/// The preset with one key changed: `a.b.0=value`.
-fn set(preset: &Preset, pair: &str) -> Result<Preset, Fault> {
-    let (key, value) =
-        pair.split_once('=').ok_or_else(|| Fault::usage(format!("--set needs KEY=VALUE, not \"{pair}\"")))?;
-    let mut json = serde_json::to_value(preset).map_err(|e| Fault::usage(e.to_string()))?;
-    let pointer = format!("/{}", key.replace('.', "/"));
-    let place = json.pointer_mut(&pointer).ok_or_else(|| Fault::usage(format!("the preset has no key \"{key}\"")))?;
-    *place = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-    Ok(Preset::parse(&json.to_string())?)
-}
-
-/// Most words of a folder's vocabulary.
-const FOLDER_WORDS: usize = 2000;
-
-/// The data of a folder (its conversation list and pictures); sets the preset's vocabulary to the folder's words.
-///
-/// # Errors
-/// No list, a list that is more than half bad, or a folder that cannot be read.
-pub fn folder_source(folder: &str, preset: &mut Preset) -> Result<Source, Fault> {
-    let folder = PathBuf::from(folder);
-    let names = platform::list_folder(&folder).map_err(|e| Fault::File {
-        what: "cannot read",
-        path: folder.display().to_string(),
-        reason: e.to_string(),
-    })?;
-    let list = names.iter().find(|n| n.ends_with(".jsonl") || n.ends_with(".json")).ok_or_else(|| {
-        Fault::Failed(format!("{} has no conversation list (*.json or *.jsonl in the LLaVA format)", folder.display()))
-    })?;
-    let text = read(&folder.join(list))?;
-    let failed = |e: FolderError| Fault::Failed(e.to_string());
-    let (data, mut problems) = Folder::load(&String::from_utf8_lossy(&text), list).map_err(failed)?;
-    let pictures = folder.clone();
-    let reader = move |name: &str| platform::read_file(&pictures.join(name)).map_err(|e| e.to_string());
-    let data = data.check_pictures(&mut problems, &reader).map_err(failed)?;
-    for p in problems.iter().take(20) {
-        warn(&format!("{p}\n"));
-    }
-    if !problems.is_empty() {
-        warn(&format!("{} entries of {list} were skipped\n", problems.len()));
-    }
-    let tokenizer = Tokenizer::from_texts(data.texts(), FOLDER_WORDS);
-    preset.data = "folder".into();
-    preset.model.text_config.vocab_size = tokenizer.size();
-    let size = preset.model.vision_config.image_size;
-    Ok(Source::folder(data, size, Box::new(reader), tokenizer, preset.mix.clone(), preset.seed))
-}
-
-/// A line that is rewritten while steps go by: step, loss, rate, time left.
-pub struct Progress {
-    label: String,
-    steps: u64,
-    start: f64,
-    first: u64,
-    last_shown: f64,
-    smooth: f64,
-    /// Reports so far: step and loss, for curves.
-    pub losses: Vec<(u64, f32)>,
-}
-
-impl Progress {
-    /// For `steps` steps.
-    #[must_use]
-    pub fn new(label: String, steps: u64) -> Self {
-        Self { label, steps, start: platform::now_secs(), first: 0, last_shown: 0.0, smooth: 0.0, losses: Vec::new() }
-    }
-
-    /// Takes a report; writes about five times a second.
-    pub fn show(&mut self, report: &Report) {
-        if self.losses.is_empty() {
-            self.first = report.update - 1;
-            self.smooth = f64::from(report.loss);
-        }
-        self.smooth = 0.95 * self.smooth + 0.05 * f64::from(report.loss);
-        self.losses.push((report.update, report.loss));
-        let now = platform::now_secs();
-        if now - self.last_shown > 0.2 || report.update == self.steps {
-            self.last_shown = now;
-            let rate = (report.update - self.first) as f64 / (now - self.start).max(1e-3);
-            let left = (self.steps - report.update) as f64 / rate.max(1e-9);
-            warn(&format!(
-                "\r{}{}/{}  loss {:.3}  {rate:.1} steps/s  {:.0} s left   ",
-                self.label, report.update, self.steps, self.smooth, left
-            ));
-        }
-    }
-
-    /// Ends the line.
-    pub fn end(&self, text: &str) {
-        let secs = platform::now_secs() - self.start;
-        let steps = self.losses.len();
-        warn(&format!(
-            "\r{}{steps} steps in {secs:.0} s, loss {:.3}. {text}                    \n",
-            self.label, self.smooth
-        ));
-    }
-}
-
-/// Scores as a table: a row per label, a column per kind.
-#[must_use]
-pub fn table(rows: &[(String, Scores)]) -> String {
-    let kinds: BTreeMap<&str, ()> = rows.iter().flat_map(|(_, s)| s.kinds.keys().map(|k| (k.as_str(), ()))).collect();
-    let width = rows.iter().map(|(l, _)| l.len()).max().unwrap_or(0).max(8);
-    let mut out = format!("{:width$}  {:>8}  {:>8}", "", "all", "several");
-    kinds.keys().for_each(|k| out.push_str(&format!("  {k:>9}")));
-    out.push('\n');
-    for (label, s) in rows {
-        out.push_str(&format!("{label:width$}  {:>8.3}  {:>8.3}", s.all.value(), s.several.value()));
-        for k in kinds.keys() {
-            out.push_str(&s.kinds.get(*k).map_or("           ".into(), |v| format!("  {:>9.3}", v.value())));
-        }
-        out.push('\n');
-    }
-    out
 }

@@ -7,7 +7,7 @@ use eframe::egui;
 use serde_json::json;
 
 use super::args::Args;
-use super::{Fault, say, unreadable};
+use super::{Fault, say};
 use crate::app::App;
 use crate::app::measure::Measurement;
 use crate::gpu::GpuOptions;
@@ -23,16 +23,8 @@ and is the text after # in the address of the page; \"Copy link\" in the window 
   --model FOLDER             opens a published model too: config.json, *.safetensors, tokenizer.json
 ";
 
-/// `hive app`.
-///
-/// # Errors
-/// See [`Fault`].
-pub fn app(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["model"], &[])?;
-    if args.flag("help") {
-        say(APP_HELP);
-        return Ok(());
-    }
+pub(super) fn app(list: &[String]) -> Result<(), Fault> {
+    let Some(args) = Args::or_help(list, &["model"], &[], APP_HELP)? else { return Ok(()) };
     open(&args, args.word(0).unwrap_or_default(), None)
 }
 
@@ -47,7 +39,7 @@ fn open(args: &Args, link: &str, measure: Option<Arc<Mutex<Measurement>>>) -> Re
     let options = eframe::NativeOptions { viewport, persist_window: measure.is_none(), ..Default::default() };
     let name = if measure.is_some() { "hive-measured" } else { "hive" };
     let make: eframe::AppCreator<'_> = Box::new(move |cc| {
-        let mut app = App::new(cc, gpu, link).measured(measure);
+        let mut app = App::new(cc, gpu, link).measured(measure).dropping(|file| Some(file.path().to_owned()));
         if let Some((name, blobs)) = model {
             app.open_model(name, blobs);
         }
@@ -63,7 +55,7 @@ fn open(args: &Args, link: &str, measure: Option<Arc<Mutex<Measurement>>>) -> Re
 /// A folder's name and files.
 fn model(path: &str) -> Result<(String, Vec<Blob>), Fault> {
     let path = Path::new(path);
-    let blobs = platform::folder_blobs(path).map_err(|e| unreadable(path, &e))?;
+    let blobs = platform::folder_blobs(path).map_err(|e| Fault::unreadable(path, &e))?;
     let name = path.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
     Ok((name.unwrap_or_else(|| "model".to_owned()), blobs))
 }
@@ -75,16 +67,8 @@ Opens the window, trains (default preset tiny, over and over) and prints the tim
 process at the beginning and the end. Default 30 seconds after a warm-up of 10.
 ";
 
-/// `hive bench frames`.
-///
-/// # Errors
-/// See [`Fault`].
-pub fn frames(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["preset", "secs", "link"], &[])?;
-    if args.flag("help") {
-        say(FRAMES_HELP);
-        return Ok(());
-    }
+pub(super) fn frames(list: &[String]) -> Result<(), Fault> {
+    let Some(args) = Args::or_help(list, &["preset", "secs", "link"], &[], FRAMES_HELP)? else { return Ok(()) };
     let secs = args.number("secs")?.unwrap_or(30.0);
     let preset = args.option("preset").unwrap_or("tiny");
     let text = args.option("link").map_or_else(|| format!("preset={preset}&run=1"), str::to_owned);

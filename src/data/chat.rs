@@ -26,13 +26,29 @@ pub enum ChatError {
     Refused(String),
 }
 
+/// Stands where a picture is.
+pub const IMAGE: &str = "<image>";
+
 /// A turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// What is said. A picture stands where `<image>` is written.
+    /// What is said. A picture stands where [`IMAGE`] is written.
     pub content: String,
+}
+
+impl Message {
+    /// What `role` says.
+    pub fn new(role: &str, content: impl Into<String>) -> Self {
+        Self { role: role.to_owned(), content: content.into() }
+    }
+
+    /// What the user asks, below a picture or without one.
+    #[must_use]
+    pub fn question(text: &str, picture: bool) -> Self {
+        Self::new("user", if picture { format!("{IMAGE}\n{text}") } else { text.to_owned() })
+    }
 }
 
 /// Special tokens by their names, as a model's files give them.

@@ -4,10 +4,12 @@
 
 use serde_json::Value;
 
+use super::chat::IMAGE;
 use super::worlds::Turn;
 
 /// The kinds of turns: answers to questions, and captions (answers to the picture alone).
 pub const KINDS: [&str; 2] = ["question", "caption"];
+
 /// One entry of the list: a picture and what is said about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -20,9 +22,6 @@ pub struct Record {
     /// Where the entry begins in the list, from 1.
     pub line: usize,
 }
-
-/// Where the picture stands in the first question.
-const IMAGE_MARK: &str = "<image>";
 
 /// The lines that are not empty, with their numbers.
 pub(super) fn line_entries(text: &str) -> Vec<(usize, &str)> {
@@ -111,12 +110,12 @@ fn turn(i: usize, human: &Value, gpt: &Value) -> Result<Turn, String> {
         }
     };
     let (question, answer) = (text(human, "human")?, text(gpt, "gpt")?.trim().to_owned());
-    if question.matches(IMAGE_MARK).count() != usize::from(i == 0) || answer.contains(IMAGE_MARK) {
+    if question.matches(IMAGE).count() != usize::from(i == 0) || answer.contains(IMAGE) {
         return Err(format!(
-            "{IMAGE_MARK} must stand once in the first \"human\" value and nowhere else, but turn {number} has it otherwise: correct it"
+            "{IMAGE} must stand once in the first \"human\" value and nowhere else, but turn {number} has it otherwise: correct it"
         ));
     }
-    let question = question.replace(IMAGE_MARK, " ").trim().to_owned();
+    let question = question.replace(IMAGE, " ").trim().to_owned();
     if answer.is_empty() {
         return Err(format!("the answer of turn {number} is empty: fill it in or remove the turn"));
     }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// The widest or highest picture that is decoded, in pixels.
 pub const LARGEST_SIDE: u32 = 16_384;
+/// The paper behind what is transparent.
+pub const WHITE: [u8; 3] = [255; 3];
 /// Bits behind the point of the resampling weights: 32, less 8 for the bytes, less 2 for sums that overshoot.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
@@ -80,6 +82,12 @@ impl Preprocess {
     #[must_use]
     pub fn new(image_size: usize) -> Self {
         Self { image_size, fit: Fit::Squash, image_mean: [0.5; 3], image_std: [0.5; 3], background: None }
+    }
+
+    /// The same with [`WHITE`] behind transparent parts: how this program's own models see pictures.
+    #[must_use]
+    pub fn on_white(image_size: usize) -> Self {
+        Self { background: Some(WHITE), ..Self::new(image_size) }
     }
 
     /// A picture as pixels, `(3, S, S)`.

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::answers::assistant::{End, Options};
-use super::event::Fault;
+use super::words::Fault;
 use crate::data::chat::Message;
 use crate::data::image::Preprocess;
-use crate::model::files::ModelKind;
 use crate::model::load::Progress;
+use crate::model::model::Wiring;
 use crate::model::plan::Plan;
 use crate::ops::packed::Format;
 use crate::platform::Blob;
@@ -18,7 +18,7 @@ use crate::platform::Blob;
 pub struct ChatQuestion {
     /// Chosen by the asker; comes back in every event about it.
     pub id: u64,
-    /// The conversation so far; the last message is to be answered. A picture stands where `<image>` is written.
+    /// The conversation so far; the last message is to be answered. A picture stands where [`IMAGE`](crate::data::chat::IMAGE) is written.
     pub messages: Vec<Message>,
     /// (3, S, S), made by the model's [`ChatModel::sees`]; empty where it takes no picture.
     pub pixels: Arc<Vec<f32>>,
@@ -64,7 +64,7 @@ pub struct ChatModel {
     /// Its folder's name.
     pub name: String,
     /// What it is made of.
-    pub kind: ModelKind,
+    pub kind: Wiring,
     /// How pictures become its pixels; none where it knows text alone.
     pub sees: Option<Preprocess>,
     /// Tensors of the files that nothing explains.

@@ -1,37 +1,10 @@
 //! What the session can be told.
 
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
-
 use super::chat::ChatCommand;
+use super::words::{Question, Steps};
 use crate::gpu::GpuOptions;
 use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::stage::Stage;
-
-/// The two models that can train side by side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Lane {
-    /// The linked model.
-    Hive,
-    /// The flattened control: image tokens spliced into the text, same seed, same data.
-    Control,
-}
-
-impl Lane {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Hive, Self::Control];
-
-    /// Its name in words.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hive => "HIVE",
-            Self::Control => "flattened control",
-        }
-    }
-}
 
 /// What is to be opened.
 #[derive(Clone, Debug)]
@@ -44,28 +17,6 @@ pub struct Open {
     pub trained: bool,
 }
 
-/// How far to train.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Steps {
-    /// To the end of the stage.
-    Stage,
-    /// So many optimiser steps, at most to the end of the stage.
-    Count(u64),
-}
-
-/// A question about a picture.
-#[derive(Clone, Debug)]
-pub struct Question {
-    /// Chosen by the asker; comes back in every event about it.
-    pub id: u64,
-    /// (3, S, S), -1 to 1, S the model's image size. See [`crate::data::image::Preprocess`].
-    pub pixels: Arc<Vec<f32>>,
-    /// Words.
-    pub text: String,
-    /// Pixels of another picture, for the probe that swaps pictures.
-    pub other: Option<Arc<Vec<f32>>>,
-}
-
 /// A command. Commands are taken between optimiser steps and between tokens.
 #[derive(Debug)]
 pub enum Command {
@@ -73,7 +24,7 @@ pub enum Command {
     Open(Open),
     /// Begin a stage from the weights as they are; skipping stages is allowed. Does not run yet.
     Enter(Stage),
-    /// Run the stage in progress (or the next one where none is in progress).
+    /// Run the stage in progress (or the next one where none is in progress); while it runs: how far from now on.
     Train(Steps),
     /// Stop after the step in progress.
     Pause,

@@ -5,21 +5,19 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use crate::data::image::WHITE;
 use crate::data::tokenizer::{END, PAD, START};
 use crate::data::tokenizer_files::{tokenizer_config, tokenizer_json};
 use crate::model::config::{HiveConfig, LinkConfig};
 use crate::model::export::{self, Part};
 use crate::model::files::write::{Item, Shard, WriteError, index, shards};
-use crate::model::files::{
-    Checkpoint, FileDType, FilesError, Folder, ModelKind, ModelSpec, Place, canonical, header, resolve,
-};
+use crate::model::files::{Checkpoint, FileDType, FilesError, Folder, ModelSpec, Place, canonical, header, resolve};
 use crate::model::load::Formats;
 use crate::model::model::{Model, Wiring};
 use crate::nn::ParamSpec;
 use crate::ops::packed::Format;
 use crate::platform::Blob;
 use crate::train::checkpoint::{CheckpointError, Meta};
-use crate::train::model::Wiring as Trained;
 
 /// Most bytes of a file that are copied at once.
 const PIECE: u64 = 4 << 20;
@@ -60,8 +58,8 @@ pub enum Origin {
         language: Folder,
         /// Links or a projector, with their configuration or from a training run.
         links: Folder,
-        /// [`ModelKind::Hive`] for links, [`ModelKind::Cascade`] for a projector.
-        kind: ModelKind,
+        /// [`Wiring::Linked`] for links, [`Wiring::Flattened`] for a projector.
+        kind: Wiring,
     },
 }
 
@@ -91,7 +89,7 @@ impl Kinds {
     fn of(spec: &ModelSpec, request: Request) -> Self {
         let mut blocks = BTreeMap::new();
         if let Some(layer) = request.weights {
-            let (model, specs) = Model::new(&spec.config, wiring(spec.kind));
+            let (model, specs) = Model::new(&spec.config, spec.kind);
             for stack in model.stacks() {
                 let format = Formats::of(layer).by_role(stack.role);
                 blocks.extend(stack.members.iter().map(|(weight, _)| (specs[weight.0].name.clone(), format)));
@@ -230,7 +228,7 @@ impl Conversion {
                 NewFile::text(GENERATION, export::generation(&spec, PAD)),
             ]
         };
-        let linked = has(if spec.kind == ModelKind::Hive { "links." } else { "mm_projector." });
+        let linked = has(if spec.kind == Wiring::Linked { "links." } else { "mm_projector." });
         if request.part.is_none() && (linked || !Part::ALL.iter().any(|p| has(prefix(*p)))) {
             let items = items(&checkpoint, 0, &whole_specs(&spec), &layers, &Kinds::of(&spec, request))?;
             let mut files = vec![NewFile::text(CONFIG, export::whole(&spec, main_type(&items)))];
@@ -301,7 +299,7 @@ impl Conversion {
     }
 
     /// A tower, a language model, and what links them.
-    async fn merged(folders: [&Folder; 3], kind: ModelKind, request: Request) -> Result<Self, ConvertError> {
+    async fn merged(folders: [&Folder; 3], kind: Wiring, request: Request) -> Result<Self, ConvertError> {
         let [tower, language, links] = folders;
         let (seen, read) = (ModelSpec::open(tower).await?, ModelSpec::open(language).await?);
         for (part, spec, folder) in [(Part::Tower, &seen, "--tower"), (Part::Language, &read, "--language")] {
@@ -314,7 +312,7 @@ impl Conversion {
             out.sources.push(Checkpoint::open(folder).await?);
         }
         let link_config =
-            if kind == ModelKind::Hive { link_config(links, &out.sources[2]).await? } else { LinkConfig::default() };
+            if kind == Wiring::Linked { link_config(links, &out.sources[2]).await? } else { LinkConfig::default() };
         let (vision_config, text_config) = (seen.config.vision_config, read.config.text_config.clone());
         let config = HiveConfig { vision_config, text_config, link_config };
         let spec = checked(&ModelSpec { kind, config, background: None, ..read })?;
@@ -361,7 +359,7 @@ async fn meta(blob: &Blob) -> Result<Option<Meta>, ConvertError> {
 /// A trained model, as its folder will describe it.
 fn run_spec(meta: &Meta) -> Result<ModelSpec, FilesError> {
     checked(&ModelSpec {
-        kind: if meta.preset.wiring == Trained::Hive { ModelKind::Hive } else { ModelKind::Cascade },
+        kind: meta.preset.wiring,
         config: meta.model.clone(),
         model_type: String::new(),
         eos: vec![END],
@@ -369,7 +367,7 @@ fn run_spec(meta: &Meta) -> Result<ModelSpec, FilesError> {
         max_positions: meta.model.text_config.max_position_embeddings,
         image_token: None,
         // As `hive ask` shows pictures to a checkpoint.
-        background: Some([255; 3]),
+        background: Some(WHITE),
     })
 }
 
@@ -378,17 +376,8 @@ fn checked(spec: &ModelSpec) -> Result<ModelSpec, FilesError> {
     ModelSpec::read(&export::whole(spec, FileDType::F32).to_string(), None)
 }
 
-/// A tower alone has the names that it has in a linked model.
-fn wiring(kind: ModelKind) -> Wiring {
-    match kind {
-        ModelKind::Language => Wiring::Text,
-        ModelKind::Hive | ModelKind::Vision => Wiring::Hive,
-        ModelKind::Cascade => Wiring::Cascade,
-    }
-}
-
 fn whole_specs(spec: &ModelSpec) -> Vec<ParamSpec> {
-    Model::new(&spec.config, wiring(spec.kind)).1
+    Model::new(&spec.config, spec.kind).1
 }
 
 /// What the names of a part begin with.

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::command::Lane;
-use super::event::{Event, StepEvent};
+use super::event::Event;
 use super::snapshots::Snapshots;
+use super::words::{Lane, StepEvent};
 use crate::train::evaluate::Scores;
 use crate::train::stage::Stage;
 

@@ -19,22 +19,25 @@ pub mod session;
 mod snapshots;
 pub mod speed;
 mod track;
+pub mod words;
 pub mod worker;
 
 pub use chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion};
-pub use command::{Command, Lane, Open, Question, Steps};
-pub use event::{
-    Answer, AttentionMaps, Cost, Event, Example, Fault, FaultKind, Opened, Probe, ProbeKind, SelfTest, StepEvent, Word,
-};
+pub use command::{Command, Open};
+pub use event::{Event, Opened};
 pub use log::{Point, RunLog, ScorePoint};
 pub use outline::{Block, BlockKind, Outline};
 pub use snapshots::Snapshots;
+pub use words::{
+    Answer, AttentionMaps, Cost, Example, Fault, FaultKind, Lane, Probe, ProbeKind, Question, SelfTest, StepEvent,
+    Steps, Word,
+};
 pub use worker::Handle;
 
 // What the layers above need to know of those below.
 pub use crate::gpu::{AdapterKind, AdapterSummary, GpuOptions};
-pub use crate::model::files::ModelKind;
 pub use crate::model::load::{Formats, Progress};
+pub use crate::model::model::Wiring;
 pub use crate::model::plan::{MemoryPart, Plan};
 pub use crate::ops::packed::Format;
 pub use crate::ops::sample::Settings;

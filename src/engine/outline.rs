@@ -1,10 +1,10 @@
 //! The model as a list of blocks: what a diagram draws, what a stage trains, and which shaders compute it. Pure: no GPU.
 
-use super::command::Lane;
+use super::words::Lane;
 use crate::model::config::HiveConfig;
+use crate::model::model::Model;
 use crate::ops;
 pub use crate::ops::BlockKind;
-use crate::train::model::{Model, Wiring};
 use crate::train::recipe::Preset;
 use crate::train::stage::{Stage, enter_stage_two, trainable};
 
@@ -98,16 +98,12 @@ impl Outline {
     /// The model of a preset as it is in a stage (none: before any).
     #[must_use]
     pub fn new(preset: &Preset, lane: Lane, stage: Option<Stage>) -> Self {
-        let wiring = match lane {
-            Lane::Hive => Wiring::Hive,
-            Lane::Control => Wiring::Cascade,
-        };
         let mut config = preset.model.clone();
         config.link_config.separate_image_kv = false;
         if stage.is_some_and(|s| s >= Stage::Adaptation) {
             enter_stage_two(&mut config, &mut Default::default());
         }
-        let specs = Model::new(wiring, &config).1;
+        let specs = Model::new(&config, lane.wiring()).1;
         let trained = stage.map_or_else(Default::default, |s| trainable(&specs, &config.link_config, s, preset.scope));
         let mut outline = Self::empty(&config, lane);
         for spec in &specs {
@@ -142,7 +138,7 @@ impl Outline {
         }));
         tower.push(block("tower norm".into(), BlockKind::TowerNorm, "tower norm".into(), patches));
         let linked = lane == Lane::Hive;
-        let width = t.num_key_value_heads * t.head();
+        let width = t.key_width();
         let links = if linked {
             let keys = format!("{} × {width} keys and values", v.tokens());
             (0..l.language_layers.len())
@@ -166,7 +162,7 @@ impl Outline {
         } else {
             Vec::new()
         };
-        Self { tower, links, decoder, wires, side: v.image_size / v.patch_size }
+        Self { tower, links, decoder, wires, side: v.side() }
     }
 }
 
@@ -228,8 +224,7 @@ mod tests {
                 let outline = Outline::new(&preset, lane, Some(stage));
                 let mut config = preset.model.clone();
                 config.link_config.separate_image_kv = stage >= Stage::Adaptation;
-                let wiring = if lane == Lane::Hive { Wiring::Hive } else { Wiring::Cascade };
-                let all: usize = Model::new(wiring, &config).1.iter().map(crate::nn::ParamSpec::len).sum();
+                let all: usize = Model::new(&config, lane.wiring()).1.iter().map(crate::nn::ParamSpec::len).sum();
                 let (parameters, trained) = outline.totals();
                 assert_eq!(parameters, all, "{lane:?} {stage:?}");
                 assert!(trained > before, "{lane:?} {stage:?}: {trained} after {before}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::AttentionMaps;
+use super::words::AttentionMaps;
 
 /// Most bytes of kept maps.
 pub(super) const BUDGET: usize = 20 << 20;

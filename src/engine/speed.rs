@@ -29,7 +29,7 @@ const STD: f32 = 0.02;
 pub fn size(name: &str) -> Option<(HiveConfig, Wiring)> {
     let hive = assets::preset("hive-siglip-large").ok()?.model;
     match name {
-        "mobilellm-600m" => Some((hive, Wiring::Hive)),
+        "mobilellm-600m" => Some((hive, Wiring::Linked)),
         "qwen2-0.5b" => {
             let text_config = LanguageConfig {
                 hidden_size: 896,
@@ -44,7 +44,7 @@ pub fn size(name: &str) -> Option<(HiveConfig, Wiring)> {
                 attention_bias: true,
                 ..LanguageConfig::default()
             };
-            Some((HiveConfig { text_config, link_config: LinkConfig::default(), ..hive }, Wiring::Cascade))
+            Some((HiveConfig { text_config, link_config: LinkConfig::default(), ..hive }, Wiring::Flattened))
         }
         "smollm2-135m" => Some((HiveConfig::default(), Wiring::Text)),
         _ => None,

@@ -2,16 +2,14 @@
 
 use super::answers::look::{AnswerError, Answerer, Looker, Prober, changed};
 use super::assets::{self, AssetError, made_source};
-use super::command::{Lane, Question};
-use super::event::{Answer, AttentionMaps, Cost, Probe, ProbeKind, StepEvent, Word};
 use super::outline::norms_by_block;
+use super::words::{Answer, AttentionMaps, Cost, Lane, Probe, ProbeKind, Question, StepEvent, Word};
 use crate::data::tokenizer::Tokenizer;
 use crate::gpu::{Gpu, GpuError};
 use crate::model::weights::WeightsError;
 use crate::platform;
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::evaluate::{EvaluateError, Picture, Scores};
-use crate::train::model::{Model, Wiring};
 use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::run::Run;
 use crate::train::stage::Stage;
@@ -72,10 +70,7 @@ pub(super) struct Track {
 impl Track {
     /// From the shipped start weights of the preset's data.
     pub(super) async fn open(gpu: &Gpu, lane: Lane, mut preset: Preset) -> Result<Self, Trouble> {
-        preset.wiring = match lane {
-            Lane::Hive => Wiring::Hive,
-            Lane::Control => Wiring::Cascade,
-        };
+        preset.wiring = lane.wiring();
         let start = assets::model(&format!("{}-start", preset.data))?.weights;
         let source = made_source(&preset)?;
         let run = Run::new(gpu, preset, source, &start)?;
@@ -203,13 +198,12 @@ impl Track {
         if self.tools.is_none() {
             let words = self.words().clone();
             let config = self.run.config().clone();
-            let made = self.run.with_params(|model, params| match model {
-                Model::Hive(hive) => Some(Tools {
-                    answerer: Answerer::new(hive, params, words, true),
-                    looker: Looker::new(hive, params),
+            let made = self.run.with_params(|model, params| {
+                (!model.links().is_empty()).then(|| Tools {
+                    answerer: Answerer::new(model, params, words, true),
+                    looker: Looker::new(model, params),
                     prober: Prober::new(model, params, &config),
-                }),
-                Model::Cascade(_) => None,
+                })
             });
             self.tools = made;
         }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::ops::attention::Layout;
+
 /// A configuration that cannot be built, in a sentence.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("config: {0}")]
@@ -164,6 +166,24 @@ impl Default for LinkConfig {
     }
 }
 
+/// How pictures reach the text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wiring {
+    /// By links: hierarchical linked attention.
+    #[default]
+    #[serde(rename = "hive")]
+    Linked,
+    /// As tokens of the text, made by a projector (Llava; the flattened control).
+    #[serde(rename = "cascade")]
+    Flattened,
+    /// Not at all: a decoder alone.
+    #[serde(skip)]
+    Text,
+    /// There is no text: a tower alone.
+    #[serde(skip)]
+    Tower,
+}
+
 /// The three together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HiveConfig {
@@ -259,6 +279,20 @@ impl RopeScaling {
     }
 }
 
+impl LinkConfig {
+    /// The link of decoder layer `layer`, by its index.
+    #[must_use]
+    pub fn link_of(&self, layer: usize) -> Option<usize> {
+        self.language_layers.iter().position(|l| *l == layer)
+    }
+
+    /// The deepest state of the tower that is linked.
+    #[must_use]
+    pub fn deepest(&self) -> Option<usize> {
+        self.vision_layers.iter().copied().max()
+    }
+}
+
 impl LanguageConfig {
     /// The smallest model: it stands in where there is none, and is never run.
     #[must_use]
@@ -278,6 +312,19 @@ impl LanguageConfig {
     #[must_use]
     pub fn head(&self) -> usize {
         self.hidden_size / self.num_attention_heads
+    }
+
+    /// Width of keys and values.
+    #[must_use]
+    pub fn key_width(&self) -> usize {
+        self.num_key_value_heads * self.head()
+    }
+
+    /// Causal attention of `queries` rows per sample to `text` and `image` keys.
+    #[must_use]
+    pub fn layout(&self, batch: usize, queries: usize, text: usize, image: usize) -> Layout {
+        let (heads, groups, head) = (self.num_attention_heads, self.num_key_value_heads, self.head());
+        Layout { batch, queries, text, image, heads, groups, head, causal: true }
     }
 
     /// Can it be built?

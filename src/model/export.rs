@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::config::{HiveConfig, LanguageConfig, VisionConfig};
-use super::files::{FileDType, ModelKind, ModelSpec};
+use super::config::{HiveConfig, LanguageConfig, VisionConfig, Wiring};
+use super::files::{FileDType, ModelSpec};
 use super::language::Language;
 use super::registry::Registry;
 use super::vision::Vision;
@@ -39,11 +39,11 @@ impl Part {
 
     /// Does a model of this kind have it?
     #[must_use]
-    pub fn is_in(self, kind: ModelKind) -> bool {
+    pub fn is_in(self, kind: Wiring) -> bool {
         match kind {
-            ModelKind::Vision => self == Self::Tower,
-            ModelKind::Language => self == Self::Language,
-            ModelKind::Hive | ModelKind::Cascade => true,
+            Wiring::Tower => self == Self::Tower,
+            Wiring::Text => self == Self::Language,
+            Wiring::Linked | Wiring::Flattened => true,
         }
     }
 
@@ -137,7 +137,7 @@ pub fn whole(spec: &ModelSpec, dtype: FileDType) -> Value {
         "text_config": language(spec),
         "torch_dtype": torch(dtype),
     });
-    if spec.kind == ModelKind::Cascade {
+    if spec.kind == Wiring::Flattened {
         config["kind"] = json!("cascade");
     } else {
         config["kind"] = json!("hive");
@@ -184,7 +184,7 @@ mod tests {
     use super::super::config::{RopeLayout, RopeScaling, RopeType};
     use super::*;
 
-    fn spec(kind: ModelKind, bias: bool) -> ModelSpec {
+    fn spec(kind: Wiring, bias: bool) -> ModelSpec {
         let mut config = HiveConfig::default();
         config.text_config.attention_bias = bias;
         config.text_config.tie_word_embeddings = false;
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         for bias in [false, true] {
-            let mut want = spec(ModelKind::Hive, bias);
+            let mut want = spec(Wiring::Linked, bias);
             want.config.link_config.vision_layers = vec![3, 12];
             want.config.link_config.language_layers = vec![0, 29];
             want.config.link_config.rope_layout = RopeLayout::Released;
@@ -213,18 +213,18 @@ mod tests {
             let text = whole(&want, FileDType::F16).to_string();
             assert_eq!(ModelSpec::read(&text, None).unwrap(), want);
 
-            let flat = spec(ModelKind::Cascade, bias);
+            let flat = spec(Wiring::Flattened, bias);
             assert_eq!(ModelSpec::read(&whole(&flat, FileDType::F32).to_string(), None).unwrap(), flat);
 
             let class = if bias { "qwen2" } else { "llama" };
             let alone = ModelSpec::read(&Part::Language.config(&flat, FileDType::BF16).to_string(), None).unwrap();
-            assert_eq!((alone.kind, alone.model_type.as_str()), (ModelKind::Language, class));
+            assert_eq!((alone.kind, alone.model_type.as_str()), (Wiring::Text, class));
             assert_eq!(
                 (&alone.config.text_config, &alone.eos, alone.bos),
                 (&flat.config.text_config, &flat.eos, flat.bos)
             );
             let tower = ModelSpec::read(&Part::Tower.config(&flat, FileDType::BF16).to_string(), None).unwrap();
-            assert_eq!((tower.kind, &tower.config.vision_config), (ModelKind::Vision, &flat.config.vision_config));
+            assert_eq!((tower.kind, &tower.config.vision_config), (Wiring::Tower, &flat.config.vision_config));
         }
     }
 

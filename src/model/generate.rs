@@ -1,7 +1,7 @@
 //! Greedy decoding with a key-value cache: one recorded program per token, image keys and values made once per picture.
 
-use super::hive::Hive;
 use super::inputs::Inputs;
+use super::model::Model;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
 use crate::nn::Params;
 use crate::nn::linked_attention::{Linked, LinkedTables};
@@ -41,10 +41,10 @@ pub struct Generator {
 impl Generator {
     /// Records the programs. Without `with_image` the model answers from the text alone.
     #[must_use]
-    pub fn new(model: &Hive, p: &Params, room: usize, with_image: bool) -> Self {
+    pub fn new(model: &Model, p: &Params, room: usize, with_image: bool) -> Self {
         let gpu = p.gpu();
-        let (v, c) = (&model.config.vision_config, &model.config.text_config);
-        let with_image = with_image && !model.links.is_empty();
+        let (v, c) = (&model.config().vision_config, &model.config().text_config);
+        let with_image = with_image && !model.links().is_empty();
         let (n, head, kv) = (if with_image { v.tokens() } else { 0 }, c.head(), c.num_key_value_heads * c.head());
         let row = |rows: usize, label| gpu.tensor([rows, head], DType::F32, label);
         let table = |t: &Tensor| Table { tensor: t.clone(), per_sample: 0, start: 0 };
@@ -68,8 +68,8 @@ impl Generator {
             },
         };
         let (text_only, linked) = (sequence(0), sequence(n));
-        let link_of = |i: usize| model.config.link_config.language_layers.iter().position(|l| *l == i && with_image);
-        let caches: Vec<Cache> = (0..model.language.layers.len())
+        let link_of = |i: usize| model.config().link_config.language_layers.iter().position(|l| *l == i && with_image);
+        let caches: Vec<Cache> = (0..model.language().layers.len())
             .map(|i| {
                 let keys = room + if link_of(i).is_some() { n } else { 0 };
                 let make = |label| gpu.tensor([keys, kv], DType::F32, label);
@@ -79,13 +79,15 @@ impl Generator {
 
         let image = with_image.then(|| {
             let mut r = Recorder::new(gpu);
-            let depth = model.config.link_config.vision_layers.iter().copied().max().unwrap_or(0);
-            let states = model.vision.forward(&mut r, p, &rows, &pixels, depth, false).states;
+            let states = model.features(&mut r, p, &rows, &pixels);
             let tables = LinkedTables { query: table(&query), key: table(&image_key) };
-            for (i, &layer) in model.config.link_config.language_layers.iter().enumerate() {
-                let linked_layer =
-                    Linked { layer: &model.language.layers[layer].attention, link: &model.links[i], tables: &tables };
-                let features = &states[model.config.link_config.vision_layers[i]];
+            for (i, &layer) in model.config().link_config.language_layers.iter().enumerate() {
+                let linked_layer = Linked {
+                    layer: &model.language().layers[layer].attention,
+                    link: &model.links()[i],
+                    tables: &tables,
+                };
+                let features = &states[i];
                 linked_layer.prepare(&mut r, p, &linked, &caches[layer], features);
             }
             r.finish()
@@ -93,13 +95,13 @@ impl Generator {
 
         let mut r = Recorder::new(gpu);
         let tables = LinkedTables { query: table(&query), key: table(&key) };
-        let mut x = model.language.embed(&mut r, p, &id);
-        for (i, layer) in model.language.layers.iter().enumerate() {
-            let link = link_of(i).map(|l| (&model.links[l], &tables));
+        let mut x = model.language().embed(&mut r, p, &id);
+        for (i, layer) in model.language().layers.iter().enumerate() {
+            let link = link_of(i).map(|l| (&model.links()[l], &tables));
             let s = if link.is_some() { &linked } else { &text_only };
             x = layer.decode(&mut r, p, s, link, &caches[i], &x);
         }
-        let logits = model.language.logits(&mut r, p, &x);
+        let logits = model.language().logits(&mut r, p, &x);
         let state = gpu.tensor([1, 4], DType::F32, "choice");
         let greedy = cross_entropy::greedy(&mut r, &logits, &id);
         r.copy(&greedy, &state);
@@ -110,7 +112,7 @@ impl Generator {
             room,
             offset: 0,
             position: 0,
-            positions: Inputs::positions(&model.config),
+            positions: Inputs::positions(model.config()),
             id,
             rows,
             plain,

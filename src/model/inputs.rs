@@ -2,10 +2,10 @@
 
 use super::config::HiveConfig;
 use super::positions::LinkedPositions;
+use crate::data::batch::Batch;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::linked_attention::LinkedTables;
 use crate::nn::self_attention::Sequence;
-use crate::ops::attention::Layout;
 use crate::ops::cross_entropy::NO_TARGET;
 use crate::ops::embed;
 use crate::ops::rope::Table;
@@ -23,6 +23,12 @@ pub struct HostBatch<'a> {
     pub offset: &'a [u32],
     /// Normalised image.
     pub pixels: &'a [f32],
+}
+
+impl<'a> From<&'a Batch> for HostBatch<'a> {
+    fn from(b: &'a Batch) -> Self {
+        Self { ids: &b.ids, labels: &b.labels, lengths: &b.lengths, offset: &b.offset, pixels: &b.pixels }
+    }
 }
 
 impl HostBatch<'_> {
@@ -160,27 +166,21 @@ impl Inputs {
     /// Sequence of the text alone, with `image` further keys in linked layers.
     #[must_use]
     pub fn sequence(&self, image: usize) -> Sequence {
-        Sequence { rows: self.rows.clone(), layout: self.layout(self.text, image), table: self.plain.clone() }
+        Sequence {
+            rows: self.rows.clone(),
+            layout: self.config.text_config.layout(self.batch, self.text, self.text, image),
+            table: self.plain.clone(),
+        }
     }
 
     /// Sequence with the image spliced in.
     #[must_use]
     pub fn joined_sequence(&self) -> Sequence {
         let total = self.text + self.config.vision_config.tokens();
-        Sequence { rows: self.joined_rows.clone(), layout: self.layout(total, 0), table: self.plain.clone() }
-    }
-
-    fn layout(&self, text: usize, image: usize) -> Layout {
-        let c = &self.config.text_config;
-        Layout {
-            batch: self.batch,
-            queries: text,
-            text,
-            image,
-            heads: c.num_attention_heads,
-            groups: c.num_key_value_heads,
-            head: c.head(),
-            causal: true,
+        Sequence {
+            rows: self.joined_rows.clone(),
+            layout: self.config.text_config.layout(self.batch, total, total, 0),
+            table: self.plain.clone(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The decoder: embeddings, layers, final norm, head (tied or not). Layers may be linked to the vision tower.
 
+use std::collections::BTreeMap;
+
 use super::config::LanguageConfig;
 use super::registry::Registry;
 use crate::gpu::{Dest, Recorder, Tensor};
@@ -22,6 +24,33 @@ pub struct Language {
     pub norm: RmsNorm,
     /// (V, C); the embedding when tied.
     pub head: ParamId,
+}
+
+/// What layers read beside the stream.
+pub struct Context<'a> {
+    /// Rows of ordinary layers.
+    pub plain: Sequence,
+    /// Rows of linked layers, which have image keys besides.
+    pub linked: Sequence,
+    /// Links by layer.
+    pub links: BTreeMap<usize, LinkInput<'a>>,
+}
+
+impl Context<'_> {
+    fn of(&self, layer: usize) -> (&Sequence, Option<LinkInput<'_>>) {
+        let link = self.links.get(&layer).copied();
+        (if link.is_some() { &self.linked } else { &self.plain }, link)
+    }
+}
+
+/// A walk back through the layers.
+pub struct Descent<'a> {
+    /// Gradient of the stream, in place.
+    pub d: &'a Tensor,
+    /// Where the links of layers add the gradients of their features.
+    pub features: BTreeMap<usize, Tensor>,
+    /// The layer where it ends.
+    pub lowest: usize,
 }
 
 /// What backward needs of the layers.
@@ -89,22 +118,19 @@ impl Language {
         }
     }
 
-    /// The stream through all layers; `link(i)` says what layer i is linked to. With `keep` false nothing is saved.
-    pub fn forward<'a>(
+    /// The stream through all layers. With `keep` false nothing is saved.
+    pub fn forward(
         &self,
         r: &mut Recorder,
         p: &Params,
-        sequences: (&Sequence, &Sequence),
-        link: impl Fn(usize) -> Option<LinkInput<'a>>,
+        context: &Context<'_>,
         x: Tensor,
         keep: bool,
     ) -> (Tensor, Saved) {
-        let (plain, linked) = sequences;
         let (mut x, mut layers, mut hidden) = (x, Vec::new(), Vec::new());
         for (i, layer) in self.layers.iter().enumerate() {
-            let input = link(i);
-            let sequence = if input.is_some() { linked } else { plain };
-            let (y, saved) = layer.forward(r, p, sequence, input, &x);
+            let (sequence, link) = context.of(i);
+            let (y, saved) = layer.forward(r, p, sequence, link, &x);
             x = y;
             if keep {
                 layers.push(saved);
@@ -114,27 +140,13 @@ impl Language {
         (x, Saved { layers, hidden })
     }
 
-    /// Walks down to `lowest`. `d`: gradient of the stream, in place; `dfeatures(i)` is where layer i's link adds.
-    #[expect(clippy::too_many_arguments, reason = "mirrors forward, plus the destinations")]
-    pub fn backward<'a>(
-        &self,
-        r: &mut Recorder,
-        p: &Params,
-        sequences: (&Sequence, &Sequence),
-        link: impl Fn(usize) -> Option<LinkInput<'a>>,
-        saved: Saved,
-        d: &Tensor,
-        dfeatures: impl Fn(usize) -> Option<Tensor>,
-        lowest: usize,
-    ) {
-        let (plain, linked) = sequences;
+    /// Adds the gradients of the layers that `down` reaches.
+    pub fn backward(&self, r: &mut Recorder, p: &Params, context: &Context<'_>, saved: Saved, down: &Descent<'_>) {
         let below_all = p.trains(self.embed);
-        for (i, (layer, saved)) in self.layers.iter().zip(saved.layers).enumerate().skip(lowest).rev() {
-            let input = link(i);
-            let sequence = if input.is_some() { linked } else { plain };
-            let dfeatures = dfeatures(i);
-            let grads = Grads { d, features: dfeatures.as_ref(), below: i > lowest || below_all };
-            layer.backward(r, p, sequence, input, saved, grads);
+        for (i, (layer, saved)) in self.layers.iter().zip(saved.layers).enumerate().skip(down.lowest).rev() {
+            let (sequence, link) = context.of(i);
+            let grads = Grads { d: down.d, features: down.features.get(&i), below: i > down.lowest || below_all };
+            layer.backward(r, p, sequence, link, saved, grads);
         }
     }
 

@@ -1,13 +1,11 @@
-//! L4: models. Configurations with Hugging Face's keys, the vision tower, the language model, HIVE, the flattened control,
-//! the probes, and generation.
+//! L4: models. Configurations with Hugging Face's keys, the vision tower, the language model, the model of both,
+//! the probes, and the decoder of tokens.
 
-pub mod cascade;
 pub mod config;
 pub mod decode;
 pub mod export;
 pub mod files;
 pub mod generate;
-pub mod hive;
 pub mod inputs;
 pub mod language;
 pub mod load;

@@ -1,68 +1,112 @@
-//! A model to run, of any wiring, behind one set of names: text alone, linked, or with the image in the text.
+//! The model: a tower, a bridge and a decoder. Patches go through the tower; the bridge brings its states to the text, by
+//! links into decoder layers or as tokens of the text; the decoder ends in logits or a loss. Backward is the same list
+//! upside down. Without a picture every model is an ordinary decoder.
 
-use super::cascade::Cascade;
+use std::collections::BTreeMap;
+
+pub use super::config::Wiring;
 use super::config::{HiveConfig, LanguageConfig};
-use super::hive::Hive;
-use super::language::Language;
+use super::inputs::Inputs;
+use super::language::{self, Context, Descent, HeadSaved, Language};
 use super::registry::Registry;
-use crate::gpu::{Recorder, Tensor};
+use super::vision::{self, Vision};
+use crate::gpu::{Dest, Recorder, Tensor};
+use crate::nn::decoder_layer::LinkInput;
 use crate::nn::linked_attention::Link;
-use crate::nn::{ParamSpec, Params, Stack};
+use crate::nn::{ParamSpec, Params, Projector, Stack, projector};
+use crate::ops::splice::Sizes;
 
-/// How pictures reach the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wiring {
-    /// Not at all.
-    Text,
-    /// By links.
-    Hive,
-    /// As tokens in the text.
-    Cascade,
-}
-
+/// What brings the tower's states to the text.
 #[derive(Clone, Debug)]
-enum Parts {
-    Text(Language),
-    Hive(Hive),
-    Cascade(Cascade),
+pub enum Bridge {
+    /// Nothing.
+    None,
+    /// A link into each linked decoder layer.
+    Links(Vec<Link>),
+    /// The last state but one becomes N tokens of the text.
+    Projector(Projector),
 }
 
 /// Structure; numbers live in [`Params`].
 #[derive(Clone, Debug)]
 pub struct Model {
     config: HiveConfig,
-    parts: Parts,
+    wiring: Wiring,
+    tower: Option<Vision>,
+    bridge: Bridge,
+    language: Language,
+}
+
+/// What backward needs.
+#[must_use]
+pub struct Saved {
+    /// Where the tower trains.
+    tower: Option<vision::Saved>,
+    /// States of the tower that the bridge read.
+    features: Vec<Tensor>,
+    projector: Option<projector::Saved>,
+    language: language::Saved,
+    head: HeadSaved,
+}
+
+impl Saved {
+    /// (R, 4): max, sum of exponentials, target logit, greedy token of each text row.
+    #[must_use]
+    pub fn state(&self) -> &Tensor {
+        self.head.state()
+    }
+}
+
+/// What [`Model::look`] shows.
+pub struct Look {
+    /// (B T, V).
+    pub logits: Tensor,
+    /// Hidden states of the tower, (B N, W) each.
+    pub vision: Vec<Tensor>,
+    /// Stream after each layer, (B T, C); image tokens in the text are rows of it.
+    pub hidden: Vec<Tensor>,
+    /// Softmax rows (B, H, T, T + N) of each linked layer.
+    pub attention: Vec<(usize, Tensor)>,
+}
+
+/// A pass through tower, bridge and layers.
+struct Pass {
+    tower: Option<vision::Saved>,
+    features: Vec<Tensor>,
+    projector: Option<projector::Saved>,
+    language: language::Saved,
+    /// Text rows (B T, C) after all layers.
+    x: Tensor,
 }
 
 impl Model {
     /// The structure and the parameters it names.
     #[must_use]
     pub fn new(config: &HiveConfig, wiring: Wiring) -> (Self, Vec<ParamSpec>) {
-        let (parts, specs) = match wiring {
-            Wiring::Text => {
-                let mut g = Registry::default();
-                (Parts::Text(Language::new(&mut g, &config.text_config)), g.specs)
+        let mut g = Registry::default();
+        let (v, c, l) = (&config.vision_config, &config.text_config, &config.link_config);
+        let tower = (wiring != Wiring::Text).then(|| Vision::new(&mut g, v));
+        let projector = (wiring == Wiring::Flattened).then(|| Projector {
+            fc1: g.linear("mm_projector.0", c.hidden_size, v.hidden_size, true),
+            fc2: g.linear("mm_projector.2", c.hidden_size, c.hidden_size, true),
+        });
+        let language = Language::new(&mut g, c);
+        let bridge = match projector {
+            Some(projector) => Bridge::Projector(projector),
+            None if wiring == Wiring::Linked => {
+                let layer = |i: usize| &language.layers[i].attention;
+                let pairs = l.language_layers.iter().enumerate();
+                Bridge::Links(pairs.map(|(i, &at)| g.link(v, c, l, i, layer(at))).collect())
             }
-            Wiring::Hive => {
-                let (model, specs) = Hive::new(config);
-                (Parts::Hive(model), specs)
-            }
-            Wiring::Cascade => {
-                let (model, specs) = Cascade::new(config);
-                (Parts::Cascade(model), specs)
-            }
+            None => Bridge::None,
         };
-        (Self { config: config.clone(), parts }, specs)
+        (Self { config: config.clone(), wiring, tower, bridge, language }, g.specs)
     }
 
     /// How pictures reach the text.
     #[must_use]
     pub fn wiring(&self) -> Wiring {
-        match &self.parts {
-            Parts::Text(_) => Wiring::Text,
-            Parts::Hive(_) => Wiring::Hive,
-            Parts::Cascade(_) => Wiring::Cascade,
-        }
+        self.wiring
     }
 
     /// What it was built from; the tower's part means nothing where there is none.
@@ -80,65 +124,192 @@ impl Model {
     /// The decoder.
     #[must_use]
     pub fn language(&self) -> &Language {
-        match &self.parts {
-            Parts::Text(language) => language,
-            Parts::Hive(model) => &model.language,
-            Parts::Cascade(model) => &model.language,
-        }
+        &self.language
+    }
+
+    /// The bridge.
+    #[must_use]
+    pub fn bridge(&self) -> &Bridge {
+        &self.bridge
     }
 
     /// Can it be shown a picture?
     #[must_use]
     pub fn sees(&self) -> bool {
-        match &self.parts {
-            Parts::Text(_) => false,
-            Parts::Hive(model) => !model.links.is_empty(),
-            Parts::Cascade(_) => true,
+        match &self.bridge {
+            Bridge::None => false,
+            Bridge::Links(links) => !links.is_empty(),
+            Bridge::Projector(_) => true,
         }
     }
 
     /// The links of a linked model.
     #[must_use]
     pub fn links(&self) -> &[Link] {
-        match &self.parts {
-            Parts::Hive(model) => &model.links,
-            Parts::Text(_) | Parts::Cascade(_) => &[],
+        match &self.bridge {
+            Bridge::Links(links) => links,
+            Bridge::None | Bridge::Projector(_) => &[],
         }
     }
 
     /// The link of decoder layer i.
     #[must_use]
     pub fn link_of(&self, layer: usize) -> Option<&Link> {
-        match &self.parts {
-            Parts::Hive(model) => model.link_of(layer).map(|i| &model.links[i]),
-            Parts::Text(_) | Parts::Cascade(_) => None,
-        }
+        self.links().get(self.config.link_config.link_of(layer)?)
     }
 
     /// How its weights lie in packed matrices.
     #[must_use]
     pub fn stacks(&self) -> Vec<Stack> {
-        match &self.parts {
-            Parts::Text(language) => language.stacks(),
-            Parts::Hive(model) => model.stacks(),
-            Parts::Cascade(model) => model.stacks(),
+        let mut all = self.tower.as_ref().map_or(Vec::new(), Vision::stacks);
+        match &self.bridge {
+            Bridge::None => {}
+            Bridge::Links(links) => {
+                let layers = self.config.link_config.language_layers.iter().map(|i| &self.language.layers[*i]);
+                all.extend(links.iter().zip(layers).flat_map(|(link, layer)| link.stacks(&layer.attention)));
+            }
+            Bridge::Projector(projector) => all.extend(projector.stacks()),
+        }
+        all.extend(self.language.stacks());
+        all
+    }
+
+    /// The tower's states that the bridge reads: one per link, or the last but one.
+    #[must_use]
+    pub fn depths(&self) -> Vec<usize> {
+        match &self.bridge {
+            Bridge::None => Vec::new(),
+            Bridge::Links(_) => self.config.link_config.vision_layers.clone(),
+            Bridge::Projector(_) => vec![self.config.vision_config.num_hidden_layers - 1],
         }
     }
 
-    /// Hidden states of the tower, (N, W) each: one per link, or the penultimate one.
+    fn deepest(&self) -> usize {
+        self.depths().into_iter().max().unwrap_or(0)
+    }
+
+    /// States of the tower that the bridge reads, (N, W) each.
     pub fn features(&self, r: &mut Recorder, p: &Params, rows: &Tensor, pixels: &Tensor) -> Vec<Tensor> {
-        match &self.parts {
-            Parts::Text(_) => Vec::new(),
-            Parts::Hive(model) => model.vision.states(r, p, rows, pixels, &self.config.link_config.vision_layers),
-            Parts::Cascade(model) => vec![model.penultimate(r, p, rows, pixels)],
+        self.tower.as_ref().map_or(Vec::new(), |tower| tower.states(r, p, rows, pixels, &self.depths()))
+    }
+
+    /// Does the tower train?
+    fn tower_trains(&self, p: &Params) -> bool {
+        self.tower.as_ref().is_some_and(|tower| tower.trains(p))
+    }
+
+    fn sizes(&self, inputs: &Inputs) -> Sizes {
+        Sizes {
+            batch: inputs.batch,
+            text: inputs.text,
+            image: self.config.vision_config.tokens(),
+            cols: self.config.text_config.hidden_size,
         }
     }
 
-    /// Image rows (N, C) of a model that has them in its text, from the penultimate state.
-    pub fn image_rows(&self, r: &mut Recorder, p: &Params, features: &Tensor) -> Tensor {
-        match &self.parts {
-            Parts::Cascade(model) => model.project(r, p, features),
-            Parts::Text(_) | Parts::Hive(_) => features.clone(),
+    /// What layers read beside the stream, of text that sees these features (none: no picture).
+    fn context<'a>(&'a self, inputs: &'a Inputs, features: &'a [Tensor]) -> Context<'a> {
+        let layers = self.config.link_config.language_layers.iter();
+        let links = layers.zip(self.links()).zip(features);
+        let input = |link, features| LinkInput { link, features, tables: &inputs.linked };
+        let spliced = matches!(self.bridge, Bridge::Projector(_)) && !features.is_empty();
+        Context {
+            plain: if spliced { inputs.joined_sequence() } else { inputs.sequence(0) },
+            linked: inputs.sequence(self.config.vision_config.tokens()),
+            links: links.map(|((layer, link), features)| (*layer, input(link, features))).collect(),
+        }
+    }
+
+    /// Up to state `depth` of the tower, over the bridge, and through all layers.
+    fn pass(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, depth: usize) -> Pass {
+        let (rows, keep) = (&inputs.rows, self.tower_trains(p));
+        let tower = self.tower.as_ref().filter(|_| inputs.with_image && self.sees());
+        let tower = tower.map(|tower| tower.forward(r, p, rows, &inputs.pixels, depth, keep));
+        let states = tower.as_ref().map(|saved| self.depths().into_iter().map(|depth| saved.states[depth].clone()));
+        let features: Vec<Tensor> = states.into_iter().flatten().collect();
+        let mut x = self.language.embed(r, p, &inputs.ids);
+        let mut projector = None;
+        if let (Bridge::Projector(layers), [state]) = (&self.bridge, &features[..]) {
+            let (image, saved) = layers.forward(r, p, state);
+            x = self.sizes(inputs).join(r, rows, &x, &image);
+            projector = Some(saved);
+        }
+        let (x, language) = self.language.forward(r, p, &self.context(inputs, &features), x, true);
+        let x = if projector.is_some() { self.sizes(inputs).text(r, rows, &x) } else { x };
+        Pass { tower, features, projector, language, x }
+    }
+
+    /// Loss of the inputs' batch, added to `loss` (1).
+    pub fn forward(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, loss: &Tensor) -> Saved {
+        let Pass { tower, features, projector, language, x } = self.pass(r, p, inputs, self.deepest());
+        // States that nobody walks back through are free for what follows.
+        let tower = tower.filter(|_| self.tower_trains(p));
+        let head = self.language.loss_forward(r, p, &x, &inputs.targets, &inputs.scale, loss);
+        Saved { tower, features, projector, language, head }
+    }
+
+    /// Adds the gradients of the loss to those of all trained parameters.
+    pub fn backward(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, saved: Saved) {
+        let Saved { tower, features, projector, language, head } = saved;
+        let (sizes, rows) = (self.sizes(inputs), &inputs.rows);
+        let mut d = self.language.loss_backward(r, p, head, &inputs.targets, &inputs.scale);
+        if projector.is_some() {
+            d = sizes.text_backward(r, rows, &d);
+        }
+        // One gradient per depth that is read; links of the same depth add to the same.
+        let mut gradients: Vec<Option<Tensor>> = vec![None; self.deepest() + 1];
+        for (depth, state) in self.depths().into_iter().zip(&features).filter(|_| tower.is_some()) {
+            gradients[depth].get_or_insert_with(|| {
+                let g = r.alloc(state.shape().dims(), "features gradient");
+                r.zero(&g);
+                g
+            });
+        }
+        let links = self.config.link_config.language_layers.iter().zip(self.depths());
+        let features_gradients: BTreeMap<usize, Tensor> = match self.bridge {
+            Bridge::Links(_) => links.filter_map(|(layer, depth)| Some((*layer, gradients[depth].clone()?))).collect(),
+            _ => BTreeMap::new(),
+        };
+        let descent = Descent { d: &d, features: features_gradients, lowest: self.lowest(p, !features.is_empty()) };
+        self.language.backward(r, p, &self.context(inputs, &features), language, &descent);
+        drop(descent);
+        if let (Bridge::Projector(layers), Some(saved)) = (&self.bridge, projector) {
+            let dimage = sizes.image(r, rows, &d);
+            let dfeatures = gradients[self.deepest()].as_ref();
+            layers.backward(r, p, saved, &dimage, dfeatures.map(Dest::Write));
+            d = sizes.text(r, rows, &d);
+        }
+        self.language.embed_backward(r, p, &inputs.segments, &inputs.order, &d);
+        if let (Some(vision), Some(saved)) = (&self.tower, tower) {
+            vision.backward(r, p, saved, &mut gradients);
+        }
+    }
+
+    /// The lowest decoder layer that backward must reach.
+    fn lowest(&self, p: &Params, with_image: bool) -> usize {
+        let flattened = with_image && matches!(self.bridge, Bridge::Projector(_));
+        if flattened || p.trains(self.language.embed) {
+            return 0;
+        }
+        let reaches = |i: usize| {
+            let link = self.link_of(i).filter(|_| with_image);
+            self.language.layer_trains(p, i)
+                || link.is_some_and(|l| p.trains(l.projector.fc1.w) || self.tower_trains(p))
+        };
+        (0..self.language.layers.len()).find(|i| reaches(*i)).unwrap_or(self.language.layers.len())
+    }
+
+    /// Inference on a batch: logits, all states of the tower, streams after each layer, and softmax rows of linked layers.
+    pub fn look(&self, r: &mut Recorder, p: &Params, inputs: &Inputs) -> Look {
+        let Pass { tower, features, language, x, .. } =
+            self.pass(r, p, inputs, self.config.vision_config.num_hidden_layers);
+        let linked = self.config.link_config.language_layers.iter().filter(|_| !features.is_empty());
+        let attention = linked.filter_map(|&i| Some((i, language.probabilities(r, i)?))).collect();
+        Look {
+            logits: self.language.logits(r, p, &x),
+            vision: tower.map_or(Vec::new(), |v| v.states),
+            hidden: language.hidden,
+            attention,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What packing weights costs: the error of every tensor against its file, and the loss on a text.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::files::{Checkpoint, FileDType, FilesError, Found, Resolved};
 use super::inputs::{HostBatch, Inputs};
+use super::language::Context;
 use super::load::{Formats, LoadError};
 use super::model::Model;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
@@ -140,8 +142,8 @@ impl Reader {
         let language = model.language();
         let mut r = Recorder::new(gpu);
         let x = language.embed(&mut r, params, &inputs.ids);
-        let text = inputs.sequence(0);
-        let (x, _) = language.forward(&mut r, params, (&text, &text), |_| None, x, false);
+        let text = Context { plain: inputs.sequence(0), linked: inputs.sequence(0), links: BTreeMap::new() };
+        let (x, _) = language.forward(&mut r, params, &text, x, false);
         let (x, _) = language.norm.forward(&mut r, params, &x);
         let head = params.stack(language.head);
         let parts = parts(&head.matrix, gpu.max_binding);

@@ -1,12 +1,11 @@
-//! Reading and writing safetensors: f32, f16, bf16 and whole numbers by name.
+//! Weights of whole files in memory: f32, f16, bf16 and whole numbers by name.
 
 use std::collections::BTreeMap;
 
-use half::f16;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use thiserror::Error;
 
-use super::files::FileDType;
+use super::files::write::{self, NewTensor, PYTORCH};
+use super::files::{FileDType, FilesError, Header, header};
 use crate::nn::ParamSpec;
 use crate::nn::params::Weights;
 
@@ -14,15 +13,15 @@ use crate::nn::params::Weights;
 #[derive(Debug, Error)]
 pub enum WeightsError {
     /// Not safetensors.
-    #[error("not a usable safetensors file ({0}): it may be cut off or damaged. Copy or download it again")]
-    Torn(String),
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// A type that Hive does not read.
     #[error("tensor {name} is {dtype}; f32, f16, bf16, i64, i32 and u32 are read")]
     Type {
         /// Tensor name.
         name: String,
         /// Its type.
-        dtype: String,
+        dtype: FileDType,
     },
     /// A tensor is not there.
     #[error("tensor {name} is missing{hint}")]
@@ -56,36 +55,53 @@ pub struct HostTensor {
 /// Tensors by name.
 pub type HostTensors = BTreeMap<String, HostTensor>;
 
+/// What a file without a name is called in sentences.
+const FILE: &str = "the file";
+
 /// All tensors of a safetensors file.
 ///
 /// # Errors
 /// A damaged file, or a type that is not read. Tensors of plain bytes are no weights; see [`attachments`].
 pub fn parse(bytes: &[u8]) -> Result<HostTensors, WeightsError> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| WeightsError::Torn(e.to_string()))?;
-    file.tensors()
-        .into_iter()
-        .filter(|(_, view)| view.dtype() != Dtype::U8)
-        .map(|(name, view)| {
-            let values = floats(&name, &view)?;
-            Ok((name, HostTensor { shape: view.shape().to_vec(), values }))
+    tensors(&header_of(bytes)?, bytes)
+}
+
+/// The header of a file.
+///
+/// # Errors
+/// A damaged file.
+pub fn header_of(bytes: &[u8]) -> Result<Header, FilesError> {
+    header::of(FILE, bytes)
+}
+
+/// The tensors of a file with this header, but for plain bytes.
+///
+/// # Errors
+/// A type that is not read.
+pub fn tensors(header: &Header, bytes: &[u8]) -> Result<HostTensors, WeightsError> {
+    let weights = parts(header, bytes).filter(|(_, dtype, ..)| *dtype != FileDType::U8);
+    weights
+        .map(|(name, dtype, shape, data)| {
+            let values = dtype.values(data).ok_or_else(|| WeightsError::Type { name: name.clone(), dtype })?;
+            Ok((name.clone(), HostTensor { shape: shape.clone(), values }))
         })
         .collect()
 }
 
 /// Plain bytes that a file carries beside its weights (tensors of type U8), by name.
-///
-/// # Errors
-/// A damaged file.
-pub fn attachments(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, WeightsError> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| WeightsError::Torn(e.to_string()))?;
-    let plain = file.tensors().into_iter().filter(|(_, view)| view.dtype() == Dtype::U8);
-    Ok(plain.map(|(name, view)| (name, view.data().to_vec())).collect())
+#[must_use]
+pub fn attachments(header: &Header, bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let plain = parts(header, bytes).filter(|(_, dtype, ..)| *dtype == FileDType::U8);
+    plain.map(|(name, .., data)| (name.clone(), data.to_vec())).collect()
 }
 
-fn floats(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, WeightsError> {
-    let dtype = view.dtype().to_string();
-    let values = FileDType::named(&dtype).and_then(|t| t.values(view.data()));
-    values.ok_or_else(|| WeightsError::Type { name: name.to_owned(), dtype })
+/// Name, type, shape and bytes of every tensor.
+fn parts<'a>(
+    header: &'a Header,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = (&'a String, FileDType, &'a Vec<usize>, &'a [u8])> {
+    let part = |start: u64, len: u64| &bytes[start as usize..][..len as usize];
+    header.tensors.iter().map(move |(name, t)| (name, t.dtype, &t.shape, part(t.start, t.bytes)))
 }
 
 /// The values that `specs` ask for, checked by name and shape; further tensors are listed in the second part.
@@ -125,31 +141,21 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The values' bytes in a file, and their type there.
+    /// A tensor to be written.
     #[must_use]
-    pub fn encode(self, values: &[f32]) -> (Vec<u8>, Dtype) {
-        match self {
-            Self::F32 => (values.iter().flat_map(|v| v.to_le_bytes()).collect(), Dtype::F32),
-            Self::F16 => (values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(), Dtype::F16),
-        }
+    pub fn tensor(self, name: &str, shape: &[usize], values: &[f32]) -> NewTensor {
+        let dtype = match self {
+            Self::F32 => FileDType::F32,
+            Self::F16 => FileDType::F16,
+        };
+        NewTensor { name: name.to_owned(), dtype, shape: shape.to_vec(), bytes: dtype.encode(values) }
     }
 }
 
 /// A safetensors file of `tensors` (name, shape, values).
-///
-/// # Errors
-/// As the safetensors crate says.
-pub fn write(tensors: &[(String, Vec<usize>, &[f32])], precision: Precision) -> Result<Vec<u8>, WeightsError> {
-    let bytes: Vec<(Vec<u8>, Dtype)> = tensors.iter().map(|(_, _, values)| precision.encode(values)).collect();
-    let torn = |e: safetensors::SafeTensorError| WeightsError::Torn(e.to_string());
-    let views = tensors
-        .iter()
-        .zip(&bytes)
-        .map(|((name, shape, _), (data, dtype))| {
-            Ok((name, TensorView::new(*dtype, shape.clone(), data).map_err(torn)?))
-        })
-        .collect::<Result<Vec<_>, WeightsError>>()?;
-    safetensors::serialize(views, Some([("format".to_owned(), "pt".to_owned())].into())).map_err(torn)
+#[must_use]
+pub fn write(tensors: &[(String, Vec<usize>, &[f32])], precision: Precision) -> Vec<u8> {
+    write::file(PYTORCH, tensors.iter().map(|(name, shape, values)| precision.tensor(name, shape, values)).collect())
 }
 
 #[cfg(test)]
@@ -159,13 +165,13 @@ mod tests {
     #[test]
     fn round_trip_and_named_errors() {
         let values = [1.0, -2.5, 3.25, 0.0, 7.0, 8.0];
-        let bytes = write(&[("a.weight".into(), vec![2, 3], &values)], Precision::F32).unwrap();
+        let bytes = write(&[("a.weight".into(), vec![2, 3], &values)], Precision::F32);
         let tensors = parse(&bytes).unwrap();
         assert_eq!(tensors["a.weight"].values, values);
         let spec = |name: &str, shape: &[usize]| [ParamSpec { name: name.into(), shape: shape.into() }];
         assert!(select(tensors.clone(), &spec("b.weight", &[2, 3])).unwrap_err().to_string().contains("a.weight"));
         assert!(select(tensors, &spec("a.weight", &[3, 2])).unwrap_err().to_string().contains("[2, 3]"));
-        assert!(matches!(parse(&bytes[..bytes.len() - 1]), Err(WeightsError::Torn(_))));
-        assert!(matches!(parse(&[]), Err(WeightsError::Torn(_))));
+        assert!(matches!(parse(&bytes[..bytes.len() - 1]), Err(WeightsError::Files(_))));
+        assert!(matches!(parse(&[]), Err(WeightsError::Files(_))));
     }
 }

@@ -63,15 +63,15 @@ pub(super) fn temporaries(model: &Model, room: usize) -> u64 {
     }
     buffers.scope(|b| step(b, model));
     match model.wiring() {
-        Wiring::Text => {}
-        Wiring::Hive => buffers.scope(|b| {
+        Wiring::Text | Wiring::Tower => {}
+        Wiring::Linked => buffers.scope(|b| {
             let depths: BTreeSet<usize> = model.config().link_config.vision_layers.iter().copied().collect();
             tower(b, v, depths.len());
             for _ in model.links() {
                 b.scope(|b| link(b, v, c));
             }
         }),
-        Wiring::Cascade => buffers.scope(|b| {
+        Wiring::Flattened => buffers.scope(|b| {
             tower(b, v, 1);
             projector(b, v.tokens(), v.hidden_size, c.hidden_size);
             layers(b, model, v.tokens());

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -134,13 +134,22 @@ pub fn watch_panics() {
     }));
 }
 
-/// Contents of a file that was dropped on the window.
+/// A file or a folder that was dropped on the window.
+pub type DroppedFile = PathBuf;
+
+/// Its contents.
 ///
 /// # Errors
 /// As the operating system says.
-#[cfg(feature = "gui")]
-pub async fn dropped_bytes(file: eframe::egui::DroppedFileHandle) -> Result<Vec<u8>, String> {
-    file.bytes()
+#[expect(clippy::unused_async, reason = "the browser's side waits")]
+pub async fn dropped_bytes(file: DroppedFile) -> Result<Vec<u8>, String> {
+    read_file(&file).map_err(|e| e.to_string())
+}
+
+/// Its name, without its folder.
+#[must_use]
+pub fn dropped_name(file: &DroppedFile) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What stands behind the # of a page's address; there is none here.
@@ -182,16 +191,13 @@ pub fn save_as(name: &str, bytes: &std::sync::Arc<Vec<u8>>) -> impl Future<Outpu
 }
 
 /// A model's files: the name of their folder, and they themselves or why they cannot be had.
-#[cfg(feature = "gui")]
 pub type ModelFiles = (String, Result<Vec<super::Blob>, String>);
 
 /// The name of a path's last part.
-#[cfg(feature = "gui")]
 fn last_part(path: &Path) -> String {
     path.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned())
 }
 
-#[cfg(feature = "gui")]
 fn model_files(path: &Path) -> ModelFiles {
     (last_part(path), super::folder_blobs(path).map_err(|e| e.to_string()))
 }
@@ -205,24 +211,21 @@ pub fn pick_model() -> impl Future<Output = Option<ModelFiles>> + use<> {
 }
 
 /// The files of a folder that was dropped on the window; none where it is no folder.
-#[cfg(feature = "gui")]
 #[must_use]
-pub fn dropped_folder(file: &eframe::egui::DroppedFileHandle) -> Option<ModelFiles> {
-    file.path().is_dir().then(|| model_files(file.path()))
+pub fn dropped_folder(file: &DroppedFile) -> Option<ModelFiles> {
+    file.is_dir().then(|| model_files(file))
 }
 
 /// A dropped file, to be read piece by piece.
 ///
 /// # Errors
 /// As the operating system says.
-#[cfg(feature = "gui")]
-pub fn dropped_blob(file: &eframe::egui::DroppedFileHandle) -> Result<super::Blob, String> {
-    super::Blob::open(file.path()).map_err(|e| format!("{}: {e}", last_part(file.path())))
+pub fn dropped_blob(file: &DroppedFile) -> Result<super::Blob, String> {
+    super::Blob::open(file).map_err(|e| format!("{}: {e}", last_part(file)))
 }
 
 /// What files that were dropped together are called: their folder's name.
-#[cfg(feature = "gui")]
 #[must_use]
-pub fn dropped_name(files: &[eframe::egui::DroppedFileHandle]) -> String {
-    files.iter().find_map(|f| f.path().parent()).map_or_else(|| "model".to_owned(), last_part)
+pub fn dropped_together(files: &[DroppedFile]) -> String {
+    files.iter().find_map(|f| f.parent()).map_or_else(|| "model".to_owned(), last_part)
 }

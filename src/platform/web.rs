@@ -187,13 +187,22 @@ fn download(name: &str, bytes: &[u8]) -> Result<(), JsValue> {
     Ok(())
 }
 
-/// Contents of a file that was dropped on the page.
+/// A file that was dropped on the page.
+pub type DroppedFile = web_sys::File;
+
+/// Its contents.
 ///
 /// # Errors
 /// As the browser says.
-#[cfg(feature = "gui")]
-pub async fn dropped_bytes(file: eframe::egui::DroppedFileHandle) -> Result<Vec<u8>, String> {
-    file.bytes_async().await
+pub async fn dropped_bytes(file: DroppedFile) -> Result<Vec<u8>, String> {
+    let blob = super::Blob::file(file);
+    blob.read(0, blob.len() as usize).await
+}
+
+/// Its name.
+#[must_use]
+pub fn dropped_name(file: &DroppedFile) -> String {
+    file.name()
 }
 
 /// The page's address without its hash.
@@ -204,11 +213,9 @@ pub fn page_address() -> String {
 }
 
 /// A model's files: what to call them, and they themselves or why they cannot be had.
-#[cfg(feature = "gui")]
 pub type ModelFiles = (String, Result<Vec<super::Blob>, String>);
 
 /// What files without a folder are called.
-#[cfg(feature = "gui")]
 const NAMELESS: &str = "model from files";
 
 /// Asks for a model's files, several at once; none where the dialog is cancelled.
@@ -222,26 +229,22 @@ pub fn pick_model() -> impl Future<Output = Option<ModelFiles>> + use<> {
 }
 
 /// A browser gives the files of a dropped folder one by one, if at all.
-#[cfg(feature = "gui")]
 #[must_use]
-pub fn dropped_folder(_file: &eframe::egui::DroppedFileHandle) -> Option<ModelFiles> {
+pub fn dropped_folder(_file: &DroppedFile) -> Option<ModelFiles> {
     None
 }
 
 /// A dropped file, to be read piece by piece.
 ///
 /// # Errors
-/// A file that did not come from the browser.
-#[cfg(feature = "gui")]
-pub fn dropped_blob(file: &eframe::egui::DroppedFileHandle) -> Result<super::Blob, String> {
-    let file = file.web_file().ok_or("the browser gave no file")?;
+/// None here; the system's words natively.
+pub fn dropped_blob(file: &DroppedFile) -> Result<super::Blob, String> {
     Ok(super::Blob::file(file.clone()))
 }
 
 /// What files that were dropped together are called.
-#[cfg(feature = "gui")]
 #[must_use]
-pub fn dropped_name(_files: &[eframe::egui::DroppedFileHandle]) -> String {
+pub fn dropped_together(_files: &[DroppedFile]) -> String {
     NAMELESS.to_owned()
 }
 

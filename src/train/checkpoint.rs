@@ -2,17 +2,18 @@
 //! and everything else as JSON in the file's metadata. One file, replaced by renaming: a kill during a save leaves the old
 //! checkpoint or the new one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::evaluate::Scores;
+use super::evaluate::{Label, Scores};
 use super::recipe::Preset;
 use super::stage::Stage;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::config::HiveConfig;
+use crate::model::files::write::{self, NewTensor};
+use crate::model::files::{FileDType, FilesError};
 use crate::model::weights::{self, HostTensors, Precision, WeightsError};
 use crate::nn::ParamSpec;
 use crate::nn::params::Weights;
@@ -32,9 +33,9 @@ pub struct Meta {
     pub stage: Option<Stage>,
     /// Updates done in that stage.
     pub update: u64,
-    /// Scores by label, e.g. `stage 3`.
+    /// Scores so far.
     #[serde(default)]
-    pub scores: Vec<(String, Scores)>,
+    pub scores: Vec<(Label, Scores)>,
 }
 
 /// A checkpoint on the host.
@@ -57,7 +58,10 @@ const PREFIXES: [&str; 2] = ["optimiser.m.", "optimiser.v."];
 /// A file that is no checkpoint.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
-    /// Not safetensors, or tensors that do not fit.
+    /// Not safetensors.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// Tensors that do not fit.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// No metadata of ours.
@@ -94,32 +98,24 @@ impl Checkpoint {
     /// The file's bytes. Moments are always f32: a resumed run is bit-identical only with `Precision::F32`.
     ///
     /// # Errors
-    /// As the safetensors crate says.
+    /// Metadata that JSON cannot say: a map with keys that are no text.
     pub fn to_bytes(&self, specs: &[ParamSpec], precision: Precision) -> Result<Vec<u8>, CheckpointError> {
-        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>, Dtype)> = Vec::new();
-        for spec in specs {
-            if let Some(values) = self.weights.get(&spec.name) {
-                let (bytes, dtype) = precision.encode(values);
-                tensors.push((spec.name.clone(), spec.shape.clone(), bytes, dtype));
-            }
-            for (prefix, moments) in PREFIXES.iter().zip([&self.moments.0, &self.moments.1]) {
-                if let Some(values) = moments.get(&spec.name) {
-                    let (bytes, dtype) = Precision::F32.encode(values);
-                    tensors.push((format!("{prefix}{}", spec.name), spec.shape.clone(), bytes, dtype));
-                }
-            }
+        let [m, v] = PREFIXES;
+        let sets = [
+            ("", &self.weights, precision),
+            (m, &self.moments.0, Precision::F32),
+            (v, &self.moments.1, Precision::F32),
+        ];
+        let mut tensors: Vec<NewTensor> = Vec::new();
+        for (prefix, set, precision) in sets {
+            let there = specs.iter().filter_map(|s| Some((s, set.get(&s.name)?)));
+            tensors.extend(there.map(|(s, values)| precision.tensor(&format!("{prefix}{}", s.name), &s.shape, values)));
         }
         for (name, bytes) in &self.attachments {
-            tensors.push((name.clone(), vec![bytes.len()], bytes.clone(), Dtype::U8));
+            let (name, shape, bytes) = (name.clone(), vec![bytes.len()], bytes.clone());
+            tensors.push(NewTensor { name, dtype: FileDType::U8, shape, bytes });
         }
-        let torn = |e: safetensors::SafeTensorError| WeightsError::Torn(e.to_string());
-        let views = tensors
-            .iter()
-            .map(|(name, shape, bytes, dtype)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(torn)?)))
-            .collect::<Result<Vec<_>, WeightsError>>()?;
-        // One entry only: several would stand in random order, and equal checkpoints would be files of different bytes.
-        let meta: HashMap<String, String> = [(Meta::KEY.to_owned(), serde_json::to_string(&self.meta)?)].into();
-        Ok(safetensors::serialize(views, Some(meta)).map_err(torn)?)
+        Ok(write::file((Meta::KEY, &serde_json::to_string(&self.meta)?), tensors))
     }
 
     /// From a file's bytes.
@@ -127,13 +123,12 @@ impl Checkpoint {
     /// # Errors
     /// A torn file, one that is no checkpoint, or one from a newer program.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| WeightsError::Torn(e.to_string()))?;
-        let text = header.metadata().as_ref().and_then(|m| m.get(Meta::KEY)).ok_or(CheckpointError::NoMeta)?;
-        let meta = Meta::parse(text)?;
-        let mut tensors: HostTensors = weights::parse(bytes)?;
+        let header = weights::header_of(bytes)?;
+        let meta = Meta::parse(header.metadata.get(Meta::KEY).ok_or(CheckpointError::NoMeta)?)?;
+        let mut tensors = weights::tensors(&header, bytes)?;
         let [m, v] = PREFIXES.map(|prefix| take(&mut tensors, prefix));
         let weights = tensors.into_iter().map(|(name, t)| (name, t.values)).collect();
-        Ok(Self { meta, weights, moments: (m, v), attachments: weights::attachments(bytes)? })
+        Ok(Self { meta, weights, moments: (m, v), attachments: weights::attachments(&header, bytes) })
     }
 }
 

@@ -4,15 +4,17 @@
 //! decoding would then write just this answer.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::Model;
 use super::source::Source;
+use super::stage::Stage;
 use crate::data::batch::Batch;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
 use crate::model::config::HiveConfig;
 use crate::model::inputs::{HostBatch, Inputs};
+use crate::model::model::Model;
 use crate::nn::Params;
 use crate::ops::cross_entropy::NO_TARGET;
 
@@ -48,6 +50,63 @@ pub enum Picture {
     Swapped,
     /// None: the language model alone.
     None,
+}
+
+impl Picture {
+    /// Each.
+    pub const ALL: [Self; 3] = [Self::Own, Self::Swapped, Self::None];
+}
+
+/// What scores are of: the last stage that trained, and what the model sees. In files it is its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Label {
+    /// None before the first.
+    pub stage: Option<Stage>,
+    /// What it sees.
+    pub picture: Picture,
+}
+
+impl Label {
+    /// The start weights without a picture.
+    pub const ALONE: Self = Self { stage: None, picture: Picture::None };
+
+    /// With a question's own picture.
+    #[must_use]
+    pub fn after(stage: Stage) -> Self {
+        Self { stage: Some(stage), picture: Picture::Own }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::ALONE {
+            return f.write_str("language model alone");
+        }
+        let what = self.stage.map_or("start".to_owned(), |s| format!("stage {}", s.number()));
+        let picture = match self.picture {
+            Picture::Own => "",
+            Picture::Swapped => ", pictures swapped",
+            Picture::None => ", no picture",
+        };
+        write!(f, "{what}{picture}")
+    }
+}
+
+impl From<Label> for String {
+    fn from(label: Label) -> Self {
+        label.to_string()
+    }
+}
+
+impl TryFrom<String> for Label {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let stages = [None].into_iter().chain(Stage::ALL.map(Some));
+        let mut all = stages.flat_map(|stage| Picture::ALL.map(|picture| Self { stage, picture }));
+        all.find(|l| l.to_string() == text).ok_or_else(|| format!("scores of \"{text}\" are not known"))
+    }
 }
 
 /// Scores of one pass over held-out questions.
@@ -99,7 +158,7 @@ impl Evaluator {
     /// # Errors
     /// A GPU fault.
     pub async fn run(&self, batch: &Batch) -> Result<(Vec<bool>, f64), GpuError> {
-        let host = host(batch);
+        let host = HostBatch::from(batch);
         self.gpu.write(&self.loss, &[0.0]);
         self.inputs.write(host, host.target_count());
         self.program.run_shared().await?;
@@ -113,18 +172,6 @@ impl Evaluator {
             })
             .collect();
         Ok((exact, f64::from(read[1][0])))
-    }
-}
-
-/// A batch as the device wants it.
-#[must_use]
-pub fn host(batch: &Batch) -> HostBatch<'_> {
-    HostBatch {
-        ids: &batch.ids,
-        labels: &batch.labels,
-        lengths: &batch.lengths,
-        offset: &batch.offset,
-        pixels: &batch.pixels,
     }
 }
 
@@ -182,5 +229,27 @@ impl Evaluator {
             }
         }
         Ok(scores)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_the_same_texts_in_every_file() {
+        let label = |stage, picture| Label { stage, picture };
+        for (label, text) in [
+            (Label::ALONE, "language model alone"),
+            (Label::after(Stage::Connector), "stage 1"),
+            (label(Some(Stage::Vision), Picture::Swapped), "stage 3, pictures swapped"),
+            (label(Some(Stage::Vision), Picture::None), "stage 3, no picture"),
+            (label(None, Picture::Own), "start"),
+        ] {
+            let json = format!("\"{text}\"");
+            assert_eq!(serde_json::to_string(&label).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Label>(&json).unwrap(), label);
+        }
+        assert!(serde_json::from_str::<Label>("\"stage 4\"").unwrap_err().to_string().contains("stage 4"));
     }
 }

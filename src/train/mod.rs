@@ -3,7 +3,6 @@
 pub mod checkpoint;
 pub mod evaluate;
 pub mod init;
-pub mod model;
 pub mod parity;
 pub mod pretrain;
 pub mod recipe;

@@ -3,9 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::evaluate::host;
 use super::init;
-use super::model::Wiring;
 use super::recipe::{Init, Preset, StageRecipe};
 use super::source::Source;
 use super::trainer::{Optimiser, Report, Setup, Trainer};
@@ -14,7 +12,8 @@ use crate::data::rng::Rng;
 use crate::data::worlds::Split;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
 use crate::model::config::HiveConfig;
-use crate::model::hive::Hive;
+use crate::model::inputs::HostBatch;
+use crate::model::model::{Model, Wiring};
 use crate::model::registry::Registry;
 use crate::model::vision::Vision;
 use crate::nn::params::Weights;
@@ -50,7 +49,7 @@ impl Tower {
         seed: u64,
     ) -> Self {
         let c = &config.vision_config;
-        let depth = config.link_config.vision_layers.iter().copied().max().unwrap_or(c.num_hidden_layers - 1);
+        let depth = config.link_config.deepest().unwrap_or(c.num_hidden_layers - 1);
         let mut g = Registry::default();
         let tower = Vision::new(&mut g, c);
         let norm = g.layer_norm("head.norm", c.hidden_size, c.layer_norm_eps);
@@ -221,13 +220,19 @@ impl Reader {
     /// Start values drawn, programs recorded.
     #[must_use]
     pub fn new(gpu: &Gpu, preset: &Preset, recipe: &StageRecipe, seed: u64) -> Self {
-        let specs = Hive::new(&preset.model).1;
+        let specs = Model::new(&preset.model, Wiring::Linked).1;
         let weights = init::draw(&specs, &preset.model, &preset.init, seed);
         let text = |n: &&String| n.starts_with("model.") || n.starts_with("lm_head.");
         let trained = weights.keys().filter(text).cloned().collect();
         let tokens = preset.text_tokens;
-        let setup =
-            Setup { config: &preset.model, wiring: Wiring::Hive, trained: &trained, recipe, tokens, with_image: false };
+        let setup = Setup {
+            config: &preset.model,
+            wiring: Wiring::Linked,
+            trained: &trained,
+            recipe,
+            tokens,
+            with_image: false,
+        };
         Self { trainer: Trainer::new(gpu, &setup, &weights), tokens, turns: preset.turns }
     }
 
@@ -238,7 +243,7 @@ impl Reader {
     pub async fn step(&mut self, source: &Source) -> Result<Report, String> {
         let rows = self.trainer.recipe().batch;
         let batch = source.text(self.trainer.updates * rows as u64, rows, self.tokens, self.turns)?;
-        self.trainer.step(&[host(&batch)]).await.map_err(|e| e.to_string())
+        self.trainer.step(&[HostBatch::from(&batch)]).await.map_err(|e| e.to_string())
     }
 
     /// The language model's parameters.

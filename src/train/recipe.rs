@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::model::Wiring;
 use super::schedule::Schedule;
 use super::stage::{Scope, Stage};
-use crate::model::config::{ConfigError, HiveConfig};
+use crate::model::config::{ConfigError, HiveConfig, Wiring};
 
 /// One stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

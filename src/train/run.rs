@@ -4,15 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::checkpoint::{Checkpoint, FORMAT, Meta};
-use super::evaluate::{EvaluateError, Evaluator, Picture, Scores, host};
+use super::evaluate::{EvaluateError, Evaluator, Label, Picture, Scores};
 use super::init;
-use super::model::Model;
 use super::recipe::{Preset, StageRecipe};
 use super::source::Source;
 use super::stage::{Stage, enter_stage_two, trainable};
 use super::trainer::{Report, Setup, Trainer};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::config::HiveConfig;
+use crate::model::inputs::HostBatch;
+use crate::model::model::Model;
 use crate::model::weights::{WeightsError, select};
 use crate::nn::params::Weights;
 
@@ -28,7 +29,7 @@ pub struct Run {
     trainer: Option<Trainer>,
     stage: Option<Stage>,
     /// Scores so far, by label.
-    pub scores: Vec<(String, Scores)>,
+    pub scores: Vec<(Label, Scores)>,
 }
 
 impl Run {
@@ -38,7 +39,7 @@ impl Run {
     /// A start weight of another shape than the preset's model.
     pub fn new(gpu: &Gpu, mut preset: Preset, source: Source, start: &Weights) -> Result<Self, WeightsError> {
         preset.model.link_config.separate_image_kv = false;
-        let specs = Model::new(preset.wiring, &preset.model).1;
+        let specs = Model::new(&preset.model, preset.wiring).1;
         let mut weights = init::draw(&specs, &preset.model, &preset.init, preset.seed);
         for spec in &specs {
             if let Some(values) = start.get(&spec.name) {
@@ -59,7 +60,7 @@ impl Run {
     /// A checkpoint whose tensors do not fit its own configuration.
     pub fn resume(gpu: &Gpu, checkpoint: Checkpoint, source: Source) -> Result<Self, WeightsError> {
         let Checkpoint { meta, weights, moments, .. } = checkpoint;
-        let specs = Model::new(meta.preset.wiring, &meta.model).1;
+        let specs = Model::new(&meta.model, meta.preset.wiring).1;
         let shaped = specs
             .iter()
             .filter_map(|s| {
@@ -118,7 +119,7 @@ impl Run {
         if let Some(t) = &self.trainer {
             return look(t.model(), &t.params);
         }
-        let (model, specs) = Model::new(self.preset.wiring, &self.config);
+        let (model, specs) = Model::new(&self.config, self.preset.wiring);
         look(&model, &crate::nn::Params::new(&self.gpu, specs, &self.weights, &BTreeSet::new()))
     }
 
@@ -138,7 +139,7 @@ impl Run {
 
     fn record(&mut self, stage: Stage) {
         let Some(recipe) = self.preset.stage(stage).cloned() else { return };
-        let specs = Model::new(self.preset.wiring, &self.config).1;
+        let specs = Model::new(&self.config, self.preset.wiring).1;
         let trained = trainable(&specs, &self.config.link_config, stage, self.preset.scope);
         let setup = self.setup(&recipe, &trained);
         self.trainer = Some(Trainer::new(&self.gpu, &setup, &self.weights));
@@ -186,7 +187,7 @@ impl Run {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(EvaluateError::Data)?;
-        let window: Vec<_> = batches.iter().map(host).collect();
+        let window: Vec<_> = batches.iter().map(HostBatch::from).collect();
         Ok(Some(trainer.step(&window).await?))
     }
 
@@ -217,7 +218,7 @@ impl Run {
     /// Specs of the model, for writing checkpoints.
     #[must_use]
     pub fn specs(&self) -> Vec<crate::nn::ParamSpec> {
-        Model::new(self.preset.wiring, &self.config).1
+        Model::new(&self.config, self.preset.wiring).1
     }
 
     /// Scores of the weights as they are now, one per picture asked for, over `count` questions (all there are, if fewer). A

@@ -1,26 +1,14 @@
 //! Learning rates: linear warm-up, then cosine to a floor.
 
-use serde::{Deserialize, Serialize};
-
 /// Peak, warm-up and floor of a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
     /// Highest rate.
     pub learning_rate: f64,
     /// Share of all steps that warm up.
-    #[serde(default = "default_warmup")]
     pub warmup_ratio: f64,
     /// Lowest rate as a share of the peak.
-    #[serde(default = "default_floor")]
     pub floor: f64,
-}
-
-fn default_warmup() -> f64 {
-    0.03
-}
-
-fn default_floor() -> f64 {
-    0.1
 }
 
 impl Schedule {

@@ -44,7 +44,7 @@ impl Source {
         seed: u64,
     ) -> Self {
         // Cut-out pictures stand on white, as they would on a page.
-        let preprocess = Preprocess { background: Some([255; 3]), ..Preprocess::new(image_size) };
+        let preprocess = Preprocess::on_white(image_size);
         Self { kind: Kind::Folder { folder, preprocess, read }, tokenizer, recipe, seed }
     }
 

@@ -77,7 +77,7 @@ fn trains(name: &str, links: &LinkConfig, stage: Stage, scope: Scope) -> bool {
     }
     if let Some(rest) = name.strip_prefix("model.layers.") {
         let layer = rest.split('.').next().and_then(|n| n.parse().ok());
-        let linked = layer.is_some_and(|l: usize| links.language_layers.contains(&l)) && name.contains(".self_attn.");
+        let linked = layer.is_some_and(|l: usize| links.link_of(l).is_some()) && name.contains(".self_attn.");
         return later && (scope == Scope::Language || linked);
     }
     if name == "model.norm.weight" {
@@ -85,11 +85,10 @@ fn trains(name: &str, links: &LinkConfig, stage: Stage, scope: Scope) -> bool {
     }
     // Blocks past the deepest link and the final norm never run in training: they have no gradient, and without one
     // AdamW must not decay them either.
-    let runs =
-        name.strip_prefix("vision_model.encoder.layers.").and_then(|rest| rest.split('.').next()).is_none_or(|n| {
-            let deepest = links.vision_layers.iter().max();
-            deepest.is_none_or(|d| n.parse::<usize>().is_ok_and(|block| block < *d))
-        });
+    let runs = name
+        .strip_prefix("vision_model.encoder.layers.")
+        .and_then(|rest| rest.split('.').next())
+        .is_none_or(|n| links.deepest().is_none_or(|d| n.parse::<usize>().is_ok_and(|block| block < d)));
     stage == Stage::Vision && name.starts_with("vision_model.") && runs && !name.contains(".post_layernorm.")
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::model::{Model, Wiring};
 use super::recipe::StageRecipe;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
 use crate::model::config::HiveConfig;
 use crate::model::inputs::{HostBatch, Inputs};
+use crate::model::model::{Model, Wiring};
 use crate::nn::Params;
 use crate::nn::params::Weights;
 use crate::ops::adamw::{self, Constants, Range};
@@ -161,7 +161,7 @@ impl Trainer {
     /// Uploads the weights and records the programs.
     #[must_use]
     pub fn new(gpu: &Gpu, setup: &Setup<'_>, weights: &Weights) -> Self {
-        let (model, specs) = Model::new(setup.wiring, setup.config);
+        let (model, specs) = Model::new(setup.config, setup.wiring);
         let params = Params::new(gpu, specs, weights, setup.trained);
         let inputs = Inputs::new(gpu, setup.config, setup.recipe.batch, setup.tokens, setup.with_image);
         let loss = gpu.tensor([1], DType::F32, "loss");

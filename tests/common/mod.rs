@@ -21,12 +21,12 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use hive::data::dataset::Dataset;
 use hive::data::tokenizer::Tokenizer;
 use hive::gpu::{Gpu, GpuError, GpuOptions};
+use hive::model::model::Model;
 use hive::model::weights::Precision;
 use hive::nn::params::Weights;
 use hive::platform::{block_on, read_file};
 use hive::train::checkpoint::{Checkpoint, FORMAT, Meta};
 use hive::train::init;
-use hive::train::model::Model;
 use hive::train::recipe::Preset;
 use hive::train::source::Source;
 
@@ -87,7 +87,7 @@ pub(crate) fn source(preset: &Preset) -> Source {
 
 /// Drawn values for all parameters of a preset's model.
 pub(crate) fn drawn(preset: &Preset, seed: u64) -> Weights {
-    init::draw(&Model::new(preset.wiring, &preset.model).1, &preset.model, &preset.init, seed)
+    init::draw(&Model::new(&preset.model, preset.wiring).1, &preset.model, &preset.init, seed)
 }
 
 /// A file of start weights: tower and language model, drawn.
@@ -104,7 +104,7 @@ pub(crate) fn start_file(preset: &Preset, seed: u64) -> Vec<u8> {
     let mut weights = drawn(preset, seed);
     weights.retain(|name, _| !name.starts_with("links."));
     let checkpoint = Checkpoint { meta, weights, moments: Default::default(), attachments: Default::default() };
-    checkpoint.to_bytes(&Model::new(preset.wiring, &preset.model).1, Precision::F32).unwrap()
+    checkpoint.to_bytes(&Model::new(&preset.model, preset.wiring).1, Precision::F32).unwrap()
 }
 
 /// The exact bits, so that NaN equals NaN and 0 differs from -0.

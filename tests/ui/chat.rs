@@ -1,9 +1,8 @@
 //! The model from files: opening, plan, loading, the conversation, with events of a made-up session.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use eframe::egui::{Context, DroppedFile, DroppedFileHandle, Key};
+use eframe::egui::{Context, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use hive::app::AppState;
@@ -16,7 +15,7 @@ use hive::data::image::Preprocess;
 use hive::engine::answers::assistant::End;
 use hive::engine::{
     ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion, Command, Event, Fault, FaultKind, Format,
-    Formats, MemoryPart, ModelKind, Plan, Progress,
+    Formats, MemoryPart, Plan, Progress, Wiring,
 };
 use hive::platform::{Blob, read_file};
 
@@ -40,7 +39,7 @@ fn model(sees: Option<Preprocess>) -> ChatModel {
     let sizes = [(Format::F32, 600), (Format::F16, 300), (Format::Int8, 180), (Format::Int4, 120)];
     ChatModel {
         name: "smollm2".into(),
-        kind: if sees.is_some() { ModelKind::Hive } else { ModelKind::Language },
+        kind: if sees.is_some() { Wiring::Linked } else { Wiring::Text },
         sees,
         extra: vec!["lm_head.bias".into()],
         longest: 8192,
@@ -412,23 +411,10 @@ fn unloading_is_one_click() {
 }
 
 /// A file that a window was given.
-#[derive(Debug)]
-struct Dropped(PathBuf);
-
-impl DroppedFile for Dropped {
-    fn path(&self) -> &Path {
-        &self.0
-    }
-
-    fn bytes(&self) -> Result<Vec<u8>, String> {
-        read_file(&self.0).map_err(|e| e.to_string())
-    }
-}
-
 /// What comes of files that are dropped together: a model's name and number of files, or what the only file is for.
 fn dropped(paths: &[&str]) -> Result<(String, usize), Purpose> {
     let files = Files::default();
-    let list: Vec<DroppedFileHandle> = paths.iter().map(|p| Arc::new(Dropped(p.into())) as _).collect();
+    let list: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
     files.put_dropped(&list, &Context::default());
     for _ in 0..1000 {
         if let Some(model) = files.next_model() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use eframe::egui::{Ui, Vec2};
 use egui_kittest::Harness;
 use hive::app::AppState;
-use hive::engine::{AttentionMaps, Command, Cost, Event, Lane, Opened, Scores, Share, Stage, StepEvent, assets};
+use hive::engine::{AttentionMaps, Command, Cost, Event, Lane, Opened, Scores, Share, Stage, StepEvent, Steps, assets};
 
 /// A panel's state beside the commands it gave.
 pub(crate) struct Bench {
@@ -15,7 +15,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn tell(&mut self, event: Event) {
-        self.state.apply(event, &mut self.out);
+        self.state.apply(event);
     }
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn training(updates: u64) -> Bench {
         parameters: 500_000,
     };
     bench.tell(Event::Entered { stage: Stage::Connector, update: 0, costs: vec![cost] });
-    bench.tell(Event::Running(true));
+    bench.tell(Event::Running(Some(Steps::Stage)));
     for update in 1..=updates {
         bench.tell(step(Lane::Hive, Stage::Connector, update));
     }

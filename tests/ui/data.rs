@@ -82,11 +82,10 @@ fn another_data_set_brings_its_own_question() {
     let mut h = harness(opened(), column);
     h.run();
     assert_eq!(h.state().state.picture.as_ref().unwrap().pixels.len(), 3 * 48 * 48);
-    let Bench { state, out } = h.state_mut();
-    let Some(Command::Open(open)) = state.open("shapes", false, false) else { panic!() };
+    let Some(Command::Open(open)) = h.state().state.open("shapes", false, false) else { panic!() };
     let words = vec!["what".to_owned()];
     let opened = Opened { preset: open.preset, words, control: false, stage: None, update: 0, log: None };
-    state.apply(Event::Opened(Box::new(opened)), out);
+    h.state_mut().tell(Event::Opened(Box::new(opened)));
     h.run();
     let sample = Dataset::Shapes.sample(Split::HeldOut, 0, 0, 1);
     let state = &h.state().state;

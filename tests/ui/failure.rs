@@ -149,8 +149,7 @@ fn a_failed_self_test_gives_a_card_that_comes_back_with_other_cases() {
     h.get_by_label("Dismiss").click();
     h.run();
     assert!(h.query_by_label("The self-test found wrong results").is_none());
-    let Bench { state, out } = h.state_mut();
-    state.apply(test("gelu 5"), out);
+    h.state_mut().tell(test("gelu 5"));
     h.run();
     h.get_by_label("This adapter computes gelu wrong: 0.2 off.");
 }

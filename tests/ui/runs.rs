@@ -37,8 +37,7 @@ fn files_and_links_are_asked_of_the_shell() {
 fn the_last_file_is_named() {
     let mut h = harness(training(3), runs_ui);
     assert!(h.query_by_label_contains("Last file").is_none());
-    let Bench { state, out } = h.state_mut();
-    state.apply(Event::File { name: "pictures.hiverun".into(), bytes: Arc::new(Vec::new()) }, out);
+    h.state_mut().tell(Event::File { name: "pictures.hiverun".into(), bytes: Arc::new(Vec::new()) });
     h.run();
     h.get_by_label("Last file pictures.hiverun");
 }

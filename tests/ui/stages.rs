@@ -36,12 +36,10 @@ fn a_failure_gives_the_run_button_back() {
     let mut h = harness(opened(), stages_ui);
     press(&mut h, "Start stage 1");
     let fault = |kind| Fault { kind, what: "It failed.".into(), remedy: "Do this.".into(), detail: String::new() };
-    let Bench { state, out } = h.state_mut();
-    state.apply(Event::Fault(fault(FaultKind::DeviceLost)), out);
+    h.state_mut().tell(Event::Fault(fault(FaultKind::DeviceLost)));
     h.run();
     h.get_by_label("Pause");
-    let Bench { state, out } = h.state_mut();
-    state.apply(Event::Fault(fault(FaultKind::OutOfMemory)), out);
+    h.state_mut().tell(Event::Fault(fault(FaultKind::OutOfMemory)));
     h.run();
     h.get_by_label("Start stage 1");
 }
@@ -49,12 +47,11 @@ fn a_failure_gives_the_run_button_back() {
 #[test]
 fn a_stage_in_progress_runs_on_and_a_done_one_hands_over() {
     let mut bench = training(3);
-    bench.tell(Event::Running(false));
+    bench.tell(Event::Running(None));
     let mut h = harness(bench, stages_ui);
     press(&mut h, "Run");
-    let Bench { state, out } = h.state_mut();
-    state.apply(Event::Running(false), out);
-    state.apply(Event::StageDone(Stage::Connector), out);
+    h.state_mut().tell(Event::Running(None));
+    h.state_mut().tell(Event::StageDone(Stage::Connector));
     h.run();
     press(&mut h, "Start stage 2");
     assert_eq!(said(&h), ["Train(Stage)", "Train(Stage)"]);
@@ -67,7 +64,7 @@ fn when_all_is_done_nothing_can_run() {
         bench.tell(Event::Entered { stage, update: 0, costs: Vec::new() });
         bench.tell(Event::StageDone(stage));
     }
-    bench.tell(Event::Running(false));
+    bench.tell(Event::Running(None));
     let mut h = harness(bench, stages_ui);
     press(&mut h, "Run");
     press(&mut h, "Step");
@@ -93,12 +90,23 @@ fn all_stages_run_in_a_row() {
     let mut h = harness(opened(), stages_ui);
     press(&mut h, "Run all stages");
     assert!(h.state().state.run_all);
-    let Bench { state, out } = h.state_mut();
-    state.apply(Event::StageDone(Stage::Connector), out);
-    assert_eq!(said(&h), ["Train(Stage)", "Train(Stage)"]);
+    // The session goes on by itself.
+    h.state_mut().tell(Event::StageDone(Stage::Connector));
+    assert_eq!(said(&h), ["Train(All)"]);
     h.run();
     press(&mut h, "Pause");
     assert!(!h.state().state.run_all, "a pause ends it");
+}
+
+#[test]
+fn the_stage_in_progress_can_be_made_the_last_while_it_runs() {
+    let mut h = harness(training(3), stages_ui);
+    press(&mut h, "Run all stages");
+    h.state_mut().tell(Event::Running(Some(Steps::All)));
+    h.run();
+    press(&mut h, "Run all stages");
+    assert_eq!(said(&h), ["Train(All)", "Train(Stage)"]);
+    assert!(h.state().state.running && !h.state().state.run_all);
 }
 
 #[test]
@@ -129,8 +137,7 @@ fn a_stage_can_be_skipped_with_a_warning() {
     h.run();
     assert_eq!(said(&h), ["Enter(Vision)"]);
     assert!(h.query_by_label_contains("skipped").is_none());
-    let Bench { state, out } = h.state_mut();
-    state.apply(Event::Entered { stage: Stage::Vision, update: 0, costs: Vec::new() }, out);
+    h.state_mut().tell(Event::Entered { stage: Stage::Vision, update: 0, costs: Vec::new() });
     h.run();
     h.get_by_label_contains("Stage 1 skipped: the links are untrained; watch what happens.");
     h.get_by_label_contains("Stage 2 skipped:");

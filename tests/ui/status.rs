@@ -55,8 +55,7 @@ fn the_self_test_counts_and_passes() {
     let mut h = harness(bench, status_ui);
     h.get_by_label("self-test 12/16");
     assert!(h.get_by_label("Run the full self-test").accesskit_node().is_disabled());
-    let Bench { state, out } = h.state_mut();
-    state.apply(Event::SelfTest(SelfTest { done: 16, of: 16, wrong: Vec::new(), secs: 1.23 }), out);
+    h.state_mut().tell(Event::SelfTest(SelfTest { done: 16, of: 16, wrong: Vec::new(), secs: 1.23 }));
     h.run();
     h.get_by_label("✔ self-test passed (16 cases, 1.2 s)");
     h.get_by_label("Run the full self-test").click();
@@ -82,12 +81,10 @@ fn memory_frames_and_what_takes_time_are_told() {
     h.get_by_label("1.5 MiB of GPU memory");
     h.get_by_label("frame 51 ms, 95 % below 96 ms");
     h.get_by_label_contains("compiling gelu/forward");
-    let Bench { state, out } = h.state_mut();
-    state.apply(Event::Busy { what: "saving".into(), done: 3, of: 4 }, out);
+    h.state_mut().tell(Event::Busy { what: "saving".into(), done: 3, of: 4 });
     h.run();
     assert_eq!(h.get_by_label("saving 3/4").accesskit_node().numeric_value(), Some(75.0));
-    let Bench { state, out } = h.state_mut();
-    state.apply(Event::Busy { what: String::new(), done: 0, of: 0 }, out);
+    h.state_mut().tell(Event::Busy { what: String::new(), done: 0, of: 0 });
     h.run();
     assert!(h.query_by_label_contains("saving").is_none());
 }

@@ -37,6 +37,22 @@ async function texts(hive, selector) {
   });
 }
 
+// Browsers without a window never hide a page, so this does to it what they do: no frames, timers of a second.
+function hideable() {
+  let hidden = false;
+  let waiting = [];
+  const { requestAnimationFrame: frame, setTimeout: timer } = window;
+  Object.defineProperty(Document.prototype, "hidden", { get: () => hidden });
+  Object.defineProperty(Document.prototype, "visibilityState", { get: () => (hidden ? "hidden" : "visible") });
+  window.requestAnimationFrame = (f) => (hidden ? waiting.push(f) : frame.call(window, f));
+  window.setTimeout = (f, ms, ...args) => timer.call(window, f, hidden ? Math.max(ms ?? 0, 1000) : ms, ...args);
+  window.hide = (value) => {
+    hidden = value;
+    document.dispatchEvent(new Event("visibilitychange"));
+    if (!hidden) waiting.splice(0).forEach((f) => window.requestAnimationFrame(f));
+  };
+}
+
 export const TESTS = [
   {
     name: "three stages by clicks and keys: it learns to look at the picture",
@@ -249,21 +265,7 @@ export const TESTS = [
     name: "training goes on in a hidden tab",
     timeout: 300,
     async run(hive) {
-      // Browsers without a window never hide a page, so this does to it what they do: no frames, timers of a second.
-      await hive.page.addInitScript(() => {
-        let hidden = false;
-        let waiting = [];
-        const { requestAnimationFrame: frame, setTimeout: timer } = window;
-        Object.defineProperty(Document.prototype, "hidden", { get: () => hidden });
-        Object.defineProperty(Document.prototype, "visibilityState", { get: () => (hidden ? "hidden" : "visible") });
-        window.requestAnimationFrame = (f) => (hidden ? waiting.push(f) : frame.call(window, f));
-        window.setTimeout = (f, ms, ...args) => timer.call(window, f, hidden ? Math.max(ms ?? 0, 1000) : ms, ...args);
-        window.hide = (value) => {
-          hidden = value;
-          document.dispatchEvent(new Event("visibilitychange"));
-          if (!hidden) waiting.splice(0).forEach((f) => window.requestAnimationFrame(f));
-        };
-      });
+      await hive.page.addInitScript(hideable);
       await open(hive, "#preset=quick&hide=tour");
       await hive.click("button", "Start stage 1");
       await step(hive, 1);
@@ -276,6 +278,23 @@ export const TESTS = [
       const after = await step(hive, before + 1, 5_000);
       assert.ok(after > before + 3, `step ${before} before, ${after} after 20 s`);
       return `${after - before} steps in 20 s`;
+    },
+  },
+  {
+    name: "all stages run one after the other in a hidden tab",
+    timeout: 300,
+    async run(hive) {
+      await hive.page.addInitScript(hideable);
+      await open(hive, "#preset=tiny&hide=tour");
+      await hive.click("button", "Run all stages");
+      await hive.widget("button", "Pause").waitFor({ state: "attached" });
+      await hive.page.evaluate(() => hide(true));
+      assert.equal(await hive.text(/^Stage 1, .*, done/), undefined, "stage 1 was done before the page was hidden");
+      await sleep(90_000);
+      assert.equal(await hive.text(/^Stage 1, .*, done/), undefined, "the page is not hidden: it shows a stage's end");
+      await hive.page.evaluate(() => hide(false));
+      await hive.seen(/^Stage 1, .*, done/, 10_000);
+      assert.ok(await hive.text(/^Stage 3, .*, done/), "the stages waited for a frame");
     },
   },
 ];

@@ -99,7 +99,6 @@ fn card_ui(ui: &mut Ui, state: &mut AppState, card: &Card, out: &mut Vec<Command
 }
 
 fn open_card(state: &mut AppState, card: &Card, trained: bool, out: &mut Vec<Command>) {
-    state.run_all = false;
     let control = state.control && !trained;
     out.extend(state.open(card.preset, control, trained));
 }
@@ -172,7 +171,7 @@ pub fn take_picture(state: &mut AppState, name: &str, bytes: &[u8]) {
         return;
     };
     // Transparent parts of drawn pictures are meant to be paper.
-    let preprocess = Preprocess { background: Some([255; 3]), ..Preprocess::new(size) };
+    let preprocess = Preprocess::on_white(size);
     match preprocess.decode(bytes, name) {
         Ok(pixels) => use_picture(state, name, pixels),
         Err(error) => state.fault(fault(&error)),

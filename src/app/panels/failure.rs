@@ -121,7 +121,6 @@ fn try_again(state: &mut AppState, kind: FaultKind, out: &mut Vec<Command>) {
     if !open {
         return;
     }
-    state.run_all = false;
     out.extend(match state.preset.clone() {
         Some(preset) => Some(Command::Open(Open { preset, control: state.control, trained: false })),
         None => state.open(state.link.preset.as_deref().unwrap_or("pictures"), false, false),

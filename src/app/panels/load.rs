@@ -6,7 +6,7 @@ use super::widgets::{self, small};
 use crate::app::AppState;
 use crate::app::chat::Doing;
 use crate::app::permalink::Panel;
-use crate::engine::{ChatCommand, ChatModel, Command, Format, ModelKind, Plan, Progress};
+use crate::engine::{ChatCommand, ChatModel, Command, Format, Plan, Progress, Wiring};
 use crate::platform::Blob;
 
 /// Names of unexplained tensors that are shown.
@@ -45,12 +45,12 @@ fn meaning(format: Format) -> &'static str {
     }
 }
 
-fn kind(kind: ModelKind) -> &'static str {
+fn kind(kind: Wiring) -> &'static str {
     match kind {
-        ModelKind::Language => "A language model: text only.",
-        ModelKind::Hive => "A vision tower linked to a language model: it sees pictures.",
-        ModelKind::Cascade => "A vision tower whose tokens stand in the text: it sees pictures.",
-        ModelKind::Vision => "A vision tower alone.",
+        Wiring::Text => "A language model: text only.",
+        Wiring::Linked => "A vision tower linked to a language model: it sees pictures.",
+        Wiring::Flattened => "A vision tower whose tokens stand in the text: it sees pictures.",
+        Wiring::Tower => "A vision tower alone.",
     }
 }
 

@@ -28,7 +28,6 @@ pub fn runs_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     }
     let hover = "A run file, or a checkpoint of the command line. What is open is closed.";
     if ui.button("Load run…").on_hover_text(hover).clicked() {
-        state.run_all = false;
         state.forms.runs.wants_run = true;
     }
     let hover = "The weights as safetensors and the configuration as JSON, for other programs";

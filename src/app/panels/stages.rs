@@ -34,9 +34,6 @@ pub fn next_stage(state: &AppState) -> Option<Stage> {
 
 /// Draws the panel.
 pub fn stages_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    if next_stage(state).is_none() {
-        state.run_all = false;
-    }
     keys(ui.ctx(), state, out);
     if state.shows("stage-bar") {
         ui.horizontal_wrapped(|ui| Stage::ALL.into_iter().for_each(|stage| chip_ui(ui, state, stage, out)));
@@ -67,43 +64,31 @@ fn keys(ctx: &Context, state: &mut AppState, out: &mut Vec<Command>) {
         toggle(state, out);
     }
     if state.shows("step") && !state.running && next_stage(state).is_some() && widgets::pressed(ctx, Key::S) {
-        step(state, 1, out);
+        out.push(Command::Train(Steps::Count(1)));
     }
     if state.shows("reset") && widgets::pressed(ctx, Key::R) {
-        reset(state, out);
+        out.push(Command::Reset);
     }
 }
 
 fn toggle(state: &mut AppState, out: &mut Vec<Command>) {
-    state.run_all = false;
     if state.running {
         // Said at once: the session's word may come after a long step.
-        state.running = false;
+        (state.running, state.run_all) = (false, false);
         out.push(Command::Pause);
     } else if next_stage(state).is_some() {
-        run(state, out);
+        run(state, Steps::Stage, out);
     }
 }
 
-fn run(state: &mut AppState, out: &mut Vec<Command>) {
-    state.running = true;
-    out.push(Command::Train(Steps::Stage));
-}
-
-fn step(state: &mut AppState, count: u64, out: &mut Vec<Command>) {
-    state.run_all = false;
-    out.push(Command::Train(Steps::Count(count)));
-}
-
-fn reset(state: &mut AppState, out: &mut Vec<Command>) {
-    state.run_all = false;
-    out.push(Command::Reset);
+fn run(state: &mut AppState, steps: Steps, out: &mut Vec<Command>) {
+    (state.running, state.run_all) = (true, steps == Steps::All);
+    out.push(Command::Train(steps));
 }
 
 /// Opens what is open from its start weights, with the state's seed.
-fn reopen(state: &mut AppState, control: bool, out: &mut Vec<Command>) {
+fn reopen(state: &AppState, control: bool, out: &mut Vec<Command>) {
     if let Some(preset) = state.preset.clone() {
-        state.run_all = false;
         out.push(Command::Open(Open { preset, control, trained: false }));
     }
 }
@@ -152,7 +137,6 @@ fn chip_ui(ui: &mut Ui, state: &mut AppState, stage: Stage, out: &mut Vec<Comman
     widgets::describe(&response, whole);
     // A click on the stage in progress would begin it again and lose its place.
     if response.clicked() && !now {
-        state.run_all = false;
         out.push(Command::Enter(stage));
     }
 }
@@ -188,10 +172,13 @@ fn run_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
         toggle(state, out);
     }
     let all = Button::new("Run all stages").selected(state.run_all);
-    let hover = "Train this stage and those after it, one after the other";
-    if ui.add_enabled(ready && next.is_some() && !state.run_all, all).on_hover_text(hover).clicked() {
-        state.run_all = true;
-        run(state, out);
+    let hover = if state.run_all {
+        "Make this stage the last"
+    } else {
+        "Train this stage and those after it, one after the other"
+    };
+    if ui.add_enabled(ready && next.is_some(), all).on_hover_text(hover).clicked() {
+        run(state, if state.run_all { Steps::Stage } else { Steps::All }, out);
     }
 }
 
@@ -202,12 +189,12 @@ fn step_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     let ready = state.preset.is_some() && !state.running && next_stage(state).is_some();
     ui.separator();
     if ui.add_enabled(ready, Button::new("Step")).on_hover_text("One optimiser step (S)").clicked() {
-        step(state, 1, out);
+        out.push(Command::Train(Steps::Count(1)));
     }
     let count = state.forms.stages.steps;
     let name = format!("Step {count}");
     if ui.add_enabled(ready, Button::new(name)).on_hover_text("So many optimiser steps, then pause").clicked() {
-        step(state, count, out);
+        out.push(Command::Train(Steps::Count(count)));
     }
     let value = DragValue::new(&mut state.forms.stages.steps).range(2..=1000);
     ui.add(value).accessible_name("Steps at a time").on_hover_text("Steps at a time: drag, or click and type");
@@ -222,7 +209,7 @@ fn start_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     if state.shows("reset") {
         let hover = "Back to the start weights; what it has learned is lost (R)";
         if ui.add_enabled(ready, Button::new("⟲ Reset")).accessible_name("Reset").on_hover_text(hover).clicked() {
-            reset(state, out);
+            out.push(Command::Reset);
         }
     }
     if state.shows("seed")

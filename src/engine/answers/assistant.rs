@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::data::bpe::{Bpe, Stream};
-use crate::data::chat::{ChatError, ChatTemplate, Message};
+use crate::data::chat::{ChatError, ChatTemplate, IMAGE, Message};
 use crate::data::image::Preprocess;
 use crate::model::decode::{DecodeError, Decoder, Made, Prompt};
 use crate::ops::sample::Settings;
@@ -13,8 +13,6 @@ use crate::platform::now_secs;
 const SUBMISSION_SECS: f64 = 0.03;
 /// Most tokens of a submission.
 const MOST_TOKENS: usize = 8;
-/// Where the image stands in a message.
-const IMAGE: &str = "<image>";
 
 /// Why there is no answer.
 #[derive(Debug, Error)]

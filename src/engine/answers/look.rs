@@ -2,19 +2,18 @@
 
 use thiserror::Error;
 
-use super::super::event::{AttentionMaps, ProbeKind, Word};
+use super::super::words::{AttentionMaps, ProbeKind, Word};
 use crate::data::batch::{Batch, NO_TARGET};
 use crate::data::rng::Rng;
 use crate::data::tokenizer::{END, PAD, START, Tokenizer};
 use crate::gpu::{Gpu, GpuError, Program, Recorder, Tensor};
 use crate::model::config::VisionConfig;
 use crate::model::generate::Generator;
-use crate::model::hive::Hive;
 use crate::model::inputs::{HostBatch, Inputs};
+use crate::model::model::{Model, Wiring};
 use crate::nn::Params;
 use crate::train::checkpoint::Checkpoint;
-use crate::train::evaluate::{Evaluator, host};
-use crate::train::model::{Model, Wiring};
+use crate::train::evaluate::Evaluator;
 
 /// Longest text, question and answer, in tokens.
 pub const ROOM: usize = 96;
@@ -81,10 +80,10 @@ impl Answerer {
     /// # Errors
     /// A checkpoint of the flattened control, or one whose weights do not fit.
     pub fn from_checkpoint(gpu: &Gpu, checkpoint: &Checkpoint, with_image: bool) -> Result<Self, AnswerError> {
-        if checkpoint.meta.preset.wiring != Wiring::Hive {
+        if checkpoint.meta.preset.wiring != Wiring::Linked {
             return Err(AnswerError::Control);
         }
-        let (model, specs) = Hive::new(&checkpoint.meta.model);
+        let (model, specs) = Model::new(&checkpoint.meta.model, Wiring::Linked);
         for spec in &specs {
             let have = checkpoint.weights.get(&spec.name).map_or(0, Vec::len);
             if have != spec.len() {
@@ -97,7 +96,7 @@ impl Answerer {
 
     /// From parameters on the GPU; it answers by what they are when asked.
     #[must_use]
-    pub fn new(model: &Hive, params: &Params, tokenizer: Tokenizer, with_image: bool) -> Self {
+    pub fn new(model: &Model, params: &Params, tokenizer: Tokenizer, with_image: bool) -> Self {
         Self { generator: Generator::new(model, params, ROOM, with_image), tokenizer }
     }
 
@@ -164,19 +163,19 @@ pub struct Looker {
 impl Looker {
     /// For a linked model.
     #[must_use]
-    pub fn new(model: &Hive, params: &Params) -> Self {
+    pub fn new(model: &Model, params: &Params) -> Self {
         let gpu = params.gpu();
-        let inputs = Inputs::new(gpu, &model.config, 1, ROOM, true);
+        let inputs = Inputs::new(gpu, model.config(), 1, ROOM, true);
         let mut r = Recorder::new(gpu);
         let look = model.look(&mut r, params, &inputs);
-        let v = &model.config.vision_config;
+        let v = &model.config().vision_config;
         Self {
             gpu: gpu.clone(),
             inputs,
             program: r.finish(),
             attention: look.attention,
-            heads: model.config.text_config.num_attention_heads,
-            side: v.image_size / v.patch_size,
+            heads: model.config().text_config.num_attention_heads,
+            side: v.side(),
         }
     }
 
@@ -249,7 +248,7 @@ impl Prober {
             pixels: pixels.to_vec(),
             ..Batch::default()
         };
-        let targets = host(&batch).target_count();
+        let targets = HostBatch::from(&batch).target_count();
         let (_, loss) = self.evaluator.run(&batch).await?;
         Ok((-loss * targets as f64).exp() as f32)
     }

@@ -11,7 +11,7 @@ use crate::data::image::{Fit, Preprocess};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::config::ConfigError;
 use crate::model::decode::{Decoder, most_room};
-use crate::model::files::{Checkpoint, FilesError, Folder, ModelKind, ModelSpec, Resolved, resolve};
+use crate::model::files::{Checkpoint, FilesError, Folder, ModelSpec, Resolved, resolve};
 use crate::model::load::{self, Formats, LoadError, Progress};
 use crate::model::model::{Model, Wiring};
 use crate::model::plan::Plan;
@@ -73,13 +73,10 @@ impl ModelFolder {
     /// A sentence about the file that is missing or wrong.
     pub async fn open(folder: &Folder) -> Result<Self, OpenError> {
         let spec = ModelSpec::open(folder).await?;
-        let wiring = match spec.kind {
-            ModelKind::Language => Wiring::Text,
-            ModelKind::Hive => Wiring::Hive,
-            ModelKind::Cascade => Wiring::Cascade,
-            ModelKind::Vision => return Err(OpenError::Tower),
-        };
-        let (model, specs) = Model::new(&spec.config, wiring);
+        if spec.kind == Wiring::Tower {
+            return Err(OpenError::Tower);
+        }
+        let (model, specs) = Model::new(&spec.config, spec.kind);
         let checkpoint = Checkpoint::open(folder).await?;
         let mut resolved = resolve(&checkpoint, &specs, &spec.config.link_config.language_layers)?;
         let tokenizer = Bpe::from_json(&folder.required_text("tokenizer.json").await?)?;
@@ -150,7 +147,7 @@ impl ModelFolder {
         let size = self.spec.config.vision_config.image_size;
         let background = self.spec.background;
         // Runs of this program, which say what shines through, squash pictures in either wiring.
-        let pads = self.spec.kind == ModelKind::Cascade && background.is_none();
+        let pads = self.spec.kind == Wiring::Flattened && background.is_none();
         let fit = if pads { Fit::Pad } else { Fit::Squash };
         self.model.sees().then(|| Preprocess { fit, background, ..Preprocess::new(size) })
     }

@@ -7,7 +7,8 @@ use crate::engine::answers::assistant::{Assistant, ReplyError};
 use crate::engine::answers::open::{ModelFolder, OpenError};
 use crate::engine::chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion};
 use crate::engine::command::Command;
-use crate::engine::event::{Event, Fault, FaultKind};
+use crate::engine::event::Event;
+use crate::engine::words::{Fault, FaultKind};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::decode::DecodeError;
 use crate::model::files::Folder;
@@ -46,34 +47,12 @@ enum Refusal {
 }
 
 fn fault(kind: FaultKind, what: &str, remedy: &str) -> Refusal {
-    let what = capital(what);
-    let what = if what.ends_with(['.', '?', '!']) { what } else { what + "." };
-    Refusal::Fault(Box::new(Fault { kind, what, remedy: remedy.into(), detail: String::new() }))
-}
-
-/// A sentence begins with a capital, but for names of files.
-fn capital(text: &str) -> String {
-    if text.split(' ').next().is_some_and(|word| word.contains('.')) {
-        return text.to_owned();
-    }
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+    Refusal::Fault(Box::new(Fault::new(kind, what, remedy)))
 }
 
 impl From<GpuError> for Refusal {
     fn from(e: GpuError) -> Self {
-        let (what, remedy) = match &e {
-            GpuError::Lost(_) => {
-                ("The GPU device of the model from files was lost.", "Load the model again; its files are still open.")
-            }
-            GpuError::OutOfMemory(_) => (
-                "The GPU ran out of memory for the model from files.",
-                "Load it again in a smaller format or with less room, or close other programs that use the GPU.",
-            ),
-            _ => return Self::Fault(Box::new(Fault { kind: FaultKind::Model, ..Fault::from(&e) })),
-        };
-        let (what, remedy) = (what.into(), remedy.into());
-        Self::Fault(Box::new(Fault { kind: FaultKind::Model, what, remedy, detail: e.to_string() }))
+        Self::Fault(Box::new(Fault { kind: FaultKind::Model, ..Fault::from(&e) }))
     }
 }
 

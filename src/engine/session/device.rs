@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Session, Testing};
-use crate::engine::event::{Event, Fault, FaultKind, SelfTest};
+use crate::engine::event::Event;
 use crate::engine::track::{Track, Trouble};
+use crate::engine::words::{Fault, FaultKind, SelfTest};
 use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::ops::case::{Case, Failure};
 use crate::ops::verify;

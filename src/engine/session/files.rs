@@ -1,13 +1,13 @@
 //! Saving, exporting and loading runs.
 
 use super::Session;
-use crate::engine::command::{Lane, Open};
+use crate::engine::command::Open;
 use crate::engine::event::Event;
 use crate::engine::log::RunLog;
 use crate::engine::runfile::RunFile;
 use crate::engine::track::{Track, Trouble};
+use crate::engine::words::Lane;
 use crate::model::weights::Precision;
-use crate::train::model::Wiring;
 use crate::train::stage::Stage;
 
 impl Session {
@@ -51,7 +51,7 @@ impl Session {
             tracks.push(Track::resume(&gpu, Lane::Control, control)?);
         }
         self.stop();
-        preset.wiring = Wiring::Hive;
+        preset.wiring = Lane::Hive.wiring();
         let control = tracks.len() > 1;
         self.open = Some(Open { preset: Box::new(preset), control, trained: false });
         self.tracks = tracks;

@@ -12,10 +12,11 @@ mod device;
 mod files;
 
 use super::assets;
-use super::command::{Command, Lane, Open, Question, Steps};
-use super::event::{Event, Fault, FaultKind, Opened, ProbeKind, SelfTest};
+use super::command::{Command, Open};
+use super::event::{Event, Opened};
 use super::log::RunLog;
 use super::track::{Track, Trouble};
+use super::words::{Fault, FaultKind, Lane, ProbeKind, Question, SelfTest, Steps};
 use super::worker::Events;
 use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::model::weights::Precision;
@@ -56,8 +57,8 @@ pub(in crate::engine) struct Session {
     tracks: Vec<Track>,
     /// What is reset to.
     open: Option<Open>,
-    /// Steps still to make; none: not running.
-    target: Option<u64>,
+    /// What is still to be trained; none: not running.
+    target: Option<Steps>,
     pinned: Option<Question>,
     /// The model from files.
     chat: ChatSession,
@@ -173,7 +174,10 @@ impl Session {
     async fn obey(&mut self, command: Command) -> Result<(), Trouble> {
         match command {
             Command::Open(open) => self.open_preset(open).await?,
-            Command::Enter(stage) => self.enter(stage).await?,
+            Command::Enter(stage) => {
+                self.stop();
+                self.enter(stage).await?;
+            }
             Command::Train(steps) => self.train(steps).await?,
             Command::Pause => self.stop(),
             Command::Reset => {
@@ -246,7 +250,6 @@ impl Session {
     }
 
     async fn enter(&mut self, stage: Stage) -> Result<(), Trouble> {
-        self.stop();
         self.busy(&format!("preparing stage {}", stage.number()));
         for track in &mut self.tracks {
             track.enter(stage).await?;
@@ -265,30 +268,38 @@ impl Session {
     }
 
     async fn train(&mut self, steps: Steps) -> Result<(), Trouble> {
-        let Some(track) = self.tracks.first() else { return Ok(()) };
-        if !track.has_work() {
-            let next = track.run.stage().map_or(Some(Stage::Connector), |s| Stage::of(s.number() + 1));
-            match next {
-                Some(stage) => self.enter(stage).await?,
-                None => return Ok(()),
-            }
+        let Some(stage) = self.next_stage() else { return Ok(()) };
+        let runs = self.target.replace(steps).is_some();
+        self.events.tell(Event::Running(Some(steps)));
+        if runs { Ok(()) } else { self.begin(stage).await }
+    }
+
+    /// The stage that the next step belongs to; none where nothing is open or all is done.
+    fn next_stage(&self) -> Option<Stage> {
+        let track = self.tracks.first()?;
+        match track.run.stage() {
+            None => Some(Stage::Connector),
+            now if track.has_work() => now,
+            Some(done) => Stage::of(done.number() + 1),
+        }
+    }
+
+    /// What comes before the next step of a stage.
+    async fn begin(&mut self, stage: Stage) -> Result<(), Trouble> {
+        if self.tracks.first().is_some_and(|t| !t.has_work()) {
+            self.enter(stage).await?;
         }
         if self.tracks.first().is_some_and(|t| t.updates() == 0) {
             self.busy("asking held-out questions before the first step");
             self.tell_alone().await?;
             self.evaluate(FEW_QUESTIONS).await?;
         }
-        self.target = Some(match steps {
-            Steps::Stage => u64::MAX,
-            Steps::Count(n) => n,
-        });
-        self.events.tell(Event::Running(true));
         Ok(())
     }
 
     fn stop(&mut self) {
         if self.target.take().is_some() {
-            self.events.tell(Event::Running(false));
+            self.events.tell(Event::Running(None));
         }
     }
 
@@ -297,17 +308,22 @@ impl Session {
         if self.testing.is_some() {
             self.test_one().await?;
         }
-        let Some(left) = self.target else { return Ok(()) };
-        if left == 0 {
+        let Some(target) = self.target else { return Ok(()) };
+        let (Some(stage), true) = (self.next_stage(), target != Steps::Count(0)) else {
             self.stop();
             return Ok(());
+        };
+        if self.tracks.first().is_some_and(|t| !t.has_work()) {
+            return self.begin(stage).await;
         }
         for track in &mut self.tracks {
             if let Some(step) = track.step().await? {
                 self.events.tell(Event::Step(step));
             }
         }
-        self.target = Some(left - 1);
+        if let Steps::Count(left) = target {
+            self.target = Some(Steps::Count(left - 1));
+        }
         self.after_step().await
     }
 
@@ -350,7 +366,9 @@ impl Session {
                 self.stage_ends.insert(format!("stage {}", stage.number()), bytes);
             }
         }
-        self.stop();
+        if self.target != Some(Steps::All) || stage == Stage::Vision {
+            self.stop();
+        }
         self.events.tell(Event::StageDone(stage));
         Ok(())
     }

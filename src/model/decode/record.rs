@@ -3,12 +3,11 @@
 use super::Shifted;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor, Workspace};
 use crate::model::config::LanguageConfig;
-use crate::model::model::Model;
+use crate::model::model::{Bridge, Model};
 use crate::model::positions::row_1d;
 use crate::nn::linked_attention::{Linked, LinkedTables};
 use crate::nn::self_attention::{Cache, Sequence};
 use crate::nn::{Params, RmsNorm};
-use crate::ops::attention::Layout;
 use crate::ops::cached_attention::{self, Cached};
 use crate::ops::gemv::{self, Fused};
 use crate::ops::rope::Table;
@@ -200,7 +199,7 @@ impl Recording {
     pub(super) async fn new(model: &Model, params: &Params, rows: usize, with_image: bool) -> Result<Self, GpuError> {
         let gpu = params.gpu().clone();
         let c = model.language_config();
-        let kv = c.num_key_value_heads * c.head();
+        let kv = c.key_width();
         let (mut caches, mut gains) = (Vec::new(), Vec::new());
         for i in 0..c.num_hidden_layers {
             let link = model.link_of(i).filter(|_| with_image);
@@ -219,19 +218,6 @@ impl Recording {
         Ok(Self { gpu, caches, gains, rows, with_image, workspace })
     }
 
-    fn layout(&self, c: &LanguageConfig, queries: usize, image: usize) -> Layout {
-        Layout {
-            batch: 1,
-            queries,
-            text: self.rows,
-            image,
-            heads: c.num_attention_heads,
-            groups: c.num_key_value_heads,
-            head: c.head(),
-            causal: true,
-        }
-    }
-
     /// The stream (t, C) through all layers, whose caches get its keys and values.
     fn layers(
         &self,
@@ -243,8 +229,11 @@ impl Recording {
     ) -> Tensor {
         let (c, t) = (model.language_config(), x.shape().rows());
         let n = model.config().vision_config.tokens();
-        let sequence =
-            |image| Sequence { rows: rows.clone(), table: table(&angles.plain), layout: self.layout(c, t, image) };
+        let sequence = |image| Sequence {
+            rows: rows.clone(),
+            table: table(&angles.plain),
+            layout: c.layout(1, t, self.rows, image),
+        };
         let (plain, linked, tables) = (sequence(0), sequence(n), angles.linked());
         let mut x = x;
         for (i, layer) in model.language().layers.iter().enumerate() {
@@ -273,16 +262,17 @@ impl Recording {
         let pixels = gpu.tensor([1, v.num_channels, v.image_size, v.image_size], DType::F32, "pixels");
         let rows = gpu.tensor([1, 3], DType::U32, "rows");
         let image_key = gpu.tensor([n, c.head()], DType::F32, "image key angles");
-        let spliced = model.links().is_empty();
+        let spliced = matches!(model.bridge(), Bridge::Projector(_));
         let angles = Angles::new(gpu, if spliced { n } else { 1 }, c.head());
         let mut r = Recorder::within(gpu, &self.workspace);
         let features = model.features(&mut r, params, &rows, &pixels);
-        if spliced {
-            let image = model.image_rows(&mut r, params, &features[0]);
+        if let Bridge::Projector(projector) = model.bridge() {
+            let image = projector.forward(&mut r, params, &features[0]).0;
             self.layers(&mut r, model, params, (&rows, &angles), image);
         } else {
             let tables = LinkedTables { query: table(&image_key), key: table(&image_key) };
-            let sequence = Sequence { rows: rows.clone(), table: table(&angles.plain), layout: self.layout(c, 1, n) };
+            let sequence =
+                Sequence { rows: rows.clone(), table: table(&angles.plain), layout: c.layout(1, 1, self.rows, n) };
             for (link, (&at, features)) in
                 model.links().iter().zip(model.config().link_config.language_layers.iter().zip(&features))
             {
@@ -311,7 +301,7 @@ impl Recording {
             let fused = Fused { norm: Some((&gain, eps)), bias: qkv_stack.bias.as_ref(), residual: None };
             gemv::project(&mut r, &x, &qkv_stack.matrix.whole(), fused, &qkv);
             let cached = Cached {
-                layout: self.layout(c, 1, if linked { n } else { 0 }),
+                layout: c.layout(1, 1, self.rows, if linked { n } else { 0 }),
                 rows: &state.rows,
                 angles: if linked { &state.linked } else { &state.plain },
                 norm: self.gains[i].as_ref().map(|(gains, eps)| (gains, *eps)),

@@ -7,29 +7,16 @@ use serde_json::Value;
 use super::folder::Folder;
 use super::json::{Keys, parse};
 use super::{FilesError, shown};
-use crate::model::config::{HiveConfig, LanguageConfig, LinkConfig, RopeScaling, RopeType, VisionConfig};
+use crate::model::config::{HiveConfig, LanguageConfig, LinkConfig, RopeScaling, RopeType, VisionConfig, Wiring};
 
 pub(super) const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
-
-/// What a folder has the weights of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModelKind {
-    /// A decoder alone.
-    Language,
-    /// A tower alone.
-    Vision,
-    /// A tower linked to a decoder.
-    Hive,
-    /// A tower whose tokens stand in the decoder's text (Llava).
-    Cascade,
-}
 
 /// A model as its folder describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelSpec {
     /// Which model.
-    pub kind: ModelKind,
+    pub kind: Wiring,
     /// Sizes. A part that the model does not have is a stand-in of the smallest size.
     pub config: HiveConfig,
     /// Hugging Face's name of the class; empty for Hive's own.
@@ -92,7 +79,7 @@ impl ModelSpec {
     fn of(top: Keys<'_>) -> Result<Self, FilesError> {
         let model_type = top.text("model_type")?.unwrap_or_default();
         let mut spec = Self {
-            kind: ModelKind::Language,
+            kind: Wiring::Text,
             config: HiveConfig {
                 vision_config: VisionConfig::stand_in(),
                 text_config: LanguageConfig::stand_in(),
@@ -106,10 +93,10 @@ impl ModelSpec {
             background: None,
         };
         match model_type {
-            "siglip_vision_model" => (spec.kind, spec.config.vision_config) = (ModelKind::Vision, vision(top)?),
+            "siglip_vision_model" => (spec.kind, spec.config.vision_config) = (Wiring::Tower, vision(top)?),
             "siglip" => {
                 let part = top.object("vision_config", VISION)?;
-                spec.kind = ModelKind::Vision;
+                spec.kind = Wiring::Tower;
                 spec.config.vision_config = part.map_or(Ok(VisionConfig::default()), vision)?;
             }
             "llava" => spec.llava(top)?,
@@ -138,7 +125,7 @@ impl ModelSpec {
     }
 
     fn llava(&mut self, top: Keys<'_>) -> Result<(), FilesError> {
-        self.kind = ModelKind::Cascade;
+        self.kind = Wiring::Flattened;
         let tower = top.object("vision_config", VISION)?;
         let kind = tower.map_or(Ok(None), |t| t.text("model_type"))?.unwrap_or("clip_vision_model");
         let Some(tower) = tower.filter(|_| kind == "siglip_vision_model") else {
@@ -174,8 +161,8 @@ impl ModelSpec {
     fn own(&mut self, top: Keys<'_>) -> Result<(), FilesError> {
         let kind = top.text("kind")?.unwrap_or("hive");
         self.kind = match kind {
-            "cascade" => ModelKind::Cascade,
-            "hive" | "training" => ModelKind::Hive,
+            "cascade" => Wiring::Flattened,
+            "hive" | "training" => Wiring::Linked,
             _ => return Err(unknown(top, "")),
         };
         let (Some(tower), Some(text)) = (top.object("vision_config", VISION)?, top.object("text_config", TEXT)?) else {
@@ -195,7 +182,7 @@ impl ModelSpec {
             }
             Some(class) => self.language(text, top, Class::named(class).ok_or_else(|| unknown(text, class))?)?,
         }
-        if self.kind == ModelKind::Hive {
+        if self.kind == Wiring::Linked {
             self.config.link_config = part(top, "link_config")?;
         }
         self.background = part(top, "image_background")?;

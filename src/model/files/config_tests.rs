@@ -45,7 +45,7 @@ const SCALING: RopeScaling = RopeScaling {
 fn llama_in_both_spellings() {
     let old = read(&llama()).unwrap();
     let c = &old.config.text_config;
-    assert_eq!((old.kind, old.bos, old.max_positions), (ModelKind::Language, Some(128_000), 131_072));
+    assert_eq!((old.kind, old.bos, old.max_positions), (Wiring::Text, Some(128_000), 131_072));
     assert_eq!((c.hidden_size, c.num_key_value_heads, c.rope_theta, c.tie_word_embeddings), (2048, 8, 5e5, true));
     assert_eq!((c.rope_scaling, c.attention_bias, &old.eos[..]), (Some(SCALING), false, &[128_001][..]));
 
@@ -82,7 +82,7 @@ fn absent_keys_are_those_of_the_class() {
 
     for config in [json!({"model_type": "siglip_vision_model"}), json!({"model_type": "siglip", "text_config": {}})] {
         let spec = read(&config).unwrap();
-        assert_eq!((spec.kind, spec.config.vision_config), (ModelKind::Vision, VisionConfig::default()));
+        assert_eq!((spec.kind, spec.config.vision_config), (Wiring::Tower, VisionConfig::default()));
     }
     let part = json!({"hidden_size": 1024, "image_size": 384, "num_attention_heads": 16});
     let nested = json!({"model_type": "siglip", "vision_config": part});
@@ -112,7 +112,7 @@ fn llava_with_a_siglip_tower() {
             "eos_token_id": 151645, "use_sliding_window": false, "sliding_window": 4096}
     });
     let spec = read(&config).unwrap();
-    assert_eq!((spec.kind, spec.image_token, &spec.eos[..]), (ModelKind::Cascade, Some(151_646), &[151_645][..]));
+    assert_eq!((spec.kind, spec.image_token, &spec.eos[..]), (Wiring::Flattened, Some(151_646), &[151_645][..]));
     let c = &spec.config.text_config;
     assert_eq!((c.hidden_size, c.vocab_size, c.tie_word_embeddings, c.attention_bias), (896, 151_936, true, true));
     assert_eq!(spec.config.vision_config.hidden_size, 768);
@@ -190,11 +190,11 @@ fn own_files_have_three_parts() {
         "link_config": {"vision_layers": [1, 2], "language_layers": [1, 3]}
     });
     let spec = read(&own).unwrap();
-    assert_eq!((spec.kind, &spec.config.link_config.language_layers[..]), (ModelKind::Hive, &[1, 3][..]));
+    assert_eq!((spec.kind, &spec.config.link_config.language_layers[..]), (Wiring::Linked, &[1, 3][..]));
     assert_eq!(spec.config, serde_json::from_value(own.clone()).unwrap());
     let mut flat = own.clone();
     flat["kind"] = "cascade".into();
-    assert_eq!(read(&flat).unwrap().kind, ModelKind::Cascade);
+    assert_eq!(read(&flat).unwrap().kind, Wiring::Flattened);
     // Parts taken from Hugging Face's files keep the meaning of their class.
     let mut mixed = own.clone();
     mixed["text_config"] = llama();
@@ -211,14 +211,14 @@ fn own_files_have_three_parts() {
 #[test]
 fn fixtures_are_read() {
     for (name, kind) in [
-        ("llama", ModelKind::Language),
-        ("llama-untied", ModelKind::Language),
-        ("qwen2", ModelKind::Language),
-        ("vision", ModelKind::Vision),
-        ("hive", ModelKind::Hive),
-        ("hive-qwen2", ModelKind::Hive),
-        ("cascade", ModelKind::Cascade),
-        ("training", ModelKind::Hive),
+        ("llama", Wiring::Text),
+        ("llama-untied", Wiring::Text),
+        ("qwen2", Wiring::Text),
+        ("vision", Wiring::Tower),
+        ("hive", Wiring::Linked),
+        ("hive-qwen2", Wiring::Linked),
+        ("cascade", Wiring::Flattened),
+        ("training", Wiring::Linked),
     ] {
         let path = format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
         let folder = Folder::new(crate::platform::folder_blobs(path).unwrap()).unwrap();

@@ -98,6 +98,19 @@ impl FileDType {
             _ => return None,
         })
     }
+
+    /// Values as elements of this type, one of weights.
+    #[must_use]
+    pub fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+            Self::BF16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+            other => {
+                assert_eq!(other, Self::F32, "weights are not written in this type");
+                values.iter().flat_map(|v| v.to_le_bytes()).collect()
+            }
+        }
+    }
 }
 
 impl fmt::Display for FileDType {
@@ -133,16 +146,29 @@ pub struct Header {
 /// # Errors
 /// A sentence with the file's name, and the tensor's where there is one.
 pub async fn read(blob: &Blob) -> Result<Header, FilesError> {
-    let file = || shown(blob.name());
-    let short = || FilesError::Short { file: file(), len: blob.len() };
-    let room = blob.len().checked_sub(8).ok_or_else(short)?;
-    let first = blob.read(0, 8).await.map_err(FilesError::Read)?;
-    let claimed = first.first_chunk().copied().map(u64::from_le_bytes).ok_or_else(short)?;
-    let allowed = room.min(HEADER_LIMIT);
-    let too_long = || FilesError::HeaderLength { file: file(), claimed, allowed };
-    let len = usize::try_from(claimed).ok().filter(|_| claimed <= allowed).ok_or_else(too_long)?;
+    let first = blob.read(0, blob.len().min(8) as usize).await.map_err(FilesError::Read)?;
+    let len = text_len(blob.name(), &first, blob.len())?;
     let text = blob.read(8, len).await.map_err(FilesError::Read)?;
-    check(parse(blob.name(), &text)?, blob.name(), claimed + 8, blob.len())
+    check(parse(blob.name(), &text)?, blob.name(), len as u64 + 8, blob.len())
+}
+
+/// The same of a file whose bytes are there.
+///
+/// # Errors
+/// See [`read`].
+pub fn of(name: &str, bytes: &[u8]) -> Result<Header, FilesError> {
+    let len = text_len(name, bytes, bytes.len() as u64)?;
+    check(parse(name, &bytes[8..8 + len])?, name, len as u64 + 8, bytes.len() as u64)
+}
+
+/// Bytes of the JSON, by the first bytes of a file of `len`.
+fn text_len(name: &str, first: &[u8], len: u64) -> Result<usize, FilesError> {
+    let Some(claimed) = first.first_chunk().copied().map(u64::from_le_bytes) else {
+        return Err(FilesError::Short { file: shown(name), len });
+    };
+    let allowed = (len - 8).min(HEADER_LIMIT);
+    let too_long = || FilesError::HeaderLength { file: shown(name), claimed, allowed };
+    usize::try_from(claimed).ok().filter(|_| claimed <= allowed).ok_or_else(too_long)
 }
 
 #[derive(Deserialize)]
@@ -184,7 +210,8 @@ impl<'de> Deserialize<'de> for RawHeader {
     }
 }
 
-const METADATA: &str = "__metadata__";
+/// The entry that is no tensor.
+pub(super) const METADATA: &str = "__metadata__";
 
 /// Everything that names, types, shapes and places must keep to in a file of `len` bytes whose data begins at `base`.
 fn check(raw: RawHeader, file: &str, base: u64, len: u64) -> Result<Header, FilesError> {

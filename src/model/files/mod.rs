@@ -13,7 +13,7 @@ pub mod write;
 
 use thiserror::Error;
 
-pub use config::{ModelKind, ModelSpec};
+pub use config::ModelSpec;
 pub use folder::{Checkpoint, Folder, Place};
 pub use header::{FileDType, Header, TensorInfo};
 pub use names::{Found, Resolved, blocks_of, canonical, resolve};
@@ -27,7 +27,7 @@ pub enum FilesError {
     #[error("{0}")]
     Read(String),
     /// Too short to have a header.
-    #[error("{file} has {len} bytes: too short for a safetensors file. Copy or download it again")]
+    #[error("{file} has {len} bytes: too short for a safetensors file. It may be cut off: copy or download it again")]
     Short {
         /// File name.
         file: String,

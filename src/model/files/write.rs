@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use half::{bf16, f16};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::folder::{Checkpoint, INDEX, Place, WHOLE};
+use super::header::METADATA;
 use super::{FileDType, FilesError, TensorInfo, shown};
 use crate::ops::blocks;
 use crate::ops::packed::Format;
@@ -159,20 +159,8 @@ impl Shard {
         &self.items
     }
 
-    /// Length and text, filled up with spaces so that the data begins at a multiple of 8.
     fn header(&self) -> Vec<u8> {
-        let mut map = Map::new();
-        map.insert("__metadata__".to_owned(), json!({"format": "pt"}));
-        let mut at = 0;
-        for item in &self.items {
-            let end = at + item.bytes();
-            let entry = json!({"dtype": item.dtype.name(), "shape": item.shape, "data_offsets": [at, end]});
-            map.insert(item.name.clone(), entry);
-            at = end;
-        }
-        let mut text = Value::Object(map).to_string();
-        text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
-        [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+        header(PYTORCH, self.items.iter().map(|i| (&i.name, i.dtype, &i.shape, i.bytes())))
     }
 
     /// Hands the file's bytes to `put`, piece by piece.
@@ -213,17 +201,66 @@ fn convert(bytes: &[u8], from: FileDType, item: &Item, overflow: &mut (u64, f32)
     if let Some((format, cols)) = item.blocks {
         return Ok(blocks::encode(&values, cols, format));
     }
-    match item.dtype {
-        FileDType::F32 => Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        FileDType::BF16 => Ok(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect()),
-        FileDType::F16 => {
-            for v in values.iter().map(|v| v.abs()).filter(|v| v.is_finite() && *v > F16_MAX) {
-                *overflow = (overflow.0 + 1, overflow.1.max(v));
-            }
-            Ok(values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect())
-        }
-        _ => Err(unread().into()),
+    if !item.dtype.is_weight() {
+        return Err(unread().into());
     }
+    if item.dtype == FileDType::F16 {
+        for v in values.iter().map(|v| v.abs()).filter(|v| v.is_finite() && *v > F16_MAX) {
+            *overflow = (overflow.0 + 1, overflow.1.max(v));
+        }
+    }
+    Ok(item.dtype.encode(&values))
+}
+
+/// What `transformers` looks for in the metadata.
+pub(in crate::model) const PYTORCH: (&str, &str) = ("format", "pt");
+
+/// The beginning of a file: its header's length, and the header, filled up with spaces so that the data begins at a multiple
+/// of 8. Tensors are names, types, shapes and bytes, in the order of the data.
+fn header<'a>(
+    metadata: (&str, &str),
+    tensors: impl Iterator<Item = (&'a String, FileDType, &'a Vec<usize>, u64)>,
+) -> Vec<u8> {
+    let mut map = Map::new();
+    // One entry only: readers keep several in random order.
+    map.insert(METADATA.to_owned(), json!({metadata.0: metadata.1}));
+    let mut at = 0;
+    for (name, dtype, shape, bytes) in tensors {
+        let entry = json!({"dtype": dtype.name(), "shape": shape, "data_offsets": [at, at + bytes]});
+        map.insert(name.clone(), entry);
+        at += bytes;
+    }
+    let mut text = Value::Object(map).to_string();
+    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+    [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+}
+
+/// A tensor in memory, to be written.
+#[derive(Clone, Debug)]
+pub struct NewTensor {
+    /// Its name.
+    pub name: String,
+    /// Element type.
+    pub dtype: FileDType,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Its elements.
+    pub bytes: Vec<u8>,
+}
+
+/// A whole file in memory. Equal tensors and metadata give equal bytes, in whatever order they come.
+#[must_use]
+pub fn file(metadata: (&str, &str), mut tensors: Vec<NewTensor>) -> Vec<u8> {
+    // Larger elements first: then all data is aligned.
+    tensors.sort_by(|a, b| b.dtype.bytes().cmp(&a.dtype.bytes()).then_with(|| a.name.cmp(&b.name)));
+    let entries = tensors.iter().map(|t| (&t.name, t.dtype, &t.shape, t.bytes.len() as u64));
+    let mut out = header(metadata, entries);
+    for t in tensors {
+        let elements = t.shape.iter().product::<usize>() as u64;
+        assert_eq!(t.bytes.len() as u64, elements * t.dtype.bytes(), "{}: {:?}", t.name, t.shape);
+        out.extend(t.bytes);
+    }
+    out
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Files that are written and read again, by this crate and by the safetensors library.
 
+use safetensors::SafeTensors;
+
 use super::super::folder::Folder;
 use super::*;
 use crate::model::weights;
@@ -13,7 +15,7 @@ fn source(values: &[f32]) -> Checkpoint {
         ("a".to_owned(), vec![values.len()], values),
         ("c \"quoted\"".to_owned(), vec![1], &values[..1]),
     ];
-    let bytes = weights::write(&tensors, weights::Precision::F32).unwrap();
+    let bytes = weights::write(&tensors, weights::Precision::F32);
     block_on(Checkpoint::open(&Folder::new([Blob::memory(WHOLE, bytes)]).unwrap())).unwrap()
 }
 
@@ -38,13 +40,45 @@ fn every_type_is_read_again_here_and_elsewhere() {
         let all = shards(items(&source, dtype), None);
         assert_eq!((all.len(), all[0].name.as_str(), index(&all)), (1, "model.safetensors", None));
         let bytes = bytes_of(&all[0], &source).unwrap();
-        let theirs = weights::parse(&bytes).unwrap();
-        assert_eq!(theirs["new.a"].values, VALUES);
-        assert_eq!((&theirs["new.b"].shape[..], theirs["new.c \"quoted\""].values.len()), (&[2, 3][..], 1));
+        let theirs = SafeTensors::deserialize(&bytes).unwrap();
+        let shape = |name: &str| theirs.tensor(name).unwrap().shape().to_vec();
+        assert_eq!((shape("new.b"), shape("new.c \"quoted\"")), (vec![2, 3], vec![1]));
+        let dtype = dtype.unwrap_or(FileDType::F32);
+        let theirs = theirs.tensor("new.a").unwrap();
+        assert_eq!((theirs.dtype().to_string().as_str(), theirs.data()), (dtype.name(), &dtype.encode(&VALUES)[..]));
+        assert_eq!(weights::parse(&bytes).unwrap()["new.a"].values, VALUES);
         let ours = block_on(Checkpoint::open(&Folder::new([Blob::memory(WHOLE, bytes)]).unwrap())).unwrap();
-        assert_eq!(ours.tensors()["new.a"].info.dtype, dtype.unwrap_or(FileDType::F32));
+        assert_eq!(ours.tensors()["new.a"].info.dtype, dtype);
         assert_eq!(ours.tensors()["new.a"].info.start % 8, 0);
     }
+}
+
+#[test]
+fn a_file_in_memory_has_its_bytes_by_name_and_type_only() {
+    let tensor = |name: &str, dtype, bytes: &[u8]| {
+        let shape = vec![bytes.len() / FileDType::bytes(dtype) as usize];
+        NewTensor { name: name.to_owned(), dtype, shape, bytes: bytes.to_vec() }
+    };
+    let all = [
+        tensor("z", FileDType::F32, &FileDType::F32.encode(&VALUES)),
+        tensor("a note", FileDType::U8, b"odd"),
+        tensor("a", FileDType::F16, &FileDType::F16.encode(&VALUES)),
+        tensor("nothing", FileDType::U8, b""),
+    ];
+    let meta = ("hive", "{\"quoted\": \"\\n\"}");
+    let bytes = file(meta, all.to_vec());
+    assert_eq!(bytes, file(meta, all.iter().rev().cloned().collect()));
+    let (_, theirs) = SafeTensors::read_metadata(&bytes).unwrap();
+    assert_eq!(theirs.metadata().as_ref().unwrap()["hive"], meta.1);
+    let theirs = SafeTensors::deserialize(&bytes).unwrap();
+    let header = weights::header_of(&bytes).unwrap();
+    assert_eq!((header.tensors.len(), header.metadata["hive"].as_str()), (4, meta.1));
+    for t in &all {
+        assert_eq!(theirs.tensor(&t.name).unwrap().data(), t.bytes);
+        assert_eq!(header.tensors[&t.name].start % t.dtype.bytes(), 0);
+    }
+    assert_eq!(weights::attachments(&header, &bytes)["a note"], b"odd");
+    assert_eq!(weights::tensors(&header, &bytes).unwrap()["a"].values, VALUES);
 }
 
 #[test]

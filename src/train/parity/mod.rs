@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::data::batch::Batch;
 use crate::data::image::Preprocess;
 use crate::gpu::{Gpu, GpuError};
 use crate::model::config::ConfigError;
 use crate::model::files::{Checkpoint, FileDType, FilesError, Folder, ModelSpec, resolve};
-use crate::model::inputs::HostBatch;
 use crate::model::probe::Kind;
 use crate::model::weights::{self, HostTensor, HostTensors, WeightsError};
 use crate::nn::params::Weights;
@@ -164,8 +164,7 @@ pub async fn check_folder(gpu: &Gpu, folder: &Folder) -> Result<Vec<Group>, Fixt
     let f = Fixture { config, text, checkpoint, io, tolerances };
     match kind.as_str() {
         "vision" => models::vision(gpu, &f).await,
-        "language" | "hive" => models::hive(gpu, &f, kind == "hive").await,
-        "cascade" => models::cascade(gpu, &f).await,
+        "language" | "hive" | "cascade" => models::whole_model(gpu, &f).await,
         "attentive_probe" => models::probe(gpu, &f, Kind::Attentive).await,
         "linear_probe" => models::probe(gpu, &f, Kind::Linear).await,
         "training" => training::training(gpu, &f).await,
@@ -267,53 +266,32 @@ fn whole(t: &HostTensor) -> Vec<u32> {
 }
 
 /// A batch of `io` with keys under `prefix`.
-struct Batch {
-    rows: usize,
-    tokens: usize,
-    ids: Vec<u32>,
-    labels: Vec<i32>,
-    lengths: Vec<u32>,
-    offset: Vec<u32>,
-    pixels: Vec<f32>,
+fn batch(io: &HostTensors, prefix: &str) -> Result<Batch, FixtureError> {
+    let key = |k: &str| get(io, &format!("{prefix}{k}"));
+    let ids = key("ids")?;
+    let [rows, tokens] = ids.shape[..] else {
+        return Err(WeightsError::Shape { name: "ids".into(), have: ids.shape.clone(), need: vec![0, 0] }.into());
+    };
+    Ok(Batch {
+        rows,
+        tokens,
+        ids: whole(ids),
+        labels: key("labels")?.values.iter().map(|v| *v as i32).collect(),
+        lengths: whole(key("lengths")?),
+        offset: whole(key("offset")?),
+        pixels: io.get(&format!("{prefix}pixels")).map_or(Vec::new(), |p| p.values.clone()),
+        ..Batch::default()
+    })
 }
 
-impl Batch {
-    fn read(io: &HostTensors, prefix: &str) -> Result<Self, FixtureError> {
-        let key = |k: &str| get(io, &format!("{prefix}{k}"));
-        let ids = key("ids")?;
-        let [rows, tokens] = ids.shape[..] else {
-            return Err(WeightsError::Shape { name: "ids".into(), have: ids.shape.clone(), need: vec![0, 0] }.into());
-        };
-        Ok(Self {
-            rows,
-            tokens,
-            ids: whole(ids),
-            labels: key("labels")?.values.iter().map(|v| *v as i32).collect(),
-            lengths: whole(key("lengths")?),
-            offset: whole(key("offset")?),
-            pixels: io.get(&format!("{prefix}pixels")).map_or(Vec::new(), |p| p.values.clone()),
-        })
-    }
-
-    fn host(&self) -> HostBatch<'_> {
-        HostBatch {
-            ids: &self.ids,
-            labels: &self.labels,
-            lengths: &self.lengths,
-            offset: &self.offset,
-            pixels: &self.pixels,
-        }
-    }
-
-    /// Values of rows within their lengths only, `width` values per row; the rest is meaningless.
-    fn valid(&self, values: &[f32], width: usize) -> Vec<f32> {
-        values
-            .chunks(width)
-            .enumerate()
-            .filter(|(i, _)| i % self.tokens < self.lengths[i / self.tokens] as usize)
-            .flat_map(|(_, row)| row.to_vec())
-            .collect()
-    }
+/// Values of rows within their lengths only, `width` values per row; the rest is meaningless.
+fn valid(batch: &Batch, values: &[f32], width: usize) -> Vec<f32> {
+    values
+        .chunks(width)
+        .enumerate()
+        .filter(|(i, _)| i % batch.tokens < batch.lengths[i / batch.tokens] as usize)
+        .flat_map(|(_, row)| row.to_vec())
+        .collect()
 }
 
 async fn preprocessing(config: &Value, io: &HostTensors, folder: &Folder) -> Result<Vec<Group>, FixtureError> {

@@ -1,18 +1,16 @@
 //! Outputs and gradients of a model of each kind against a fixture.
 
-use std::collections::BTreeSet;
-
-use super::{Batch, Fixture, FixtureError, Group, ROW_TOLERANCE, whole};
+use super::{Fixture, FixtureError, Group, ROW_TOLERANCE, valid, whole};
+use crate::data::batch::Batch;
 use crate::gpu::{DType, Gpu, Recorder, Tensor};
-use crate::model::cascade::Cascade;
 use crate::model::config::HiveConfig;
 use crate::model::generate::Generator;
-use crate::model::hive::Hive;
 use crate::model::inputs::{HostBatch, Inputs};
+use crate::model::model::{Model, Wiring};
 use crate::model::probe::{Kind, Probe, ProbeInputs, Sizes};
 use crate::model::registry::Registry;
 use crate::model::vision::Vision;
-use crate::nn::{ParamSpec, Params};
+use crate::nn::Params;
 
 pub(super) async fn vision(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, FixtureError> {
     let config = f.spec()?.config.vision_config;
@@ -43,25 +41,15 @@ pub(super) async fn vision(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, Fixture
     Ok(vec![group, f.gradients(&params.download_grads().await?)])
 }
 
-/// Parameters of the text side alone get zeros for the stand-in tower.
-async fn hive_params(gpu: &Gpu, f: &Fixture, specs: Vec<ParamSpec>, with_image: bool) -> Result<Params, FixtureError> {
-    if with_image {
-        return f.params(gpu, specs).await;
-    }
-    let (text, tower): (Vec<_>, Vec<_>) = specs.iter().cloned().partition(|s| !s.name.starts_with("vision_model."));
-    let mut weights = f.weights(&text).await?;
-    weights.extend(tower.iter().map(|s| (s.name.clone(), vec![0.0; s.len()])));
-    let names: BTreeSet<String> = text.into_iter().map(|s| s.name).collect();
-    Ok(Params::new(gpu, specs, &weights, &names))
-}
-
-pub(super) async fn hive(gpu: &Gpu, f: &Fixture, with_image: bool) -> Result<Vec<Group>, FixtureError> {
-    let config = f.spec()?.config;
-    let (model, specs) = Hive::new(&config);
-    let params = hive_params(gpu, f, specs, with_image).await?;
-    let batch = Batch::read(&f.io, "")?;
-    let inputs = Inputs::new(gpu, &config, batch.rows, batch.tokens, with_image);
-    inputs.write(batch.host(), batch.host().target_count());
+pub(super) async fn whole_model(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, FixtureError> {
+    let spec = f.spec()?;
+    let (config, linked) = (spec.config, spec.kind == Wiring::Linked);
+    let (model, specs) = Model::new(&config, spec.kind);
+    let params = f.params(gpu, specs).await?;
+    let batch = super::batch(&f.io, "")?;
+    let inputs = Inputs::new(gpu, &config, batch.rows, batch.tokens, model.sees());
+    let host = HostBatch::from(&batch);
+    inputs.write(host, host.target_count());
     let loss = gpu.tensor([1], DType::F32, "loss");
     let mut r = Recorder::new(gpu);
     let look = model.look(&mut r, &params, &inputs);
@@ -70,7 +58,7 @@ pub(super) async fn hive(gpu: &Gpu, f: &Fixture, with_image: bool) -> Result<Vec
     r.finish().run();
 
     let mut groups = Vec::new();
-    if with_image {
+    if linked {
         let mut states = f.outputs("vision states");
         for (i, values) in gpu.read_all(&look.vision).await?.iter().enumerate() {
             let key = format!("out.vision.{i}");
@@ -80,7 +68,7 @@ pub(super) async fn hive(gpu: &Gpu, f: &Fixture, with_image: bool) -> Result<Vec
         let width = config.text_config.hidden_size;
         for (i, values) in gpu.read_all(&look.hidden).await?.iter().enumerate() {
             let key = format!("out.layer.{i}");
-            layers.compare(&key, &batch.valid(values, width), &batch.valid(&f.expect(&key)?.values, width));
+            layers.compare(&key, &valid(&batch, values, width), &valid(&batch, &f.expect(&key)?.values, width));
         }
         groups.extend([states, layers]);
         groups.extend(attention(gpu, f, &config, &look.attention).await?);
@@ -88,7 +76,9 @@ pub(super) async fn hive(gpu: &Gpu, f: &Fixture, with_image: bool) -> Result<Vec
     groups.push(logits(gpu, f, &batch, &look.logits).await?);
     groups.push(loss_group(gpu, f, &loss).await?);
     groups.push(f.gradients(&params.download_grads().await?));
-    groups.extend(greedy(f, &model, &params, &batch, with_image).await?);
+    if !matches!(spec.kind, Wiring::Flattened) {
+        groups.extend(greedy(f, &model, &params, &batch).await?);
+    }
     Ok(groups)
 }
 
@@ -121,7 +111,7 @@ pub(super) async fn logits(gpu: &Gpu, f: &Fixture, batch: &Batch, logits: &Tenso
     let width = logits.shape().cols();
     let values = gpu.read_f32(logits).await?;
     let want = &f.expect("out.logits")?.values;
-    group.compare("out.logits", &batch.valid(&values, width), &batch.valid(want, width));
+    group.compare("out.logits", &valid(batch, &values, width), &valid(batch, want, width));
     Ok(group)
 }
 
@@ -133,20 +123,14 @@ pub(super) async fn loss_group(gpu: &Gpu, f: &Fixture, loss: &Tensor) -> Result<
 
 /// Greedy tokens of a cached decoder: against those that the same weights choose without a cache, and, where rounding of the
 /// weights cannot have changed them, against the fixture's.
-async fn greedy(
-    f: &Fixture,
-    model: &Hive,
-    params: &Params,
-    batch: &Batch,
-    with_image: bool,
-) -> Result<Vec<Group>, FixtureError> {
+async fn greedy(f: &Fixture, model: &Model, params: &Params, batch: &Batch) -> Result<Vec<Group>, FixtureError> {
     let (prompt, want) = (whole(f.expect("prompt")?), whole(f.expect("out.greedy")?));
-    let mut generator = Generator::new(model, params, prompt.len() + want.len(), with_image);
+    let mut generator = Generator::new(model, params, prompt.len() + want.len(), model.sees());
     let image = &batch.pixels[..batch.pixels.len() / batch.rows];
     generator.start(image, batch.offset[0] as usize);
     let cached = generator.complete(&prompt, want.len(), None).await?;
     let cached: Vec<u32> = cached.iter().map(|c| c.token).collect();
-    let uncached = uncached(model, params, &prompt, &cached, image, batch.offset[0], with_image).await?;
+    let uncached = uncached(model, params, &prompt, &cached, image, batch.offset[0]).await?;
     let mut groups = vec![same_tokens("cached tokens", &cached, &uncached)];
     if f.tolerances.tokens {
         groups.push(same_tokens("greedy tokens", &cached, &want));
@@ -165,16 +149,15 @@ fn same_tokens(name: &str, got: &[u32], want: &[u32]) -> Group {
 
 /// The likeliest token after the prompt and after each of `made` but the last, from one pass over all of them.
 async fn uncached(
-    model: &Hive,
+    model: &Model,
     params: &Params,
     prompt: &[u32],
     made: &[u32],
     pixels: &[f32],
     offset: u32,
-    with_image: bool,
 ) -> Result<Vec<u32>, FixtureError> {
     let ids = [prompt, &made[..made.len().saturating_sub(1)]].concat();
-    let inputs = Inputs::new(params.gpu(), &model.config, 1, ids.len(), with_image);
+    let inputs = Inputs::new(params.gpu(), model.config(), 1, ids.len(), model.sees());
     let (labels, lengths) = (vec![-1; ids.len()], [ids.len() as u32]);
     inputs.write(HostBatch { ids: &ids, labels: &labels, lengths: &lengths, offset: &[offset], pixels }, 0);
     let mut r = Recorder::new(params.gpu());
@@ -184,26 +167,6 @@ async fn uncached(
     let rows = logits.chunks(look.logits.shape().cols()).skip(prompt.len().saturating_sub(1));
     let largest = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as u32;
     Ok(rows.map(largest).collect())
-}
-
-pub(super) async fn cascade(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, FixtureError> {
-    let config = f.spec()?.config;
-    let (model, specs) = Cascade::new(&config);
-    let params = f.params(gpu, specs).await?;
-    let batch = Batch::read(&f.io, "")?;
-    let inputs = Inputs::new(gpu, &config, batch.rows, batch.tokens, true);
-    inputs.write(batch.host(), batch.host().target_count());
-    let loss = gpu.tensor([1], DType::F32, "loss");
-    let mut r = Recorder::new(gpu);
-    let all = model.logits(&mut r, &params, &inputs);
-    let saved = model.forward(&mut r, &params, &inputs, &loss);
-    model.backward(&mut r, &params, &inputs, saved);
-    r.finish().run();
-    Ok(vec![
-        logits(gpu, f, &batch, &all).await?,
-        loss_group(gpu, f, &loss).await?,
-        f.gradients(&params.download_grads().await?),
-    ])
 }
 
 pub(super) async fn probe(gpu: &Gpu, f: &Fixture, kind: Kind) -> Result<Vec<Group>, FixtureError> {

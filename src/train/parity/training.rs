@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Batch, Fixture, FixtureError, Group};
+use super::{Fixture, FixtureError, Group, batch};
 use crate::gpu::Gpu;
 use crate::model::config::HiveConfig;
-use crate::model::hive::Hive;
+use crate::model::inputs::HostBatch;
+use crate::model::model::{Model, Wiring};
 use crate::model::weights::HostTensor;
-use crate::train::model::Wiring;
 use crate::train::recipe::StageRecipe;
 use crate::train::stage::{Scope, Stage, enter_stage_two, trainable};
 use crate::train::trainer::{Setup, Trainer};
@@ -46,7 +46,7 @@ pub(super) async fn training(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, Fixtu
     let t = TrainingConfig::deserialize(&f.config)?;
     let mut config = t.model.clone();
     config.check()?;
-    let specs = Hive::new(&config).1;
+    let specs = Model::new(&config, Wiring::Linked).1;
     let mut weights = f.weights(&specs).await?;
     let tolerance = f.tolerances.gradient;
     let mut log = [("losses", tolerance), ("gradient norms", tolerance), ("learning rates", 1e-9)]
@@ -59,7 +59,7 @@ pub(super) async fn training(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, Fixtu
             enter_stage_two(&mut config, &mut weights);
         }
         let trained = trainable(&specs, &config.link_config, which, t.scope);
-        let first = Batch::read(&f.io, &format!("step.{n}."))?;
+        let first = batch(&f.io, &format!("step.{n}."))?;
         let recipe = StageRecipe {
             steps: t.steps_per_stage,
             learning_rate: stage.learning_rate,
@@ -73,7 +73,7 @@ pub(super) async fn training(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, Fixtu
         };
         let setup = Setup {
             config: &config,
-            wiring: Wiring::Hive,
+            wiring: Wiring::Linked,
             trained: &trained,
             recipe: &recipe,
             tokens: first.tokens,
@@ -81,8 +81,8 @@ pub(super) async fn training(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, Fixtu
         };
         let mut trainer = Trainer::new(gpu, &setup, &weights);
         for _ in 0..t.steps_per_stage {
-            let batch = Batch::read(&f.io, &format!("step.{n}."))?;
-            let report = trainer.step(&[batch.host()]).await?;
+            let batch = batch(&f.io, &format!("step.{n}."))?;
+            let report = trainer.step(&[HostBatch::from(&batch)]).await?;
             let want = &t.log[n];
             let name = format!("step {n}");
             for (group, got, want) in [

@@ -1,119 +1,14 @@
-//! `hive parity`, `hive verify`, `hive doctor`: is this machine right?
-
-use std::path::{Path, PathBuf};
+//! `hive verify` and `hive doctor`: does this machine compute right?
 
 use serde_json::json;
 
 use super::args::Args;
 use super::{Fault, open_gpu, say};
-use crate::gpu::{AdapterKind, AdapterSummary, Gpu, GpuOptions, Sabotage};
-use crate::model::files::Folder;
+use crate::gpu::{AdapterKind, AdapterSummary, Gpu, GpuError, GpuOptions, Sabotage};
 use crate::ops::verify::{self, Outcome};
 use crate::platform::{self, block_on};
-use crate::train::parity::{self, Group};
 
-const PARITY_HELP: &str = "\
-hive parity DIR
-
-DIR is a fixture folder (config.json, model.safetensors, io.safetensors), or a folder of such folders. Prints the worst error
-of each group of tensors against its tolerance; fails when one is exceeded or an expected tensor is missing.
-";
-
-/// `hive parity`.
-///
-/// # Errors
-/// See [`Fault`].
-pub fn parity(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &[], &["checked"])?;
-    if args.flag("help") {
-        say(PARITY_HELP);
-        return Ok(());
-    }
-    let folder = PathBuf::from(args.word(0).ok_or_else(|| Fault::usage("hive parity needs a folder"))?);
-    let folders = fixture_folders(&folder)?;
-    let options = GpuOptions {
-        adapter: args.option("adapter").map(str::to_owned),
-        checked: args.flag("checked"),
-        ..GpuOptions::default()
-    };
-    let gpu = block_on(Gpu::new(&options))?;
-    let quiet = args.flag("json");
-    if !quiet {
-        say(&format!("{} ({})\n", gpu.summary.name, gpu.summary.driver));
-    }
-    let mut failed = Vec::new();
-    let mut rows = Vec::new();
-    for (name, path) in &folders {
-        let blobs = platform::folder_blobs(path).map_err(|e| super::unreadable(path, &e))?;
-        let checked = match Folder::new(blobs) {
-            Ok(folder) => block_on(parity::check_folder(&gpu, &folder)),
-            Err(e) => Err(e.into()),
-        };
-        let groups = match checked {
-            Ok(groups) => groups,
-            Err(parity::FixtureError::Gpu(e)) => return Err(e.into()),
-            Err(e) => {
-                failed.push(name.clone());
-                say(&format!("{name}: {e}\n"));
-                continue;
-            }
-        };
-        for g in &groups {
-            if !quiet {
-                say(&parity_line(name, g));
-            }
-            rows.push(json!({"fixture": name, "group": g.name, "tensors": g.tensors, "worst": g.worst, "worst_tensor": g.worst_tensor, "tolerance": g.tolerance, "faults": g.faults, "passed": g.passed()}));
-        }
-        if !groups.iter().all(Group::passed) {
-            failed.push(name.clone());
-        }
-    }
-    if quiet {
-        say(&format!(
-            "{}\n",
-            json!({"adapter": gpu.summary.name, "driver": gpu.summary.driver, "groups": rows, "failed": failed})
-        ));
-    } else {
-        say(&format!("{} of {} fixtures passed\n", folders.len() - failed.len(), folders.len()));
-    }
-    if failed.is_empty() { Ok(()) } else { Err(Fault::Failed(format!("parity fails for {}", failed.join(", ")))) }
-}
-
-fn parity_line(name: &str, g: &Group) -> String {
-    let verdict = if g.passed() { "ok  " } else { "FAIL" };
-    let mut line = format!(
-        "{verdict} {name:18} {:20} {:3} tensors  worst {:.1e} of {:.0e}  {}\n",
-        g.name, g.tensors, g.worst, g.tolerance, g.worst_tensor
-    );
-    for fault in g.faults.iter().take(5) {
-        line.push_str(&format!("       {fault}\n"));
-    }
-    line
-}
-
-/// The folder itself, or the folders in it that have a `config.json`.
-fn fixture_folders(folder: &Path) -> Result<Vec<(String, PathBuf)>, Fault> {
-    let name = |p: &Path| p.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let list = |p: &Path| {
-        platform::list_folder(p).map_err(|e| Fault::File {
-            what: "cannot read",
-            path: p.display().to_string(),
-            reason: e.to_string(),
-        })
-    };
-    let entries = list(folder)?;
-    if entries.iter().any(|e| e == "config.json") {
-        return Ok(vec![(name(folder), folder.to_owned())]);
-    }
-    let is_fixture = |p: &PathBuf| platform::list_folder(p).is_ok_and(|e| e.iter().any(|n| n == "config.json"));
-    let found: Vec<_> = entries.iter().map(|e| folder.join(e)).filter(is_fixture).map(|p| (name(&p), p)).collect();
-    if found.is_empty() {
-        return Err(Fault::Failed(format!("{} has no fixture: no folder with a config.json", folder.display())));
-    }
-    Ok(found)
-}
-
-const VERIFY_HELP: &str = "\
+const HELP: &str = "\
 hive verify [OP] [--sabotage] [--checked] [--portable] [--hardware]
 
 Runs the cases of every operation (or of those whose name contains OP), forward and backward, on this adapter against f64
@@ -122,16 +17,9 @@ then breaks kernels on purpose and fails if that is not noticed. --checked compi
 uses no optional feature, --hardware runs the kernels meant for graphics processors on a software adapter.
 ";
 
-/// `hive verify`.
-///
-/// # Errors
-/// See [`Fault`].
-pub fn verify(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &[], &["sabotage", "checked", "portable", "hardware"])?;
-    if args.flag("help") {
-        say(VERIFY_HELP);
-        return Ok(());
-    }
+pub(super) fn verify(list: &[String]) -> Result<(), Fault> {
+    let flags = ["sabotage", "checked", "portable", "hardware"];
+    let Some(args) = Args::or_help(list, &[], &flags, HELP)? else { return Ok(()) };
     let options = GpuOptions {
         adapter: args.option("adapter").map(str::to_owned),
         checked: args.flag("checked"),
@@ -145,7 +33,7 @@ pub fn verify(list: &[String]) -> Result<(), Fault> {
     let filter = args.word(0).unwrap_or_default();
     let outcomes = block_on(verify::run(&gpu, filter, |o| {
         if !quiet {
-            say(&verify_line(o));
+            say(&line(o));
         }
     }))?;
     let mut wrong: Vec<String> =
@@ -179,7 +67,7 @@ pub fn verify(list: &[String]) -> Result<(), Fault> {
     if wrong.is_empty() { Ok(()) } else { Err(Fault::Failed(format!("verify fails: {}", wrong.join("; ")))) }
 }
 
-fn verify_line(o: &Outcome) -> String {
+fn line(o: &Outcome) -> String {
     let parity = match &o.parity {
         Ok(error) => format!("error {error:.1e} of {:.0e}", o.tolerance),
         Err(text) => text.clone(),
@@ -188,19 +76,12 @@ fn verify_line(o: &Outcome) -> String {
     format!("{} {:14} {:44} {parity}{difference}\n", if o.passed() { "ok  " } else { "FAIL" }, o.op, o.case)
 }
 
-/// `hive doctor`.
-///
-/// # Errors
-/// See [`Fault`].
-pub fn doctor(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &[], &["quick"])?;
-    if args.flag("help") {
-        say("hive doctor [--quick]: adapters, limits, which kernels are used, and (without --quick) the self-test\n");
-        return Ok(());
-    }
+pub(super) fn doctor(list: &[String]) -> Result<(), Fault> {
+    let help = "hive doctor [--quick]: adapters, limits, which kernels are used, and (without --quick) the self-test\n";
+    let Some(args) = Args::or_help(list, &[], &["quick"], help)? else { return Ok(()) };
     let adapters = block_on(Gpu::adapters());
     if adapters.is_empty() {
-        return Err(crate::gpu::GpuError::NoAdapter.into());
+        return Err(GpuError::NoAdapter.into());
     }
     let json_mode = args.flag("json");
     if !json_mode {
@@ -222,7 +103,7 @@ pub fn doctor(list: &[String]) -> Result<(), Fault> {
         ));
     } else {
         say(&format!("used: {}\ntier: {tier}\n", gpu.summary.name));
-        wrong.iter().for_each(|o| say(&verify_line(o)));
+        wrong.iter().for_each(|o| say(&line(o)));
         if !outcomes.is_empty() {
             say(&format!("self-test: {} of {} cases right\n", outcomes.len() - wrong.len(), outcomes.len()));
         }

@@ -1,0 +1,118 @@
+//! What several commands use: presets and data by their options, shipped models, tables of scores, pictures as files.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use super::args::Args;
+use super::{Fault, read, warn};
+use crate::data::folder::Folder;
+use crate::data::tokenizer::Tokenizer;
+use crate::data::worlds::to_rgb8;
+use crate::engine::assets;
+use crate::platform;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::evaluate::Scores;
+use crate::train::recipe::Preset;
+use crate::train::source::Source;
+
+/// A shipped model by name, or a checkpoint file.
+pub(super) fn load(name: &str) -> Result<Checkpoint, Fault> {
+    if Path::new(name).extension().is_some() {
+        return Ok(Checkpoint::from_bytes(&read(Path::new(name))?)?);
+    }
+    Ok(assets::model(name)?)
+}
+
+/// `--preset`, as a name or a file, with `--set`, `--seed` and `--steps` applied.
+pub(super) fn find_preset(args: &Args, default: &str) -> Result<Preset, Fault> {
+    let name = args.option("preset").unwrap_or(default);
+    let mut preset = if Path::new(name).extension().is_some_and(|e| e == "json") {
+        let text = read(Path::new(name))?;
+        Preset::parse(&String::from_utf8_lossy(&text))?
+    } else {
+        assets::preset(name)?
+    };
+    for pair in args.all("set") {
+        preset = set(&preset, pair)?;
+    }
+    if let Some(seed) = args.number("seed")? {
+        preset.seed = seed;
+    }
+    if let Some(steps) = args.number::<u64>("steps")? {
+        preset.stages.iter_mut().for_each(|(_, r)| r.steps = r.steps.min(steps));
+    }
+    Ok(preset)
+}
+
+/// The preset with one key changed: `a.b.0=value`.
+fn set(preset: &Preset, pair: &str) -> Result<Preset, Fault> {
+    let (key, value) =
+        pair.split_once('=').ok_or_else(|| Fault::usage(format!("--set needs KEY=VALUE, not \"{pair}\"")))?;
+    let mut json = serde_json::to_value(preset).map_err(|e| Fault::usage(e.to_string()))?;
+    let pointer = format!("/{}", key.replace('.', "/"));
+    let place = json.pointer_mut(&pointer).ok_or_else(|| Fault::usage(format!("the preset has no key \"{key}\"")))?;
+    *place = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok(Preset::parse(&json.to_string())?)
+}
+
+/// Most words of a folder's vocabulary.
+const FOLDER_WORDS: usize = 2000;
+
+/// The data of a folder (its conversation list and pictures); sets the preset's vocabulary to the folder's words.
+pub(super) fn folder_source(folder: &str, preset: &mut Preset) -> Result<Source, Fault> {
+    let folder = PathBuf::from(folder);
+    let names = platform::list_folder(&folder).map_err(|e| Fault::unreadable(&folder, &e))?;
+    let list = names.iter().find(|n| n.ends_with(".jsonl") || n.ends_with(".json")).ok_or_else(|| {
+        Fault::Failed(format!("{} has no conversation list (*.json or *.jsonl in the LLaVA format)", folder.display()))
+    })?;
+    let text = read(&folder.join(list))?;
+    let (data, mut problems) = Folder::load(&String::from_utf8_lossy(&text), list).map_err(Fault::failed)?;
+    let pictures = folder.clone();
+    let reader = move |name: &str| platform::read_file(&pictures.join(name)).map_err(|e| e.to_string());
+    let data = data.check_pictures(&mut problems, &reader).map_err(Fault::failed)?;
+    for p in problems.iter().take(20) {
+        warn(&format!("{p}\n"));
+    }
+    if !problems.is_empty() {
+        warn(&format!("{} entries of {list} were skipped\n", problems.len()));
+    }
+    let tokenizer = Tokenizer::from_texts(data.texts(), FOLDER_WORDS);
+    preset.data = "folder".into();
+    preset.model.text_config.vocab_size = tokenizer.size();
+    let size = preset.model.vision_config.image_size;
+    Ok(Source::folder(data, size, Box::new(reader), tokenizer, preset.mix.clone(), preset.seed))
+}
+
+/// Scores as a table: a row per label, a column per kind.
+pub(super) fn table(rows: &[(impl Display, Scores)]) -> String {
+    let kinds: BTreeSet<&String> = rows.iter().flat_map(|(_, s)| s.kinds.keys()).collect();
+    let width = rows.iter().map(|(l, _)| l.to_string().len()).max().unwrap_or(0).max(8);
+    let mut out = format!("{:width$}  {:>8}  {:>8}", "", "all", "several");
+    kinds.iter().for_each(|k| out.push_str(&format!("  {k:>9}")));
+    out.push('\n');
+    for (label, s) in rows {
+        let label = label.to_string();
+        out.push_str(&format!("{label:width$}  {:>8.3}  {:>8.3}", s.all.value(), s.several.value()));
+        for k in &kinds {
+            out.push_str(&s.kinds.get(*k).map_or("           ".into(), |v| format!("  {:>9.3}", v.value())));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// A PNG file of pixels (3, S, S).
+pub(super) fn png(pixels: &[f32], size: usize) -> Result<Vec<u8>, Fault> {
+    let mut out = std::io::Cursor::new(Vec::new());
+    image::write_buffer_with_format(
+        &mut out,
+        &to_rgb8(pixels),
+        size as u32,
+        size as u32,
+        image::ExtendedColorType::Rgb8,
+        image::ImageFormat::Png,
+    )
+    .map_err(Fault::failed)?;
+    Ok(out.into_inner())
+}

@@ -1,0 +1,312 @@
+//! The words of commands and events: what both carry, below both.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::gpu::GpuError;
+use crate::model::model::Wiring;
+use crate::train::stage::Stage;
+
+/// The two models that can train side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// The linked model.
+    Hive,
+    /// The flattened control: image tokens spliced into the text, same seed, same data.
+    Control,
+}
+
+impl Lane {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Hive, Self::Control];
+
+    /// Its name in words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hive => "HIVE",
+            Self::Control => "flattened control",
+        }
+    }
+
+    /// How its pictures reach the text.
+    #[must_use]
+    pub fn wiring(self) -> Wiring {
+        match self {
+            Self::Hive => Wiring::Linked,
+            Self::Control => Wiring::Flattened,
+        }
+    }
+}
+
+/// How far to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// To the end of the stage.
+    Stage,
+    /// To the end of the last stage, through those between.
+    All,
+    /// So many optimiser steps, at most to the end of the stage.
+    Count(u64),
+}
+
+/// A question about a picture.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Chosen by the asker; comes back in every event about it.
+    pub id: u64,
+    /// (3, S, S), -1 to 1, S the model's image size. See [`crate::data::image::Preprocess`].
+    pub pixels: Arc<Vec<f32>>,
+    /// Words.
+    pub text: String,
+    /// Pixels of another picture, for the probe that swaps pictures.
+    pub other: Option<Arc<Vec<f32>>>,
+}
+
+/// One optimiser step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepEvent {
+    /// Which model.
+    pub lane: Lane,
+    /// Stage.
+    pub stage: Stage,
+    /// Update within the stage, from 1.
+    pub update: u64,
+    /// Updates of the stage in all.
+    pub of: u64,
+    /// Mean loss over the step's targets, nats per token.
+    pub loss: f32,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f32,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Wall time of the step, seconds.
+    pub secs: f64,
+    /// Samples in the step.
+    pub samples: usize,
+}
+
+/// What a lane's training step costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// Which model.
+    pub lane: Lane,
+    /// Stage.
+    pub stage: Stage,
+    /// GPU dispatches of a step, optimiser included.
+    pub dispatches: usize,
+    /// Bytes of parameters, gradients and moments.
+    pub parameter_bytes: u64,
+    /// Bytes of activations and other temporaries.
+    pub temporary_bytes: u64,
+    /// Floating-point operations of a step, as stated by the operations.
+    pub flops: f64,
+    /// Trained parameters.
+    pub trained: usize,
+    /// All parameters.
+    pub parameters: usize,
+}
+
+/// A word of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// Text.
+    pub text: String,
+    /// Probability the model gave it.
+    pub probability: f32,
+}
+
+/// What was done to the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProbeKind {
+    /// Uniform grey.
+    Blindfold,
+    /// Patches in random order.
+    Shuffle,
+    /// Another picture.
+    Swap,
+}
+
+impl ProbeKind {
+    /// Its name in words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Blindfold => "blindfold",
+            Self::Shuffle => "shuffled patches",
+            Self::Swap => "another picture",
+        }
+    }
+}
+
+/// The same question with a changed picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// What was changed.
+    pub kind: ProbeKind,
+    /// What the model answers then.
+    pub words: Vec<Word>,
+    /// Probability of the original answer then (its end mark included), 0 to 1.
+    pub original: f32,
+}
+
+/// Where the text looks: softmax rows of the linked layers over the image's patches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionMaps {
+    /// Tokens as words: question, then answer. A token's row shows where it looked to write the NEXT one.
+    pub tokens: Vec<String>,
+    /// Index of the token whose row wrote the answer's first word.
+    pub first_answer: usize,
+    /// Decoder layers with a link.
+    pub layers: Vec<usize>,
+    /// Heads per layer.
+    pub heads: usize,
+    /// Patches per side.
+    pub side: usize,
+    /// (layer, head, token, patch); the rest of each row to 1 went to text.
+    pub values: Vec<f32>,
+}
+
+impl AttentionMaps {
+    /// The map (side * side, row order) of a token in a layer (index into `layers`) and a head; no head: mean of all.
+    #[must_use]
+    pub fn map(&self, layer: usize, head: Option<usize>, token: usize) -> Vec<f32> {
+        let n = self.side * self.side;
+        let one = |h: usize| {
+            let at = ((layer * self.heads + h) * self.tokens.len() + token) * n;
+            self.values.get(at..at + n).unwrap_or(&[])
+        };
+        match head {
+            Some(h) => one(h).to_vec(),
+            None => {
+                let mut mean = vec![0.0; n];
+                for h in 0..self.heads {
+                    mean.iter_mut().zip(one(h)).for_each(|(m, v)| *m += v / self.heads as f32);
+                }
+                mean
+            }
+        }
+    }
+}
+
+/// An answer, complete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The question's number.
+    pub id: u64,
+    /// Words.
+    pub words: Vec<Word>,
+    /// Probability of the whole answer, its end mark included.
+    pub probability: f32,
+    /// The same question with changed pictures; they come one by one after the answer, as [`super::Event::Probed`].
+    pub probes: Vec<Probe>,
+    /// Where it looked.
+    pub maps: Option<Arc<AttentionMaps>>,
+    /// Words of the question that the model does not know.
+    pub unknown: Vec<String>,
+}
+
+/// Result of the self-test so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SelfTest {
+    /// Cases run.
+    pub done: usize,
+    /// Cases there are.
+    pub of: usize,
+    /// Operation, case and error of those that failed.
+    pub wrong: Vec<(String, String)>,
+    /// Seconds.
+    pub secs: f64,
+}
+
+/// A picture with its question, to browse.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// Index in the held-out split.
+    pub index: u64,
+    /// (3, S, S), -1 to 1.
+    pub pixels: Arc<Vec<f32>>,
+    /// What it shows, in a sentence.
+    pub caption: String,
+    /// Questions and right answers.
+    pub turns: Vec<(String, String)>,
+}
+
+/// Kinds of failure, each with a card of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// No WebGPU in this browser.
+    NoWebGpu,
+    /// No adapter, or none that can run Hive.
+    NoAdapter,
+    /// A software adapter: works, slowly.
+    SoftwareAdapter,
+    /// The page came over an insecure origin, where browsers hide WebGPU.
+    InsecureOrigin,
+    /// The device was lost.
+    DeviceLost,
+    /// Out of memory.
+    OutOfMemory,
+    /// The program itself failed.
+    Panic,
+    /// The self-test found wrong results.
+    SelfTest,
+    /// The model from files: training is not touched by it.
+    Model,
+    /// A file that cannot be used.
+    File,
+    /// Anything else.
+    Other,
+}
+
+/// A failure: what happened, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Kind.
+    pub kind: FaultKind,
+    /// What happened, one sentence.
+    pub what: String,
+    /// What to do, one sentence.
+    pub remedy: String,
+    /// The driver's or system's own words, if any.
+    pub detail: String,
+}
+
+impl Fault {
+    /// From a sentence of an error and its remedy.
+    #[must_use]
+    pub fn new(kind: FaultKind, what: &str, remedy: &str) -> Self {
+        Self { kind, what: sentence(what), remedy: sentence(remedy), detail: String::new() }
+    }
+}
+
+/// With a capital, but for names of files, and a full stop.
+fn sentence(text: &str) -> String {
+    let names_file = text.split(' ').next().is_some_and(|word| word.contains('.'));
+    let mut chars = text.chars();
+    let first = chars.next().filter(|_| !names_file).map(char::to_uppercase);
+    let mut out: String = first.into_iter().flatten().collect();
+    out.push_str(if names_file { text } else { chars.as_str() });
+    if !out.is_empty() && !out.ends_with(['.', '?', '!']) {
+        out.push('.');
+    }
+    out
+}
+
+impl From<&GpuError> for Fault {
+    fn from(e: &GpuError) -> Self {
+        let kind = match e {
+            GpuError::NoAdapter
+            | GpuError::AdapterNotFound { .. }
+            | GpuError::NoDevice { .. }
+            | GpuError::LimitTooSmall { .. } => FaultKind::NoAdapter,
+            GpuError::Lost(_) => FaultKind::DeviceLost,
+            GpuError::OutOfMemory(_) => FaultKind::OutOfMemory,
+            GpuError::Validation(_) | GpuError::Readback(_) => FaultKind::Other,
+        };
+        Self { detail: e.detail().to_owned(), ..Self::new(kind, &e.what(), e.remedy()) }
+    }
+}
