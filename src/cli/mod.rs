@@ -30,7 +30,7 @@ use shared::{open_gpu, read, write};
 type Run = fn(&[String]) -> Result<(), Fault>;
 
 /// Every command: its name with its words, a line about it, and what runs it.
-const COMMANDS: [(&str, &str, Run); 15] = [
+const COMMANDS: &[(&str, &str, Run)] = &[
     ("app [LINK]", "open the window (in a browser: ./hive web)", app),
     ("demo", "align tower and language model in three stages on pictures, with a report (minutes)", demo::run),
     ("train", "the same with your choice of preset, data, seed; can be stopped and resumed", train::run),
@@ -65,7 +65,10 @@ fn app(_: &[String]) -> Result<(), Fault> {
 }
 
 fn help() -> String {
-    let lines: String = COMMANDS.iter().map(|(usage, about, _)| format!("  hive {usage:<24} {about}\n")).collect();
+    // Words that are longer than their column stand off a little.
+    let gap = |usage: &str| if usage.len() > 24 { "   " } else { " " };
+    let line = |(usage, about, _): &(&str, &str, Run)| format!("  hive {usage:<24}{}{about}\n", gap(usage));
+    let lines: String = COMMANDS.iter().map(line).collect();
     format!(
         "hive: linked attention between a vision encoder and a small language model, in WebGPU compute shaders\n\n{lines}\n\
          Every command: --adapter NAME, --seed N, --json, --help. \
