@@ -9,7 +9,6 @@ use hive::app::permalink::{Panel, Permalink, TABS, Tab};
 use hive::app::restore::{apply_link, complain};
 use hive::data::Rng;
 use hive::engine::{Command, Event, Stage, Steps, assets};
-
 use hive::platform::{list_folder, read_file};
 
 use super::common::{Bench, opened, training};
@@ -166,7 +165,9 @@ fn links_of_earlier_versions_hide_what_has_another_name_now() {
 fn every_control_that_a_link_can_hide_is_asked_for() {
     let mut code = String::new();
     for folder in ["src/app", "src/app/panels"].map(Path::new) {
-        for name in list_folder(folder).unwrap().into_iter().filter(|name| name.ends_with(".rs")) {
+        for name in
+            list_folder(folder).unwrap().into_iter().filter(|name| name.ends_with(".rs") && name != "control.rs")
+        {
             code += &String::from_utf8(read_file(&folder.join(name)).unwrap()).unwrap();
         }
     }
