@@ -90,6 +90,16 @@ fn read_permutations(shaders: &Path) -> Result<Variants, String> {
     Ok(out)
 }
 
+/// A variable of group 0, from reflection.
+struct Binding {
+    number: u32,
+    name: String,
+    access: &'static str,
+    element: String,
+    /// As it stands in the generated file.
+    dtype: &'static str,
+}
+
 struct Compiled {
     definition: String,
     params: String,
@@ -141,9 +151,11 @@ fn compile(
             _ if used.contains(naga::valid::GlobalUse::READ) => "update",
             _ => "write",
         };
-        bindings.push((binding.binding, global.name.clone().unwrap_or_default(), access, element(&module, global.ty)));
+        let (number, name) = (binding.binding, global.name.clone().unwrap_or_default());
+        let dtype = if access == "uniform" { "None" } else { dtype(&module, global.ty)? };
+        bindings.push(Binding { number, name, access, element: element(&module, global.ty), dtype });
     }
-    bindings.sort();
+    bindings.sort_by_key(|b| b.number);
     if workgroup_bytes > MAX_WORKGROUP_BYTES {
         return Err(format!("{workgroup_bytes} bytes of workgroup memory, at most {MAX_WORKGROUP_BYTES}"));
     }
@@ -154,10 +166,10 @@ fn compile(
     let overrides: Vec<String> =
         module.overrides.iter().filter_map(|(_, o)| o.name.as_ref().map(|n| format!("{n:?}"))).collect();
     let mut list = String::new();
-    for (_, name, access, element) in &bindings {
+    for Binding { name, access, dtype, .. } in &bindings {
         write!(
             list,
-            "BindingDef {{ name: {name:?}, access: Access::{}, element: {element:?} }}, ",
+            "BindingDef {{ name: {name:?}, access: Access::{}, dtype: {dtype} }}, ",
             match *access {
                 "uniform" => "Uniform",
                 "read" => "Read",
@@ -196,6 +208,17 @@ fn params_struct(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Result<
     ))
 }
 
+/// Type of the numbers in a storage buffer.
+fn dtype(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Result<&'static str, String> {
+    use naga::TypeInner as T;
+    match module.types[ty].inner {
+        T::Array { base, .. } => dtype(module, base),
+        T::Scalar(naga::Scalar::F32) | T::Vector { scalar: naga::Scalar::F32, .. } => Ok("Some(DType::F32)"),
+        T::Scalar(naga::Scalar::U32) | T::Vector { scalar: naga::Scalar::U32, .. } => Ok("Some(DType::U32)"),
+        _ => Err("storage buffers hold u32 and f32 only".to_owned()),
+    }
+}
+
 fn element(module: &naga::Module, ty: naga::Handle<naga::Type>) -> String {
     use naga::TypeInner as T;
     let scalar = |s: naga::Scalar| match s.kind {
@@ -213,7 +236,7 @@ fn element(module: &naga::Module, ty: naga::Handle<naga::Type>) -> String {
 
 /// The table in a kernel's first comment must say what reflection says:
 /// `// | 1 | x | read | array<f32> | (R, C) |`. Access words: uniform, read, write, update; `dest` is an update or a write.
-fn check_header(source: &str, bindings: &[(u32, String, &str, String)]) -> Result<(), String> {
+fn check_header(source: &str, bindings: &[Binding]) -> Result<(), String> {
     let mut rows = Vec::new();
     for line in source.lines().filter(|l| l.starts_with("// |")) {
         let cells: Vec<&str> =
@@ -229,9 +252,10 @@ fn check_header(source: &str, bindings: &[(u32, String, &str, String)]) -> Resul
         return Err(format!("the header lists {} bindings, the shader has {}", rows.len(), bindings.len()));
     }
     for (row, binding) in rows.iter().zip(bindings) {
-        let access = row.2 == binding.2 || row.2 == "dest" && matches!(binding.2, "update" | "write");
-        if row.0 != binding.0 || row.1 != binding.1 || !access || row.3 != binding.3 {
-            return Err(format!("the header says {row:?}, the shader {binding:?}"));
+        let Binding { number, name, access, element, .. } = binding;
+        let agrees = row.2 == *access || row.2 == "dest" && matches!(*access, "update" | "write");
+        if row.0 != *number || row.1 != *name || !agrees || row.3 != *element {
+            return Err(format!("the header says {row:?}, the shader {:?}", (number, name, access, element)));
         }
     }
     Ok(())

@@ -18,12 +18,8 @@
 // grid: one workgroup per (sample, key-value head, WG keys), folded.   overrides: WG, D4 (D / 4)
 #import params
 #import grid
+#import place
 #import visible
-
-override WG: u32 = 64u;
-// Widest head: 128.
-const D4MAX = 32;
-override D4: u32 = 4u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> rows: array<u32>;
@@ -37,16 +33,10 @@ override D4: u32 = 4u;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let keys = p.text + p.image;
-    let tiles = (keys + WG - 1u) / WG;
-    let tile = flat(group, groups);
-    let local = tile % tiles * WG + lane;
-    let j = min(local, keys - 1u);
-    let g = tile / tiles % p.groups;
-    let b = min(tile / (tiles * p.groups), p.batch - 1u);
-    let real = tile < tiles * p.groups * p.batch && local < keys;
-    let row = row_of(b);
-    let at = ((b * keys + j) * p.groups + g) * D4;
+    let own = place_of(flat(group, groups), lane, p.text + p.image, p.groups);
+    let row = row_of(own.b);
+    let j = own.row;
+    let at = key_at(own.b, j, own.head);
     var k: array<vec4<f32>, D4MAX>;
     var v: array<vec4<f32>, D4MAX>;
     var sum_k: array<vec4<f32>, D4MAX>;
@@ -58,14 +48,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         sum_v[i] = vec4<f32>();
     }
     // Text keys of this workgroup are seen by no query before the first of them (where queries start at zero).
-    let first = tile % tiles * WG;
-    let skip = p.causal == 1u && p.queries == p.text && first + WG <= p.text;
-    let begin = select(0u, first, skip);
+    let skip = p.causal == 1u && p.queries == p.text && own.first + WG <= p.text;
+    let begin = select(0u, own.first, skip);
     let share = p.heads / p.groups;
-    for (var head = g * share; head < (g + 1u) * share; head++) {
+    for (var head = own.head * share; head < (own.head + 1u) * share; head++) {
         for (var t = begin; t < p.queries; t++) {
-            let from_q = ((b * p.queries + t) * p.heads + head) * D4;
-            let stat = stats[(b * p.heads + head) * p.queries + t];
+            let from_q = query_at(own.b, t, head);
+            let stat = stats[(own.b * p.heads + head) * p.queries + t];
             var score = vec4<f32>();
             var along = vec4<f32>();
             for (var i = 0u; i < D4; i++) {
@@ -80,7 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             }
         }
     }
-    if real {
+    if own.real {
         for (var i = 0u; i < D4; i++) {
             dk[at + i] = sum_k[i];
             dv[at + i] = sum_v[i];

@@ -16,12 +16,8 @@
 // grid: one workgroup per (sample, head, WG queries), folded.   overrides: WG, D4 (D / 4)
 #import params
 #import grid
+#import place
 #import visible
-
-override WG: u32 = 64u;
-// Widest head: 128.
-const D4MAX = 32;
-override D4: u32 = 4u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> rows: array<u32>;
@@ -34,20 +30,14 @@ override D4: u32 = 4u;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tiles = (p.queries + WG - 1u) / WG;
-    let tile = flat(group, groups);
-    let local = tile % tiles * WG + lane;
-    let t = min(local, p.queries - 1u);
-    let head = tile / tiles % p.heads;
-    let b = min(tile / (tiles * p.heads), p.batch - 1u);
-    let real = tile < tiles * p.heads * p.batch && local < p.queries;
-    let g = head / (p.heads / p.groups);
-    let row = row_of(b);
-    let at = ((b * p.queries + t) * p.heads + head) * D4;
-    let keys = p.text + p.image;
-    let kv = (b * keys * p.groups + g) * D4;
+    let own = place_of(flat(group, groups), lane, p.queries, p.heads);
+    let row = row_of(own.b);
+    let t = own.row;
+    let line = (own.b * p.heads + own.head) * p.queries + t;
+    let at = query_at(own.b, t, own.head);
+    let kv = key_at(own.b, 0u, group_of(own.head));
     let step = p.groups * D4;
-    let stat = stats[(b * p.heads + head) * p.queries + t];
+    let stat = stats[line];
     var query: array<vec4<f32>, D4MAX>;
     var above: array<vec4<f32>, D4MAX>;
     var sum: array<vec4<f32>, D4MAX>;
@@ -56,8 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         above[i] = dy[at + i];
         sum[i] = vec4<f32>();
     }
-    let own = p.causal == 1u && p.queries == p.text;
-    let text = select(p.text, min((tile % tiles + 1u) * WG, p.text), own);
+    let text = seen_text(own.first);
     for (var n = 0u; n < text + p.image; n++) {
         let j = select(n + (p.text - text), n, n < text);
         let from_k = kv + j * step;
@@ -73,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             sum[i] = fma(vec4(ds), key[from_k + i], sum[i]);
         }
     }
-    if real {
+    if own.real {
         for (var i = 0u; i < D4; i++) {
             dq[at + i] = sum[i];
         }

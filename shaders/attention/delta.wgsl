@@ -11,9 +11,7 @@
 // grid: one invocation per (sample, head, query), folded.   overrides: WG, D4 (D / 4)
 #import params
 #import grid
-
-override WG: u32 = 64u;
-override D4: u32 = 4u;
+#import place
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> y: array<vec4<f32>>;
@@ -28,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let t = i % p.queries;
         let head = i / p.queries % p.heads;
         let b = i / (p.queries * p.heads);
-        let at = ((b * p.queries + t) * p.heads + head) * D4;
+        let at = query_at(b, t, head);
         var sum = 0.0;
         for (var d = 0u; d < D4; d++) {
             sum += dot(y[at + d], dy[at + d]);

@@ -16,12 +16,9 @@
 // grid: one workgroup per (sample, head, WG queries), folded.   overrides: WG, D4 (D / 4), CACHED
 #import params
 #import grid
+#import place
 #import visible
 
-override WG: u32 = 64u;
-// Widest head: 128.
-const D4MAX = 32;
-override D4: u32 = 4u;
 // Do queries start later than at zero?
 override CACHED: bool = false;
 
@@ -35,18 +32,12 @@ override CACHED: bool = false;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tiles = (p.queries + WG - 1u) / WG;
-    let tile = flat(group, groups);
-    let local = tile % tiles * WG + lane;
-    let t = min(local, p.queries - 1u);
-    let head = tile / tiles % p.heads;
-    let b = min(tile / (tiles * p.heads), p.batch - 1u);
-    let real = tile < tiles * p.heads * p.batch && local < p.queries;
-    let g = head / (p.heads / p.groups);
-    let row = row_of(b);
-    let at = ((b * p.queries + t) * p.heads + head) * D4;
-    let keys = p.text + p.image;
-    let kv = (b * keys * p.groups + g) * D4;
+    let own = place_of(flat(group, groups), lane, p.queries, p.heads);
+    let row = row_of(own.b);
+    let t = own.row;
+    let line = (own.b * p.heads + own.head) * p.queries + t;
+    let at = query_at(own.b, t, own.head);
+    let kv = key_at(own.b, 0u, group_of(own.head));
     let step = p.groups * D4;
     var query: array<vec4<f32>, D4MAX>;
     var sum: array<vec4<f32>, D4MAX>;
@@ -56,15 +47,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     var top = MASKED;
     var total = 0.0;
-    // Keys that some lane may see: text keys up to the last query of this workgroup, then all image keys. Where queries start
-    // at zero the bound comes from no buffer, so that a compiler knows it to be the same for all lanes.
-    var text = p.text;
-    if p.causal == 1u {
-        text = min((tile % tiles + 1u) * WG, p.text);
-        if CACHED {
-            // By whole blocks, so that image keys stand in the same ones whatever is seen.
-            text = p.text - (p.text - min(row.start + text, p.text)) / 4u * 4u;
-        }
+    // Keys that some lane may see: these text keys, then all image keys.
+    var text = seen_text(own.first);
+    if CACHED && p.causal == 1u {
+        // By whole blocks, so that image keys stand in the same ones whatever is seen.
+        text = p.text - (p.text - min(row.start + own.first + WG, p.text)) / 4u * 4u;
     }
     let count = text + p.image;
     for (var block = 0u; block < count; block += 4u) {
@@ -92,11 +79,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             sum[i] = sum[i] * shrink + w.x * value[source.x + i] + w.y * value[source.y + i] + w.z * value[source.z + i] + w.w * value[source.w + i];
         }
     }
-    if real {
+    if own.real {
         let inverse = select(0.0, 1.0 / total, total > 0.0);
         for (var i = 0u; i < D4; i++) {
             y[at + i] = sum[i] * inverse;
         }
-        lse[(b * p.heads + head) * p.queries + t] = select(-MASKED, top + log(total), total > 0.0);
+        lse[line] = select(-MASKED, top + log(total), total > 0.0);
     }
 }

@@ -14,10 +14,8 @@
 // grid: one invocation per element, folded.   overrides: WG, D4 (D / 4)
 #import params
 #import grid
+#import place
 #import visible
-
-override WG: u32 = 64u;
-override D4: u32 = 4u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> rows: array<u32>;
@@ -36,8 +34,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let t = line % p.queries;
         let head = line / p.queries % p.heads;
         let b = line / (p.queries * p.heads);
-        let from_q = ((b * p.queries + t) * p.heads + head) * D4;
-        let from_k = ((b * keys + j) * p.groups + head / (p.heads / p.groups)) * D4;
+        let from_q = query_at(b, t, head);
+        let from_k = key_at(b, j, group_of(head));
         var sum = 0.0;
         for (var d = 0u; d < D4; d++) {
             sum += dot(q[from_q + d], key[from_k + d]);

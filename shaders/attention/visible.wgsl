@@ -14,5 +14,11 @@ fn visible(row: Row, t: u32, j: u32) -> bool {
     return t >= row.offset;
 }
 
+// Text keys that some query of the tile from `first` on may see (where queries start at zero): those up to its last query.
+// This comes from no buffer, so that a compiler knows it to be the same for all lanes.
+fn seen_text(first: u32) -> u32 {
+    return select(p.text, min(first + WG, p.text), p.causal == 1u && p.queries == p.text);
+}
+
 // A score that no real score reaches; its exponential is zero.
 const MASKED = -1e30;

@@ -1,4 +1,4 @@
-// matmul/tile: the portable GPU variant. A 32 x 32 tile of y per workgroup, 4 x 4 per invocation, K in steps of 16
+// matmul/tile: the portable GPU variant. A TILE x TILE tile of y per workgroup, 4 x 4 per invocation, K in steps of STEP
 // through workgroup memory (4 KiB). Equations as in matmul/naive.
 //
 // | @ | name     | access  | type       | shape               |
@@ -10,9 +10,17 @@
 // | 4 | residual | read    | array<f32> | (M, N), if RESIDUAL |
 // | 5 | y        | dest    | array<f32> | (M, N)              |
 //
-// grid: (ceil(N / 32), ceil(M / 32)).   overrides: BIAS, RESIDUAL, ACCUMULATE
+// grid: (ceil(N / TILE), ceil(M / TILE)).   overrides: BIAS, RESIDUAL, ACCUMULATE
 #import params
 #import epilogue
+
+// Rows and columns of a tile; the launcher counts with it, too.
+const TILE = 32u;
+const STEP = 16u;
+// vec4s across a tile, and of a tile at all steps of K.
+const ACROSS = TILE / 4u;
+const UNITS = STEP * ACROSS;
+const LANES = ACROSS * ACROSS;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -22,8 +30,8 @@
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
 // [k][row or column], so that the inner loop reads vec4s.
-var<workgroup> tile_a: array<vec4<f32>, 128>;
-var<workgroup> tile_b: array<vec4<f32>, 128>;
+var<workgroup> tile_a: array<vec4<f32>, UNITS>;
+var<workgroup> tile_b: array<vec4<f32>, UNITS>;
 
 fn load_a(row: u32, k: u32) -> f32 {
     if row >= p.m || k >= p.k { return 0.0; }
@@ -43,29 +51,29 @@ fn load_b(k: u32, col: u32) -> f32 {
 #endif
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row0 = group.y * 32u;
-    let col0 = group.x * 32u;
-    let ty = lane / 8u;
-    let tx = lane % 8u;
+    let row0 = group.y * TILE;
+    let col0 = group.x * TILE;
+    let ty = lane / ACROSS;
+    let tx = lane % ACROSS;
     var c0 = vec4<f32>();
     var c1 = vec4<f32>();
     var c2 = vec4<f32>();
     var c3 = vec4<f32>();
-    for (var k0 = 0u; k0 < p.k; k0 += 16u) {
-        // 128 vec4s per tile, two per invocation: vec4 i holds rows 4 (i % 8) .. + 3 at k0 + i / 8.
-        for (var i = lane; i < 128u; i += 64u) {
-            let k = k0 + i / 8u;
-            let r = row0 + (i % 8u) * 4u;
-            let c = col0 + (i % 8u) * 4u;
+    for (var k0 = 0u; k0 < p.k; k0 += STEP) {
+        // Vec4 i holds four rows from 4 (i % ACROSS) on at k0 + i / ACROSS.
+        for (var i = lane; i < UNITS; i += LANES) {
+            let k = k0 + i / ACROSS;
+            let r = row0 + (i % ACROSS) * 4u;
+            let c = col0 + (i % ACROSS) * 4u;
             tile_a[i] = vec4(load_a(r, k), load_a(r + 1u, k), load_a(r + 2u, k), load_a(r + 3u, k));
             tile_b[i] = vec4(load_b(k, c), load_b(k, c + 1u), load_b(k, c + 2u), load_b(k, c + 3u));
         }
         workgroupBarrier();
-        for (var k = 0u; k < 16u; k++) {
-            let x = tile_a[k * 8u + ty];
-            let w = tile_b[k * 8u + tx];
+        for (var k = 0u; k < STEP; k++) {
+            let x = tile_a[k * ACROSS + ty];
+            let w = tile_b[k * ACROSS + tx];
             c0 = fma(vec4(x.x), w, c0);
             c1 = fma(vec4(x.y), w, c1);
             c2 = fma(vec4(x.z), w, c2);

@@ -31,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     let id = ids[r];
-    if id < p.start || id >= p.start + p.source {
+    if id < p.start || id >= p.start + p.shard {
         return;
     }
     let row = id - p.start;

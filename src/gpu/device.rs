@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_channel::oneshot;
 
-use super::kernel::{Pipeline, Sabotage};
+use super::kernel::{Pipeline, PipelineKey, Sabotage};
 use super::pool::{Ledger, Storage};
 use super::{DType, GpuError, Shape, Tensor};
 use crate::platform;
@@ -79,7 +79,7 @@ pub struct Inner {
     pub(super) checked: bool,
     pub(super) sabotage: Vec<Sabotage>,
     pub(super) piece_secs: Option<f64>,
-    pub(super) pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    pub(super) pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     faults: Arc<Mutex<Vec<GpuError>>>,
     pub(super) allocated: Ledger,
     watcher: OnceLock<Watcher>,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::Gpu;
+use super::{DType, Gpu};
 
 /// How a kernel uses a binding, from reflection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub struct BindingDef {
     pub name: &'static str,
     /// Direction.
     pub access: Access,
-    /// Type of the variable, e.g. `array<vec4<f32>>`.
-    pub element: &'static str,
+    /// Type of the numbers; none for the parameter block.
+    pub dtype: Option<DType>,
 }
 
 /// A kernel as the shader build left it: validated, expanded and reflected.
@@ -41,6 +41,9 @@ pub struct KernelDef {
     pub overrides: &'static [&'static str],
 }
 
+/// Name and value of a pipeline-overridable constant; truth is 1.
+pub type Constant = (&'static str, f64);
+
 /// A deliberate fault in a kernel's text, to prove that a test notices it.
 #[derive(Clone, Debug)]
 pub struct Sabotage {
@@ -52,6 +55,13 @@ pub struct Sabotage {
     pub replace: &'static str,
 }
 
+/// What a compiled pipeline depends on: kernel name, override values by their bits.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct PipelineKey {
+    kernel: &'static str,
+    constants: Vec<(&'static str, u64)>,
+}
+
 pub(super) struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
@@ -60,11 +70,12 @@ pub(super) struct Pipeline {
 
 impl Gpu {
     /// The pipeline of `kernel` under these override values, compiled at most once per device.
-    pub(super) fn pipeline(&self, kernel: &'static KernelDef, constants: &[(&str, f64)]) -> Arc<Pipeline> {
+    pub(super) fn pipeline(&self, kernel: &'static KernelDef, constants: &[Constant]) -> Arc<Pipeline> {
         for (name, _) in constants {
             assert!(kernel.overrides.contains(name), "{}: no override called {name}", kernel.name);
         }
-        let key = format!("{} {constants:?}", kernel.name);
+        let bits = constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
+        let key = PipelineKey { kernel: kernel.name, constants: bits };
         let mut cache = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         let before = cache.len();
         Arc::clone(cache.entry(key).or_insert_with(|| {
@@ -73,7 +84,7 @@ impl Gpu {
         }))
     }
 
-    fn compile(&self, kernel: &'static KernelDef, constants: &[(&str, f64)]) -> Pipeline {
+    fn compile(&self, kernel: &'static KernelDef, constants: &[Constant]) -> Pipeline {
         let mut source = std::borrow::Cow::Borrowed(kernel.source);
         for fault in self.sabotage.iter().filter(|s| s.kernel == kernel.name) {
             assert!(source.contains(fault.find), "{}: nothing to sabotage: {}", kernel.name, fault.find);

@@ -13,7 +13,7 @@ mod tensor;
 
 pub use device::{AdapterKind, AdapterSummary, Gpu, GpuOptions};
 pub use error::GpuError;
-pub use kernel::{Access, BindingDef, KernelDef, Sabotage};
+pub use kernel::{Access, BindingDef, Constant, KernelDef, Sabotage};
 pub(crate) use pool::size_class;
 pub use program::{Program, Timing};
 pub use record::{Dest, Recorder, Workspace};
@@ -21,6 +21,7 @@ pub use tensor::{DType, Shape, Tensor};
 
 /// Kernel definitions and parameter blocks generated from `shaders/` by the build.
 pub mod kernels {
+    use super::DType;
     use super::kernel::{Access, BindingDef, KernelDef};
     include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::kernel::{Access, KernelDef, Pipeline};
+use super::kernel::{Access, Constant, KernelDef, Pipeline};
 use super::pool::Pool;
 use super::program::{Program, Step};
 use super::{DType, Gpu, Shape, Tensor};
@@ -28,8 +28,8 @@ impl<'a> Dest<'a> {
 
     /// The `ACCUMULATE` override.
     #[must_use]
-    pub fn accumulate(&self) -> f64 {
-        f64::from(u8::from(matches!(self, Dest::Add(_))))
+    pub fn accumulate(&self) -> Constant {
+        ("ACCUMULATE", f64::from(u8::from(matches!(self, Dest::Add(_)))))
     }
 }
 
@@ -175,7 +175,7 @@ impl Recorder {
     pub fn dispatch<P: bytemuck::Pod>(
         &mut self,
         kernel: &'static KernelDef,
-        constants: &[(&str, f64)],
+        constants: &[Constant],
         params: &P,
         tensors: &[&Tensor],
         groups: [usize; 3],
@@ -290,8 +290,7 @@ fn check(kernel: &'static KernelDef, tensors: &[&Tensor]) {
     let defs = &kernel.bindings[1..];
     assert_eq!(defs.len(), tensors.len(), "{}: tensors {tensors:?}", kernel.name);
     for (def, t) in defs.iter().zip(tensors) {
-        let dtype = if def.element.contains("f32") { DType::F32 } else { DType::U32 };
-        assert_eq!(t.dtype(), dtype, "{}: {} is {t:?}", kernel.name, def.name);
+        assert_eq!(Some(t.dtype()), def.dtype, "{}: {} is {t:?}", kernel.name, def.name);
         assert!(t.offset % 256 == 0, "{}: {} starts at byte {}", kernel.name, def.name, t.offset);
     }
     for (i, a) in tensors.iter().enumerate() {

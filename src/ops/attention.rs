@@ -2,9 +2,9 @@
 //! from the offset on). See `docs/MATH.md#attention`. The score matrix is never stored unless [`probabilities`] is asked.
 
 use super::case::{Array, Built, Case};
-use super::elementwise;
+use super::{elementwise, lanes};
 use crate::gpu::kernels::attention as k;
-use crate::gpu::{Recorder, Sabotage, Tensor};
+use crate::gpu::{Constant, Recorder, Sabotage, Tensor};
 
 /// Sizes and mask. Keys and values hold `text` rows, then `image` rows, per sample.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ impl Layout {
         self.text + self.image
     }
 
-    fn d4(&self) -> (&'static str, f64) {
+    fn d4(&self) -> Constant {
         ("D4", (self.head / 4) as f64)
     }
 
@@ -78,11 +78,6 @@ impl Layout {
         assert_eq!(q.shape().len(), self.batch * self.queries * self.heads * self.head, "attention: {q:?} {self:?}");
         assert_eq!((key.shape().len(), value.shape().len()), (rows * cols, rows * cols), "attention: {key:?} {self:?}");
     }
-}
-
-/// One invocation per row; eight rows are one vector of a CPU driver.
-fn lanes(r: &Recorder) -> usize {
-    if r.gpu().is_software() { 8 } else { 64 }
 }
 
 /// y (B, Tq, H D) from q (B, Tq, H, D), key and value (B, T + N, G, D), rows (B, 3: length, offset, start).
@@ -293,8 +288,12 @@ pub fn cases() -> Vec<Case> {
 /// Faults that the cases must notice.
 pub const SABOTAGES: &[Sabotage] = &[
     Sabotage { kernel: "attention/forward", find: "t >= row.offset", replace: "true" },
-    Sabotage { kernel: "attention/forward", find: "min(row.start + text, p.text)", replace: "text" },
-    Sabotage { kernel: "attention/backward_kv", find: "head < (g + 1u) * share", replace: "head < g * share + 1u" },
+    Sabotage { kernel: "attention/forward", find: "min(row.start + own.first", replace: "min(own.first" },
+    Sabotage {
+        kernel: "attention/backward_kv",
+        find: "head < (own.head + 1u) * share",
+        replace: "head < own.head * share + 1u",
+    },
     Sabotage { kernel: "attention/backward_q", find: "- stat.y", replace: "" },
     Sabotage { kernel: "attention/probabilities", find: "j < row.length", replace: "true" },
 ];

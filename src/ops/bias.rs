@@ -35,7 +35,7 @@ pub fn total(r: &mut Recorder, partial: &Tensor, dtable: Dest<'_>) {
     let chunks = partial.shape().len() / width;
     let params = k::Params { rows: 0, cols: width as u32, period: 1, chunks: chunks as u32, per_chunk: 0 };
     let (groups, lanes) = elementwise(r, width);
-    let constants = [lanes, ("ACCUMULATE", dtable.accumulate())];
+    let constants = [lanes, dtable.accumulate()];
     r.dispatch(&k::TOTAL, &constants, &params, &[partial, dtable.tensor()], groups);
 }
 

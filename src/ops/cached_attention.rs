@@ -3,7 +3,7 @@
 
 use super::attention::Layout;
 use super::case::{Array, Built, Case};
-use super::elementwise;
+use super::{elementwise, flag};
 use crate::gpu::kernels::cached_attention as k;
 use crate::gpu::{Recorder, Sabotage, Tensor};
 
@@ -57,10 +57,9 @@ pub fn attend_in(r: &mut Recorder, c: &Cached<'_>, qkv: &Tensor, y: &Tensor, spl
         scale: 1.0 / (d as f32).sqrt(),
         eps,
     };
-    let flag = |on: bool| f64::from(u8::from(on));
     let (lanes, helpers) = if r.gpu().is_software() { (8, 1) } else { (LANES, LANES / (d / 4)) };
     let shape = [("WG", lanes as f64), ("PARTS", helpers as f64)];
-    let constants = [shape[0], shape[1], ("NORM", flag(c.norm.is_some())), ("SPLIT", flag(splits > 1))];
+    let constants = [shape[0], shape[1], flag("NORM", c.norm.is_some()), flag("SPLIT", splits > 1)];
     r.flops(4 * l.heads * (l.text / 2 + l.image) * d);
     if splits == 1 {
         let tensors = [c.rows, qkv, c.angles, gains, c.key, c.value, y];

@@ -78,7 +78,7 @@ pub fn forward(r: &mut Recorder, l: Loss<'_>, chunks: Chunks, loss: &Tensor) -> 
         }
     });
     let params = k::Params { rows: 0, cols: 0, row0: 0, vocab0: 0, first: 0, total: rows as u32 };
-    let lanes = lanes(r.gpu()).max(64);
+    let lanes = lanes(r).max(64);
     r.dispatch(&k::LOSS, &[("WG", lanes as f64)], &params, &[l.targets, &state, l.scale, loss], [1, 1, 1]);
     Saved { state, chunks, logits: kept }
 }
@@ -94,7 +94,7 @@ fn scan(r: &mut Recorder, logits: &Tensor, targets: &Tensor, state: &Tensor, row
         first: u32::from(word0 == 0),
         total: 0,
     };
-    let lanes = ("WG", lanes(r.gpu()) as f64);
+    let lanes = ("WG", lanes(r) as f64);
     r.dispatch(&k::SCAN, &[lanes], &params, &[logits, targets, state], Recorder::fold(rows));
 }
 

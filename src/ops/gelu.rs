@@ -1,9 +1,9 @@
 //! GELU, exact (erf: the link projectors) and by tanh (the vision tower). See `docs/MATH.md#gelu`.
 
 use super::case::{Array, Built, Case};
-use super::elementwise;
+use super::{elementwise, flag};
 use crate::gpu::kernels::gelu as k;
-use crate::gpu::{Recorder, Sabotage, Tensor};
+use crate::gpu::{Constant, Recorder, Sabotage, Tensor};
 
 /// Which formula.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub enum Form {
 }
 
 impl Form {
-    fn constant(self) -> (&'static str, f64) {
-        ("EXACT", f64::from(u8::from(self == Self::Exact)))
+    fn constant(self) -> Constant {
+        flag("EXACT", self == Self::Exact)
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::case::{Array, Built, Case};
 use super::matmul::Epilogue;
 use super::packed::{self, Encoding, Format, Matrix, PANEL, View};
-use super::{rms_norm, swiglu};
+use super::{flag, rms_norm, swiglu};
 use crate::gpu::kernels::gemv as k;
-use crate::gpu::{Recorder, Sabotage, Tensor};
+use crate::gpu::{Constant, Recorder, Sabotage, Tensor};
 
 type Norm<'a> = Option<(&'a Tensor, f32)>;
 
@@ -24,7 +24,7 @@ pub struct Fused<'a> {
 }
 
 /// Slices of K in a workgroup: a CPU driver has no use for more than one. A slice is 8 lanes with four rows each.
-fn slices(r: &Recorder) -> [(&'static str, f64); 2] {
+fn slices(r: &Recorder) -> [Constant; 2] {
     let slices = if r.gpu().is_software() { 1.0 } else { 32.0 };
     [("SLICES", slices), ("WG", 8.0 * slices)]
 }
@@ -53,14 +53,10 @@ pub fn project(r: &mut Recorder, x: &Tensor, w: &View, fused: Fused<'_>, y: &Ten
         return plain(r, x, w, fused, y);
     }
     let kernel = m.format.pick([&k::PROJECT_F32, &k::PROJECT_F16, &k::PROJECT_INT8, &k::PROJECT_INT4]);
-    let flag = |on: bool| f64::from(u8::from(on));
     let (x, norm) = &normed(r, x, fused.norm);
-    let flags = [
-        ("NORM", flag(norm.is_some())),
-        ("BIAS", flag(fused.bias.is_some())),
-        ("RESIDUAL", flag(fused.residual.is_some())),
-    ];
-    let constants: Vec<(&str, f64)> = slices(r).into_iter().chain(flags).collect();
+    let flags =
+        [flag("NORM", norm.is_some()), flag("BIAS", fused.bias.is_some()), flag("RESIDUAL", fused.residual.is_some())];
+    let constants: Vec<Constant> = slices(r).into_iter().chain(flags).collect();
     let (gain, eps) = norm.unwrap_or((x, 0.0));
     let (bias, residual) = (fused.bias.unwrap_or(x), fused.residual.unwrap_or(x));
     for shard in &m.shards {
@@ -96,7 +92,7 @@ pub fn gated(r: &mut Recorder, x: &Tensor, gate_up: &Arc<Matrix>, (gain, eps): (
     let kernel = m.format.pick([&k::GATED_F32, &k::GATED_F16, &k::GATED_INT8, &k::GATED_INT4]);
     let (x, norm) = &normed(r, x, Some((gain, eps)));
     let [slices, lanes] = slices(r);
-    let constants = [slices, lanes, ("NORM", f64::from(u8::from(norm.is_some())))];
+    let constants = [slices, lanes, flag("NORM", norm.is_some())];
     let (rows32, cols, units) = (rows as u32, m.cols as u32, m.units() as u32);
     let params = k::Params { rows: rows32, cols, units, first: 0, start: 0, step: 2, eps };
     r.flops(4 * rows * m.cols);

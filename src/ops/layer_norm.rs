@@ -23,7 +23,7 @@ pub fn forward(r: &mut Recorder, x: &Tensor, w: &Tensor, b: &Tensor, eps: f32) -
     let y = r.alloc(x.shape().dims(), "normed");
     let stats = r.alloc([rows, 2], "mean and rstd");
     let params = k::Params { rows: rows as u32, cols: cols as u32, eps, chunks: 0, per_chunk: 0 };
-    let lanes = ("WG", lanes(r.gpu()) as f64);
+    let lanes = ("WG", lanes(r) as f64);
     r.dispatch(&k::FORWARD, &[lanes], &params, &[x, w, b, &y, &stats], Recorder::fold(rows));
     (y, Saved { x: x.clone(), stats })
 }
@@ -56,7 +56,7 @@ pub fn backward(
         total(r, &part_b, Dest::Add(db));
     }
     if let Some(dx) = dx {
-        let constants = [("WG", lanes(r.gpu()) as f64), ("ACCUMULATE", dx.accumulate())];
+        let constants = [("WG", lanes(r) as f64), dx.accumulate()];
         r.dispatch(&k::BACKWARD_X, &constants, &params, &[dy, &x, w, &stats, dx.tensor()], Recorder::fold(rows));
     }
 }

@@ -4,8 +4,9 @@
 //! of 8, `soft` on other CPU drivers, `naive` as the second oracle.
 
 use super::case::{Array, Built, Case};
+use super::{flag, lanes};
 use crate::gpu::kernels::matmul as k;
-use crate::gpu::{AdapterKind, Dest, Gpu, KernelDef, Recorder, Sabotage, Tensor};
+use crate::gpu::{AdapterKind, Constant, Dest, Gpu, KernelDef, Recorder, Sabotage, Tensor};
 
 /// Which kernel computes a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,19 +105,19 @@ pub fn product(
     }
     let (kernel, groups, lanes) = choose(r, variant, order, m, n, k);
     // Bindings that an override switches off still need a buffer; any read-only one does.
-    let constants: Vec<(&str, f64)> = [
-        ("BIAS", f64::from(u8::from(epilogue.bias.is_some()))),
-        ("RESIDUAL", f64::from(u8::from(epilogue.residual.is_some()))),
-        ("ACCUMULATE", y.accumulate()),
-    ]
-    .into_iter()
-    .chain(lanes)
-    .collect();
+    let constants: Vec<Constant> =
+        [flag("BIAS", epilogue.bias.is_some()), flag("RESIDUAL", epilogue.residual.is_some()), y.accumulate()]
+            .into_iter()
+            .chain(lanes)
+            .collect();
     let params = k::Params { m: m as u32, n: n as u32, k: k as u32 };
     let tensors = [a, b, epilogue.bias.unwrap_or(a), epilogue.residual.unwrap_or(a), y.tensor()];
     r.flops(2 * m * n * k);
     r.dispatch(kernel, &constants, &params, &tensors, groups);
 }
+
+/// Rows and columns of y that a workgroup of `matmul/tile` makes.
+const TILE: usize = 32;
 
 /// Kernel, grid and `WG` override (where the kernel has one).
 fn choose(
@@ -126,7 +127,7 @@ fn choose(
     m: usize,
     n: usize,
     k_len: usize,
-) -> (&'static KernelDef, [usize; 3], Option<(&'static str, f64)>) {
+) -> (&'static KernelDef, [usize; 3], Option<Constant>) {
     match variant {
         Variant::Naive => {
             let kernel = match order {
@@ -142,7 +143,7 @@ fn choose(
                 Order::Nn => &k::TILE_NN,
                 Order::Tn => &k::TILE_TN,
             };
-            (kernel, [n.div_ceil(32), m.div_ceil(32), 1], None)
+            (kernel, [n.div_ceil(TILE), m.div_ceil(TILE), 1], None)
         }
         Variant::Broadcast if broadcasts(r, variant, n) => (&k::BROADCAST, [n.div_ceil(32), m.div_ceil(16), 1], None),
         Variant::Soft | Variant::Broadcast => {
@@ -176,7 +177,7 @@ fn soft_lanes(r: &Recorder) -> usize {
 pub fn transpose(r: &mut Recorder, a: &Tensor) -> Tensor {
     let (m, n) = (a.shape().rows(), a.shape().cols());
     let y = r.alloc([n, m], "transposed");
-    let lanes = if r.gpu().is_software() { 8 } else { 64 };
+    let lanes = lanes(r);
     let groups = [m.div_ceil(lanes), n.div_ceil(8), 1];
     r.dispatch(&k::TRANSPOSE, &[("WG", lanes as f64)], &k::Params { m: m as u32, n: n as u32, k: 0 }, &[a, &y], groups);
     y
@@ -277,7 +278,7 @@ pub fn cases() -> Vec<Case> {
 
 /// Faults that the cases must notice.
 pub const SABOTAGES: &[Sabotage] = &[
-    Sabotage { kernel: "matmul/tile_nt", find: "k0 += 16u", replace: "k0 += 32u" },
+    Sabotage { kernel: "matmul/tile_nt", find: "k0 += STEP", replace: "k0 += 2u * STEP" },
     Sabotage { kernel: "matmul/tile_tn", find: "row0 + ty * 4u", replace: "row0 + tx * 4u" },
     Sabotage { kernel: "matmul/soft_nn", find: "let last = p.n - 1u;", replace: "let last = p.n - 2u;" },
     Sabotage { kernel: "matmul/soft_tn_vec4", find: "c5 = fma(vec4(a1.y)", replace: "c5 = fma(vec4(a1.x)" },

@@ -27,7 +27,7 @@ pub mod sum_squares;
 pub mod swiglu;
 pub mod verify;
 
-use crate::gpu::{Gpu, Recorder, Sabotage};
+use crate::gpu::{Constant, Recorder, Sabotage};
 use BlockKind::{DecoderLayer, Embedding, Head, Link, LinkedLayer, Patches, Projector, TowerBlock, TowerNorm};
 use case::Case;
 
@@ -97,7 +97,7 @@ pub const ALL: &[OpEntry] = &[
         bias::SABOTAGES,
         &[Patches, TowerBlock, Link, Projector, DecoderLayer, LinkedLayer],
     ),
-    OpEntry::new("add", add::cases, add::SABOTAGES, &[TowerBlock]),
+    OpEntry::new("add", add::cases, add::SABOTAGES, &[]),
     OpEntry::new("layer_norm", layer_norm::cases, layer_norm::SABOTAGES, &[TowerBlock, TowerNorm, Link]),
     OpEntry::new("rms_norm", rms_norm::cases, rms_norm::SABOTAGES, &[Link, DecoderLayer, LinkedLayer, Head]),
     OpEntry::new("gelu", gelu::cases, gelu::SABOTAGES, &[TowerBlock, Link, Projector]),
@@ -120,12 +120,17 @@ pub const ALL: &[OpEntry] = &[
 ];
 
 /// Invocations per workgroup of element-wise and row kernels: one subgroup on a CPU driver, where barriers are costly.
-pub(crate) fn lanes(gpu: &Gpu) -> usize {
-    if gpu.is_software() { 8 } else { 64 }
+pub(crate) fn lanes(r: &Recorder) -> usize {
+    if r.gpu().is_software() { 8 } else { 64 }
+}
+
+/// An override that switches something on.
+pub(crate) fn flag(name: &'static str, on: bool) -> Constant {
+    (name, f64::from(u8::from(on)))
 }
 
 /// Grid and `WG` override of a kernel with one invocation per element.
-pub(crate) fn elementwise(r: &Recorder, count: usize) -> ([usize; 3], (&'static str, f64)) {
+pub(crate) fn elementwise(r: &Recorder, count: usize) -> ([usize; 3], Constant) {
     let lanes = if r.gpu().is_software() { 64 } else { 256 };
     (Recorder::fold(count.div_ceil(lanes)), ("WG", lanes as f64))
 }

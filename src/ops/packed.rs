@@ -216,10 +216,8 @@ impl Matrix {
             rows: rows as u32,
             cols: self.cols as u32,
             units: self.units() as u32,
-            start: 0,
             step: 1,
-            source: 0,
-            skip: 0,
+            ..k::Params::default()
         }
     }
 }
@@ -270,7 +268,7 @@ pub fn gather(r: &mut Recorder, ids: &Tensor, table: &Matrix) -> Tensor {
     let y = r.alloc([rows, table.cols], "embedded");
     let kernel = table.format.pick([&k::GATHER_F32, &k::GATHER_F16, &k::GATHER_INT8, &k::GATHER_INT4]);
     for shard in &table.shards {
-        let params = k::Params { start: shard.first as u32, source: shard.rows as u32, ..table.params(rows) };
+        let params = k::Params { start: shard.first as u32, shard: shard.rows as u32, ..table.params(rows) };
         let (groups, lanes) = elementwise(r, rows * table.cols);
         r.dispatch(kernel, &[lanes], &params, &[ids, &shard.data, &shard.scales, &y], groups);
     }

@@ -25,7 +25,7 @@ pub fn forward(r: &mut Recorder, x: &Tensor, w: &Tensor, eps: f32) -> (Tensor, S
     let y = r.alloc(x.shape().dims(), "normed");
     let stats = r.alloc([rows], "rstd");
     let params = k::Params { rows: rows as u32, cols: cols as u32, eps, chunks: 0, per_chunk: 0 };
-    let lanes = ("WG", lanes(r.gpu()) as f64);
+    let lanes = ("WG", lanes(r) as f64);
     r.dispatch(&k::FORWARD, &[lanes], &params, &[x, w, &y, &stats], Recorder::fold(rows));
     (y, Saved { x: x.clone(), stats })
 }
@@ -51,7 +51,7 @@ pub fn backward(r: &mut Recorder, saved: Saved, w: &Tensor, dy: &Tensor, dw: Opt
         total(r, &partial, Dest::Add(dw));
     }
     if let Some(dx) = dx {
-        let constants = [("WG", lanes(r.gpu()) as f64), ("ACCUMULATE", dx.accumulate())];
+        let constants = [("WG", lanes(r) as f64), dx.accumulate()];
         r.dispatch(&k::BACKWARD_X, &constants, &params, &[dy, &x, w, &stats, dx.tensor()], Recorder::fold(rows));
     }
 }

@@ -139,7 +139,8 @@ fn case(batch: usize, count: usize, heads: usize, head: usize) -> Case {
             rotate(r, &x[2], &x[0], &y, there);
             let [dy] = dout else { return Built { outs: vec![y], grads: vec![] } };
             let dx = r.alloc([batch, count, width], "dx");
-            rotate(r, &x[2], dy, &dx, Move { from: 3, to: To::Row(0), back: true, ..there });
+            let dy = dy.reshaped(y.shape().dims());
+            rotate(r, &x[2], &dy, &dx, Move { from: 3, to: To::Row(0), back: true, ..there });
             Built { outs: vec![y], grads: vec![dx] }
         }),
         forward: Box::new(move |x| {

@@ -12,7 +12,7 @@ pub fn partial(r: &mut Recorder, chunks: &Tensor, x: &Tensor, partials: &Tensor,
     assert!(first + count <= partials.shape().len(), "sum_squares: {count} chunks from {first} into {partials:?}");
     let params =
         k::Params { chunks: count as u32, first: first as u32, partials: partials.shape().len() as u32, max_norm: 0.0 };
-    let lanes = ("WG", lanes(r.gpu()) as f64);
+    let lanes = ("WG", lanes(r) as f64);
     r.dispatch(&k::PARTIAL, &[lanes], &params, &[chunks, x, partials], Recorder::fold(count));
 }
 
@@ -20,7 +20,7 @@ pub fn partial(r: &mut Recorder, chunks: &Tensor, x: &Tensor, partials: &Tensor,
 #[track_caller]
 pub fn clip(r: &mut Recorder, partials: &Tensor, max_norm: f32, clip: &Tensor) {
     let params = k::Params { chunks: 0, first: 0, partials: partials.shape().len() as u32, max_norm };
-    let lanes = ("WG", lanes(r.gpu()) as f64);
+    let lanes = ("WG", lanes(r) as f64);
     r.dispatch(&k::CLIP, &[lanes], &params, &[partials, clip], [1, 1, 1]);
 }
 
