@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::picture::{Origin, Picture};
+use super::picture::Picture;
 use crate::data::chat::Message;
 use crate::engine::answers::assistant::{End, Options};
 use crate::engine::{ChatAnswer, ChatEvent, ChatModel, ChatQuestion, Fault, Format, Progress};
@@ -60,6 +60,10 @@ pub struct ChatState {
     pub picture: Option<Picture>,
     /// Number of the last question.
     pub last_id: u64,
+    /// Does the column show it, rather than the model in training?
+    pub shown: bool,
+    /// What its user should know of a model that was fetched.
+    pub notes: Vec<String>,
 }
 
 /// What has to be said of an event besides.
@@ -164,9 +168,9 @@ impl ChatState {
     }
 
     /// Another picture: what was said is about the old one.
-    pub fn show(&mut self, origin: Origin, pixels: Vec<f32>) {
+    pub fn show(&mut self, picture: Picture) {
         self.begin_again();
-        self.picture = Some(Picture::new(origin, pixels));
+        self.picture = Some(picture);
     }
 }
 

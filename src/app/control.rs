@@ -1,72 +1,49 @@
 //! What a link can hide.
 
-/// A control that teachers can hide by a link; [`CONTROLS`] says what each is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the table says what each is")]
-pub enum Control {
-    Presets,
-    Examples,
-    OwnPicture,
-    Draw,
-    Run,
-    Step,
-    Reset,
-    StageBar,
-    Recipe,
-    Control,
-    Seed,
-    Runs,
-    Adapter,
-    SelfTest,
-    Status,
-    Diagram,
-    Curves,
-    Scores,
-    Norms,
-    Cost,
-    Export,
-    Ask,
-    Probes,
-    Chat,
-    Sampling,
-    Attention,
-    Replay,
-    Lessons,
-    Tour,
+macro_rules! controls {
+    ($($control:ident $name:literal $about:literal)+) => {
+        /// A control that teachers can hide by a link.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Control {
+            $(#[doc = $about] $control,)+
+        }
+
+        /// All, with their names in links.
+        pub const CONTROLS: &[(Control, &str)] = &[$((Control::$control, $name)),+];
+    };
 }
 
-/// All, with their names in links, and what is hidden with them.
-pub const CONTROLS: [(Control, &str, &str); 29] = [
-    (Control::Presets, "presets", "the choice of a preset"),
-    (Control::Examples, "examples", "browsing held-out examples"),
-    (Control::OwnPicture, "own-picture", "opening a picture of one's own"),
-    (Control::Draw, "draw", "the drawing canvas"),
-    (Control::Run, "run", "the buttons that run and pause training"),
-    (Control::Step, "step", "the button that makes a single step"),
-    (Control::Reset, "reset", "the button that goes back to the start weights"),
-    (Control::StageBar, "stage-bar", "the bar of the three stages"),
-    (Control::Recipe, "recipe", "the recipe editor"),
-    (Control::Control, "control", "training the flattened control beside the linked model"),
-    (Control::Seed, "seed", "the seed"),
-    (Control::Runs, "runs", "saving and opening runs"),
-    (Control::Adapter, "adapter", "the choice of an adapter"),
-    (Control::SelfTest, "self-test", "the self-test"),
-    (Control::Status, "status", "the status bar"),
-    (Control::Diagram, "diagram", "the diagram of the model"),
-    (Control::Curves, "curves", "the loss curves"),
-    (Control::Scores, "scores", "the held-out accuracy"),
-    (Control::Norms, "norms", "the gradient norms"),
-    (Control::Cost, "cost", "the cost of a training step"),
-    (Control::Export, "export", "exporting curves and weights"),
-    (Control::Ask, "ask", "asking questions"),
-    (Control::Probes, "probes", "the same question with changed pictures"),
-    (Control::Chat, "chat", "chatting with a model from files"),
-    (Control::Sampling, "sampling", "how a model from files chooses its words"),
-    (Control::Attention, "attention", "the attention maps"),
-    (Control::Replay, "replay", "the attention maps over the steps"),
-    (Control::Lessons, "lessons", "the lessons"),
-    (Control::Tour, "tour", "the first-run tour"),
-];
+controls! {
+    Presets "presets" "The choice of a preset."
+    Examples "examples" "Browsing held-out examples."
+    OwnPicture "own-picture" "Opening a picture of one's own."
+    Draw "draw" "The drawing canvas."
+    Run "run" "The buttons that run and pause training."
+    Step "step" "The button that makes a single step."
+    Reset "reset" "The button that goes back to the start weights."
+    StageBar "stage-bar" "The bar of the three stages."
+    Recipe "recipe" "The recipe editor."
+    Control "control" "Training the flattened control beside the linked model."
+    Seed "seed" "The seed."
+    Runs "runs" "Saving and opening runs."
+    Adapter "adapter" "The choice of an adapter."
+    SelfTest "self-test" "The self-test."
+    Status "status" "The status bar."
+    Diagram "diagram" "The diagram of the model."
+    Curves "curves" "The loss curves."
+    Scores "scores" "The held-out accuracy."
+    Norms "norms" "The gradient norms."
+    Cost "cost" "The cost of a training step."
+    Export "export" "Exporting curves and weights."
+    Ask "ask" "Asking questions."
+    Probes "probes" "The same question with changed pictures."
+    Chat "chat" "Chatting with a model from files."
+    Sampling "sampling" "How a model from files chooses its words."
+    Attention "attention" "The attention maps."
+    Replay "replay" "The attention maps over the steps."
+    Lessons "lessons" "The lessons."
+    Tour "tour" "The first-run tour."
+}
 
 /// Controls that had another name in links of earlier versions.
 const RENAMED: [(&str, Control); 1] = [("talk", Control::Chat)];

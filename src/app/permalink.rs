@@ -2,11 +2,67 @@
 //! argument of `hive app`, and behind the links of lessons, where it changes only what it names.
 
 use super::control::{CONTROLS, Control};
-use super::panels::lessons;
-use super::panels::series::Tab;
-use super::picture::Picture;
-use super::state::AppState;
-use crate::engine::{Command, Fault, FaultKind, Lane, Stage, Steps, assets};
+use super::lessons::LESSONS;
+use crate::engine::{Stage, assets};
+
+/// What the curves show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Tab {
+    /// Training loss, and that of held-out questions.
+    #[default]
+    Loss,
+    Accuracy,
+    Norms,
+    Rate,
+    /// Samples per second.
+    Throughput,
+    /// A table instead of a plot.
+    Cost,
+}
+
+impl Tab {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Loss, Self::Accuracy, Self::Norms, Self::Rate, Self::Throughput, Self::Cost];
+
+    /// Its name in words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Accuracy => "accuracy",
+            Self::Norms => "gradient norm",
+            Self::Rate => "learning rate",
+            Self::Throughput => "throughput",
+            Self::Cost => "cost",
+        }
+    }
+
+    /// What its y axis counts.
+    #[must_use]
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Loss => "loss, nats per token",
+            Self::Accuracy => "share of exact answers",
+            Self::Norms => "gradient norm",
+            Self::Rate => "learning rate",
+            Self::Throughput => "samples per second",
+            Self::Cost => "",
+        }
+    }
+
+    /// Do its values spread over decades?
+    #[must_use]
+    pub fn has_log(self) -> bool {
+        matches!(self, Self::Loss | Self::Norms | Self::Rate)
+    }
+
+    /// Is it noisy?
+    #[must_use]
+    pub fn has_smooth(self) -> bool {
+        matches!(self, Self::Loss | Self::Norms | Self::Throughput)
+    }
+}
 
 /// Tabs of the curves by their names in links.
 pub const TABS: [(&str, Tab); 6] = [
@@ -23,24 +79,18 @@ pub const VERSION: u32 = 1;
 /// What `hide` is set to where a lesson shows everything again.
 const NOTHING: &str = "none";
 /// Longest question a link carries, in characters.
-const LONGEST_QUESTION: usize = 300;
+pub(super) const LONGEST_QUESTION: usize = 300;
 /// Sentences about one link at most.
 const MOST_COMPLAINTS: usize = 6;
-/// What is opened where nobody says what.
-const FIRST_PRESET: &str = "pictures";
 
 /// A part of the window that can be open or closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum Panel {
-    /// Data column.
     Data,
-    /// Diagram of the model.
     Model,
-    /// Curves.
     Curves,
-    /// Questions and attention.
     Ask,
-    /// Lessons.
     Lessons,
 }
 
@@ -75,14 +125,11 @@ impl Panel {
 
 /// What a link says; whatever it does not say stays as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Permalink {
-    /// Version of the format.
     pub version: u32,
-    /// Preset to open.
     pub preset: Option<String>,
-    /// Seed.
     pub seed: Option<u64>,
-    /// Stage to enter.
     pub stage: Option<Stage>,
     /// Train the flattened control beside?
     pub control: bool,
@@ -90,21 +137,15 @@ pub struct Permalink {
     pub trained: bool,
     /// Begin again from the start weights, even if the preset is open?
     pub fresh: bool,
-    /// Start training at once?
     pub run: bool,
     /// Open panels; none: not said, that is, all but the lessons.
     pub panels: Option<Vec<Panel>>,
-    /// Hidden controls.
     pub hide: Vec<Control>,
     /// Show everything again that was hidden?
     pub show_all: bool,
-    /// Lesson to open.
     pub lesson: Option<String>,
-    /// Tab of the curves.
     pub tab: Option<Tab>,
-    /// Question to have ready.
     pub question: Option<String>,
-    /// Held-out example to show.
     pub example: Option<u64>,
 }
 
@@ -168,7 +209,7 @@ impl Permalink {
             "stage" => stage(value).map(|v| self.stage = Some(v)),
             "preset" => one_of(key, value, assets::PRESETS.iter().map(|p| p.0)).map(|v| self.preset = Some(v)),
             "tab" => one_of(key, value, TABS.iter().map(|t| t.0)).map(|v| self.tab = tab(&v)),
-            "lesson" => one_of(key, value, lessons::LESSONS.iter().map(|l| l.name)).map(|v| self.lesson = Some(v)),
+            "lesson" => one_of(key, value, LESSONS.iter().map(|l| l.name)).map(|v| self.lesson = Some(v)),
             "panels" => {
                 let find = |name: &str| Panel::ALL.into_iter().find(|p| p.name() == name);
                 self.panels = Some(list(value, &Panel::ALL, find, "panel", complaints));
@@ -177,7 +218,8 @@ impl Permalink {
             "hide" => {
                 self.show_all = value == NOTHING;
                 if !self.show_all {
-                    self.hide = list(value, &CONTROLS.map(|c| c.0), Control::parse, "control", complaints);
+                    let all: Vec<Control> = CONTROLS.iter().map(|c| c.0).collect();
+                    self.hide = list(value, &all, Control::parse, "control", complaints);
                 }
                 Ok(())
             }
@@ -229,32 +271,6 @@ impl Permalink {
         if self.show_all { Some(NOTHING.to_owned()) } else { (!self.hide.is_empty()).then(names) }
     }
 
-    /// The link that restores this state. Weights are not in a link: it names a stage only where nothing was trained
-    /// before that stage.
-    #[must_use]
-    pub fn of(state: &AppState) -> Self {
-        let trained = holds_trained(state);
-        let first = state.log.points(Lane::Hive).first().map(|p| p.stage);
-        let shown = state.picture.as_ref().map(Picture::index);
-        let question = &state.forms.ask.question;
-        let lesson = state.forms.lessons.lesson().map(|l| l.name.to_owned());
-        Self {
-            preset: state.preset.as_ref().map(|p| p.name.clone()).filter(|n| assets::preset(n).is_ok()),
-            seed: state.preset.as_ref().map(|p| p.seed),
-            stage: state.stage.filter(|s| !trained && first.is_none_or(|f| f == *s)),
-            control: state.control,
-            trained,
-            run: state.running,
-            panels: state.link.panels.clone(),
-            hide: state.link.hide.clone(),
-            lesson: lesson.filter(|_| state.link.is_open(Panel::Lessons)),
-            tab: Some(state.forms.curves.choice.tab).filter(|t| *t != Tab::default()),
-            question: (!question.is_empty()).then(|| question.chars().take(LONGEST_QUESTION).collect()),
-            example: shown.unwrap_or(state.wanted_example),
-            ..Self::default()
-        }
-    }
-
     /// Is the panel open?
     #[must_use]
     pub fn is_open(&self, panel: Panel) -> bool {
@@ -268,87 +284,6 @@ impl Permalink {
         let usual = panels == Panel::ALL.split_last().map_or(&[][..], |(_, others)| others);
         self.panels = (!usual).then_some(panels);
     }
-}
-
-/// Does what the link says to the state; commands for the session go to `out`. Where nothing is open yet, something is
-/// opened, so that this is also how the app starts.
-pub fn apply_link(state: &mut AppState, link: &Permalink, out: &mut Vec<Command>) {
-    remember(state, link);
-    let opened = opening(state, link);
-    let again = opened.is_some();
-    out.extend(opened);
-    if let Some(stage) = link.stage {
-        // A stage that is done is begun again; one that is under way goes on.
-        let under_way = state.stage == Some(stage) && !state.done.contains(&stage);
-        if again || !under_way {
-            out.push(Command::Enter(stage));
-        }
-    }
-    if link.run {
-        out.push(Command::Train(Steps::Stage));
-    }
-    if let Some(tab) = link.tab {
-        state.forms.curves.choice.tab = tab;
-    }
-    if link.example.is_some() {
-        state.wanted_example = link.example;
-        // An empty field makes room for the example's own question.
-        state.forms.ask.question.clear();
-    }
-    if let Some(question) = &link.question {
-        state.forms.ask.question.clone_from(question);
-    }
-}
-
-/// Shows what could not be understood of a link.
-pub fn complain(state: &mut AppState, complaints: &[String]) {
-    if !complaints.is_empty() {
-        state.fault(Fault {
-            kind: FaultKind::Other,
-            what: complaints.join(" "),
-            remedy: "The rest of the link is used; check the link you were given.".into(),
-            detail: String::new(),
-        });
-    }
-}
-
-/// Keeps in the state's own link what lasts; the rest is done once.
-fn remember(state: &mut AppState, link: &Permalink) {
-    let kept = &mut state.link;
-    kept.preset = link.preset.clone().or(kept.preset.take());
-    kept.seed = link.seed.or(kept.seed);
-    kept.panels = link.panels.clone().or(kept.panels.take());
-    if link.show_all {
-        kept.hide.clear();
-    } else if !link.hide.is_empty() {
-        kept.hide.clone_from(&link.hide);
-    }
-    if let Some(name) = &link.lesson {
-        kept.lesson = Some(name.clone());
-        kept.set_open(Panel::Lessons, true);
-        state.forms.lessons.open(name, 0);
-    }
-}
-
-/// The command that opens what the link asks for; none where that is open already.
-fn opening(state: &AppState, link: &Permalink) -> Option<Command> {
-    let open_now = state.preset.as_ref().map(|p| p.name.clone());
-    let name = link.preset.clone().or(open_now).or_else(|| state.link.preset.clone());
-    let control = link.control || (link.preset.is_none() && state.control);
-    let wanted = state.open(name.as_deref().unwrap_or(FIRST_PRESET), control, link.trained)?;
-    let (Some(now), Command::Open(open)) = (&state.preset, &wanted) else { return Some(wanted) };
-    let named = link.preset.is_some();
-    let other = (named && (now.name != open.preset.name || (holds_trained(state) && !link.trained)))
-        || control != state.control
-        || link.seed.is_some_and(|s| s != now.seed)
-        || link.trained;
-    let untouched = state.stage.is_none() && *now == open.preset;
-    (other || (link.fresh && !untouched)).then_some(wanted)
-}
-
-/// Is a trained model open, rather than one that was trained here?
-fn holds_trained(state: &AppState) -> bool {
-    state.done.contains(&Stage::Vision) && state.log.hive.is_empty()
 }
 
 /// The pairs of a link, without what stands around them.

@@ -4,6 +4,7 @@
 use eframe::egui::{Context, ThemePreference};
 use serde::{Deserialize, Serialize};
 
+use super::lessons::Place;
 use super::permalink::Permalink;
 use super::state::AppState;
 
@@ -15,10 +16,9 @@ const ZOOM: (f32, f32) = (0.5, 3.0);
 /// Light or dark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum Theme {
-    /// Light.
     Light,
-    /// Dark.
     Dark,
     /// As the system is.
     #[default]
@@ -28,16 +28,13 @@ pub enum Theme {
 /// What is remembered. Keys that an older program did not write have their defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Prefs {
-    /// Was the tour seen?
     pub tour_seen: bool,
-    /// Light or dark.
     pub theme: Theme,
     /// Size of everything, 1 as designed.
     pub zoom: f32,
-    /// Lesson in progress.
     pub lesson: Option<String>,
-    /// Its section, from 0.
     pub section: usize,
     /// The link of the last session, as a hash.
     pub link: String,
@@ -52,24 +49,24 @@ impl Default for Prefs {
 impl Prefs {
     /// What there is to remember now.
     #[must_use]
-    pub fn of(ctx: &Context, state: &AppState) -> Self {
+    pub fn of(ctx: &Context, state: &AppState, tour_seen: bool) -> Self {
         // What a teacher's link hid is not hidden the next time, and nothing trains before someone asks for it.
         let link = Permalink { hide: Vec::new(), run: false, lesson: None, ..Permalink::of(state) };
         Self {
-            tour_seen: state.forms.tour.seen,
+            tour_seen,
             theme: match ctx.options(|o| o.theme_preference) {
                 ThemePreference::Light => Theme::Light,
                 ThemePreference::Dark => Theme::Dark,
                 ThemePreference::System => Theme::System,
             },
             zoom: ctx.zoom_factor(),
-            lesson: state.forms.lessons.lesson().map(|l| l.name.to_owned()),
-            section: state.forms.lessons.section(),
+            lesson: state.lesson.lesson().map(|l| l.name.to_owned()),
+            section: state.lesson.section,
             link: link.to_hash(),
         }
     }
 
-    /// Restores theme, zoom, the tour and the place in the lessons. What was open is for the shell to open: see
+    /// Restores theme, zoom and the place in the lessons. The tour and what was open are the shell's: see
     /// [`Self::last_link`].
     pub fn apply(&self, ctx: &Context, state: &mut AppState) {
         ctx.set_theme(match self.theme {
@@ -80,9 +77,8 @@ impl Prefs {
         if self.zoom.is_finite() {
             ctx.set_zoom_factor(self.zoom.clamp(ZOOM.0, ZOOM.1));
         }
-        state.forms.tour.seen = self.tour_seen;
         if let Some(lesson) = &self.lesson {
-            state.forms.lessons.open(lesson, self.section);
+            state.lesson = Place::of(lesson, self.section).unwrap_or_default();
         }
     }
 

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex};
 use eframe::egui;
 
 use super::access::Access;
+use super::actions::{self, Action, Request};
 use super::chat::Doing;
 use super::control::Control;
 use super::fetching::{Fetching, News};
 use super::files::{Files, Picked, PickedModel, Purpose};
 use super::measure::{self, Measurement};
-use super::panels;
-use super::permalink::{self, Panel, Permalink};
+use super::panels::{self, Forms};
+use super::permalink::{Panel, Permalink};
 use super::prefs::{self, Prefs};
+use super::restore;
 use super::state::AppState;
 use crate::engine::fetch::FetchError;
 use crate::engine::worker::{self, Next};
@@ -27,6 +29,8 @@ pub struct App {
     handle: Handle,
     /// What the panels draw.
     pub state: AppState,
+    /// What people type and choose in them.
+    pub forms: Forms,
     /// Picked files.
     pub files: Files,
     fetching: Fetching,
@@ -54,20 +58,23 @@ impl App {
     pub fn with_handle(cc: &eframe::CreationContext<'_>, handle: Handle, text: &str) -> Self {
         Access::install(&cc.egui_ctx);
         let mut state = AppState { announcement: "Hive is starting.".into(), ..AppState::default() };
+        let mut forms = Forms::default();
         let remembered: Option<Prefs> = cc.storage.and_then(|s| eframe::get_value(s, prefs::KEY));
         let (mut link, complaints) = Permalink::parse(text);
         if let Some(prefs) = &remembered {
             prefs.apply(&cc.egui_ctx, &mut state);
+            forms.tour.seen = prefs.tour_seen;
             if text.trim_start_matches('#').is_empty() {
                 link = prefs.last_link();
             }
         }
         let mut out = Vec::new();
-        permalink::complain(&mut state, &complaints);
-        permalink::apply_link(&mut state, &link, &mut out);
+        restore::complain(&mut state, &complaints);
+        restore::apply_link(&mut state, &link, &mut out);
         let app = Self {
             handle,
             state,
+            forms,
             files: Files::default(),
             fetching: Fetching::default(),
             ctx: cc.egui_ctx.clone(),
@@ -94,38 +101,41 @@ impl App {
         }
     }
 
-    /// What panels asked of the shell: dialogs, files, the clipboard.
-    fn wishes(&mut self, ctx: &egui::Context) {
-        let forms = &mut self.state.forms;
-        if std::mem::take(&mut forms.data.wants_picture) {
-            self.files.pick(Purpose::Picture, ctx);
+    /// Does what panels asked for.
+    fn perform(&mut self, actions: Vec<Action>, ctx: &egui::Context) {
+        if !actions.is_empty() {
+            ctx.request_repaint();
         }
-        if std::mem::take(&mut forms.runs.wants_run) {
-            self.files.pick(Purpose::Run, ctx);
+        let mut out = Vec::new();
+        for action in actions {
+            if let Some(request) = actions::perform(action, &mut self.state, &mut out) {
+                self.serve(request, ctx);
+            }
         }
-        if std::mem::take(&mut forms.chat.load.wants_model) {
-            self.files.pick_model(ctx);
-        }
-        if std::mem::take(&mut forms.chat.load.wants_fetch) {
-            self.fetching.start(&forms.chat.load.address, ctx);
-        }
-        if std::mem::take(&mut forms.chat.load.stop_fetch) {
-            self.fetching.stop();
-        }
-        if std::mem::take(&mut forms.runs.wants_link) {
-            ctx.copy_text(platform::page_address() + &Permalink::of(&self.state).to_hash());
-            self.state.announcement = "The link is in the clipboard.".into();
-        }
+        self.send(out);
         for (name, bytes) in std::mem::take(&mut self.state.files) {
             self.files.save(&name, &bytes, ctx);
         }
     }
 
+    /// Dialogs, fetching, the clipboard.
+    fn serve(&mut self, request: Request, ctx: &egui::Context) {
+        match request {
+            Request::Pick(purpose) => self.files.pick(purpose, ctx),
+            Request::PickModel => self.files.pick_model(ctx),
+            Request::Fetch(address) => self.fetching.start(&address, ctx),
+            Request::StopFetch => self.fetching.stop(),
+            Request::CopyLink => {
+                ctx.copy_text(platform::page_address() + &Permalink::of(&self.state).to_hash());
+                self.state.announcement = "The link is in the clipboard.".into();
+            }
+        }
+    }
+
     /// Opens a model's files, as if they had been dropped.
     pub fn open_model(&mut self, name: String, blobs: Vec<Blob>) {
-        let mut out = Vec::new();
-        panels::load::open(&mut self.state, name, blobs, &mut out);
-        self.send(out);
+        let command = self.state.open_model(name, blobs);
+        self.handle.send(command);
     }
 
     /// Measures frames and memory, then closes.
@@ -143,7 +153,10 @@ impl App {
     fn receive(&mut self) {
         loop {
             match self.handle.next() {
-                Next::Event(event) => self.state.apply(*event),
+                Next::Event(event) => {
+                    let unanswered = self.state.apply(*event);
+                    unanswered.into_iter().for_each(|question| self.forms.chat.give_back(question));
+                }
                 Next::Nothing => break,
                 Next::Gone => {
                     if !std::mem::replace(&mut self.gone, true) {
@@ -166,13 +179,12 @@ impl App {
         while let Some(PickedModel { name, blobs }) = self.files.next_model() {
             match blobs {
                 _ if !self.state.shows(Control::Chat) => {}
-                Ok(blobs) => panels::load::open(&mut self.state, name, blobs, out),
-                Err(reason) => self.state.show_fault(Fault {
-                    kind: FaultKind::File,
-                    what: format!("{name} cannot be read: {reason}."),
-                    remedy: "Choose another folder.".into(),
-                    detail: String::new(),
-                }),
+                Ok(blobs) => out.push(self.state.open_model(name, blobs)),
+                Err(reason) => self.state.show_fault(Fault::new(
+                    FaultKind::File,
+                    format!("{name} cannot be read: {reason}."),
+                    "Choose another folder.",
+                )),
             }
         }
     }
@@ -188,16 +200,15 @@ impl App {
                     self.state.chat.doing = Doing::Nothing;
                     match *result {
                         Ok(fetched) => {
-                            self.state.forms.chat.load.notes = fetched.notes;
-                            panels::load::open(&mut self.state, name, fetched.blobs, out);
+                            self.state.chat.notes = fetched.notes;
+                            out.push(self.state.open_model(name, fetched.blobs));
                         }
                         Err(FetchError::Stopped) => {}
-                        Err(e) => self.state.show_fault(Fault {
-                            kind: FaultKind::File,
-                            what: format!("The model cannot be fetched: {e}."),
-                            remedy: "Put this right, then fetch it again.".into(),
-                            detail: String::new(),
-                        }),
+                        Err(e) => self.state.show_fault(Fault::new(
+                            FaultKind::File,
+                            format!("The model cannot be fetched: {e}."),
+                            "Put this right, then fetch it again.",
+                        )),
                     }
                 }
             }
@@ -217,22 +228,20 @@ impl App {
                 (Purpose::Run, _) if !self.state.shows(Control::Runs) => {}
                 (Purpose::Picture, _) if !self.state.shows(Control::OwnPicture) => {}
                 (Purpose::Run, Ok(bytes)) => out.push(Command::Load { name, bytes }),
-                (Purpose::Picture, Ok(bytes)) if panels::chat::is_shown(&self.state) && self.state.chat.sees() => {
-                    panels::chat::take_picture(&mut self.state, &name, &bytes);
-                }
-                (Purpose::Picture, Ok(bytes)) => panels::data::take_picture(&mut self.state, &name, &bytes),
-                (Purpose::Saved, Err(reason)) => self.state.fault(Fault {
-                    kind: FaultKind::File,
-                    what: format!("{name} cannot be saved: {reason}."),
-                    remedy: "Save it again, in another place.".into(),
-                    detail: String::new(),
-                }),
-                (_, Err(reason)) => self.state.fault(Fault {
-                    kind: FaultKind::File,
-                    what: format!("{name} cannot be read: {reason}."),
-                    remedy: "Choose another file.".into(),
-                    detail: String::new(),
-                }),
+                (Purpose::Picture, Ok(bytes)) => match panels::picture_of(&self.state, &name, &bytes) {
+                    Ok(shown) => drop(actions::perform(shown, &mut self.state, out)),
+                    Err(fault) => self.state.show_fault(fault),
+                },
+                (Purpose::Saved, Err(reason)) => self.state.fault(Fault::new(
+                    FaultKind::File,
+                    format!("{name} cannot be saved: {reason}."),
+                    "Save it again, in another place.",
+                )),
+                (_, Err(reason)) => self.state.fault(Fault::new(
+                    FaultKind::File,
+                    format!("{name} cannot be read: {reason}."),
+                    "Choose another file.",
+                )),
                 (Purpose::Saved, Ok(_)) => {}
             }
         }
@@ -245,7 +254,7 @@ impl eframe::App for App {
         let mut out = Vec::new();
         self.receive();
         self.take_files(ctx, &mut out);
-        panels::data::choose_picture(&mut self.state);
+        actions::choose_picture(&mut self.state);
         if let Some(measurement) = &self.measurement {
             measure::drive(measurement, ctx, &mut self.state, &mut out);
         }
@@ -258,86 +267,85 @@ impl eframe::App for App {
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
         let mut out = Vec::new();
-        layout_ui(ui, &mut self.state, &mut out);
-        self.send(out);
-        self.wishes(ui.ctx());
+        layout_ui(ui, &self.state, &mut self.forms, &mut out);
+        self.perform(out, ui.ctx());
     }
 
     fn save(&mut self, storage: &mut dyn eframe::Storage) {
         if self.measurement.is_none() {
-            eframe::set_value(storage, prefs::KEY, &Prefs::of(&self.ctx, &self.state));
+            eframe::set_value(storage, prefs::KEY, &Prefs::of(&self.ctx, &self.state, self.forms.tour.seen));
         }
     }
 }
 
 /// Everything on the screen.
-pub fn layout_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    let anchor = |state: &mut AppState, name, rect| {
-        state.forms.tour.anchors.insert(name, rect);
-    };
+pub fn layout_ui(ui: &mut egui::Ui, state: &AppState, forms: &mut Forms, out: &mut Vec<Action>) {
     let top = egui::Panel::top("stages").show(ui, |ui| {
         ui.add_space(4.0);
-        let about = state.preset.as_ref().map_or(SLOGAN, |p| p.about.as_str()).to_owned();
-        egui::Sides::new().shrink_left().show(ui, |ui| title_ui(ui, &about), |ui| menu_ui(ui, state, out));
-        panels::stages::stages_ui(ui, state, out);
+        let about = state.preset.as_ref().map_or(SLOGAN, |p| p.about.as_str());
+        let menu = |ui: &mut egui::Ui| menu_ui(ui, state, &mut forms.tour, out);
+        egui::Sides::new().shrink_left().show(ui, |ui| title_ui(ui, about), menu);
+        panels::stages::stages_ui(ui, state, &mut forms.stages, out);
         ui.add_space(2.0);
     });
-    anchor(state, "stages", top.response.rect);
+    forms.tour.anchors.insert("stages", top.response.rect);
     egui::Panel::bottom("status").show(ui, |ui| panels::status::status_ui(ui, state, out));
     // Lessons take the place of the data column where the window is not wide enough for both.
     let lessons = panels::lessons::is_open(state);
     if lessons {
-        let side =
-            egui::Panel::left("lessons").default_size(330.0).show(ui, |ui| panels::lessons::lessons_ui(ui, state, out));
-        anchor(state, "lessons", side.response.rect);
+        let side = egui::Panel::left("lessons").default_size(330.0);
+        let side = side.show(ui, |ui| panels::lessons::lessons_ui(ui, state, &mut forms.lessons, out));
+        forms.tour.anchors.insert("lessons", side.response.rect);
     }
     if state.link.is_open(Panel::Data) && (!lessons || ui.available_width() > WIDE) {
-        let side = egui::Panel::left("data").default_size(268.0).show(ui, |ui| panels::data::data_ui(ui, state, out));
-        anchor(state, "data", side.response.rect);
+        let side = egui::Panel::left("data").default_size(268.0);
+        let side = side.show(ui, |ui| panels::data::data_ui(ui, state, &mut forms.data, out));
+        forms.tour.anchors.insert("data", side.response.rect);
     }
     if state.link.is_open(Panel::Ask) {
-        let side = egui::Panel::right("learned").default_size(336.0).size_range(260.0..=520.0).show(ui, |ui| {
-            panels::chat::switch_ui(ui, state);
-            if panels::chat::is_shown(state) {
-                panels::chat::chat_ui(ui, state, out);
-                return;
-            }
-            egui::ScrollArea::vertical().id_salt("learned").auto_shrink(false).show(ui, |ui| {
-                // What does not wrap must not make the column grow.
-                ui.set_max_width(ui.available_width());
-                panels::ask::ask_ui(ui, state, out);
-                ui.add_space(6.0);
-                panels::attention::attention_ui(ui, state, out);
-                panels::ask::probes_ui(ui, state, out);
-            });
-        });
-        anchor(state, "ask", side.response.rect);
+        let side = egui::Panel::right("learned").default_size(336.0).size_range(260.0..=520.0);
+        let side = side.show(ui, |ui| learned_ui(ui, state, forms, out));
+        forms.tour.anchors.insert("ask", side.response.rect);
     }
-    egui::CentralPanel::default().show(ui, |ui| centre_ui(ui, state, out));
-    panels::tour::tour_ui(ui, state, out);
+    egui::CentralPanel::default().show(ui, |ui| centre_ui(ui, state, forms, out));
+    panels::tour::tour_ui(ui, state, &mut forms.tour, out);
 }
 
 /// Width from which lessons and data both have a column.
 const WIDE: f32 = 1300.0;
 
-fn centre_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    panels::failure::failure_ui(ui, state, out);
+fn learned_ui(ui: &mut egui::Ui, state: &AppState, forms: &mut Forms, out: &mut Vec<Action>) {
+    panels::chat::switch_ui(ui, state, out);
+    if panels::chat::is_shown(state) {
+        panels::chat::chat_ui(ui, state, &mut forms.chat, out);
+        return;
+    }
+    egui::ScrollArea::vertical().id_salt("learned").auto_shrink(false).show(ui, |ui| {
+        // What does not wrap must not make the column grow.
+        ui.set_max_width(ui.available_width());
+        panels::ask::ask_ui(ui, state, &mut forms.ask, out);
+        ui.add_space(6.0);
+        panels::attention::attention_ui(ui, state, &mut forms.attention, out);
+        panels::ask::probes_ui(ui, state);
+    });
+}
+
+fn centre_ui(ui: &mut egui::Ui, state: &AppState, forms: &mut Forms, out: &mut Vec<Action>) {
+    panels::failure::failure_ui(ui, state, &mut forms.failure, out);
     let (model, curves) = (state.link.is_open(Panel::Model), state.link.is_open(Panel::Curves));
     if model && curves {
         // The curves have the lower part; what the diagram does not need is theirs.
         let height = (ui.available_height() * 0.45).max(160.0);
-        let part = egui::Panel::bottom("curves").resizable(true).default_size(height).show(ui, |ui| {
-            panels::curves::curves_ui(ui, state, out);
-        });
-        state.forms.tour.anchors.insert("curves", part.response.rect);
+        let part = egui::Panel::bottom("curves").resizable(true).default_size(height);
+        let part = part.show(ui, |ui| panels::curves::curves_ui(ui, state, &mut forms.curves, out));
+        forms.tour.anchors.insert("curves", part.response.rect);
     } else if curves {
-        panels::curves::curves_ui(ui, state, out);
+        panels::curves::curves_ui(ui, state, &mut forms.curves, out);
     }
     if model {
-        let part = egui::ScrollArea::both().id_salt("model").auto_shrink(false).show(ui, |ui| {
-            panels::model::model_ui(ui, state, out);
-        });
-        state.forms.tour.anchors.insert("model", part.inner_rect);
+        let part = egui::ScrollArea::both().id_salt("model").auto_shrink(false);
+        let part = part.show(ui, |ui| panels::model::model_ui(ui, state, &mut forms.model));
+        forms.tour.anchors.insert("model", part.inner_rect);
     }
 }
 
@@ -349,15 +357,15 @@ fn title_ui(ui: &mut egui::Ui, about: &str) {
     ui.add(egui::Label::new(egui::RichText::new(about).weak()).truncate());
 }
 
-fn menu_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>) {
+fn menu_ui(ui: &mut egui::Ui, state: &AppState, tour: &mut panels::tour::Form, out: &mut Vec<Action>) {
     egui::widgets::global_theme_preference_buttons(ui);
     if state.shows(Control::Tour) && ui.button("Tour").on_hover_text("The first-run tour once more").clicked() {
-        state.forms.tour.restart();
+        tour.restart();
     }
     if state.shows(Control::Lessons) {
         let mut open = state.link.is_open(Panel::Lessons);
         if ui.toggle_value(&mut open, "Lessons").on_hover_text("Experiments for a class, step by step").changed() {
-            state.link.set_open(Panel::Lessons, open);
+            out.push(Action::Panel(Panel::Lessons, open));
         }
     }
     if state.shows(Control::Runs) {
@@ -367,7 +375,7 @@ fn menu_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>) {
         for panel in [Panel::Data, Panel::Model, Panel::Curves, Panel::Ask] {
             let mut open = state.link.is_open(panel);
             if ui.checkbox(&mut open, panel.title()).changed() {
-                state.link.set_open(panel, open);
+                out.push(Action::Panel(panel, open));
             }
         }
     });

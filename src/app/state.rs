@@ -1,17 +1,19 @@
-//! What the app knows: filled by the session's events, edited by the panels' forms. Pure data.
+//! What the app knows: filled by the session's events, changed for the panels by [`super::actions`]. Pure data.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::chat::ChatState;
+use super::chat::{ChatState, Doing};
 use super::control::Control;
-use super::panels;
-use super::permalink::Permalink;
+use super::lessons::Place;
+use super::permalink::{Panel, Permalink, Tab};
 use super::picture::Picture;
+use crate::data::Dataset;
 use crate::engine::{
-    AdapterSummary, Answer, BlockId, ChatEvent, Command, Cost, Event, Fault, FaultKind, Lane, Open, Opened, Preset,
-    RunLog, SelfTest, Stage, Steps, Word, assets,
+    AdapterSummary, Answer, BlockId, ChatCommand, ChatEvent, Command, Cost, Event, Fault, FaultKind, Lane, Open,
+    Opened, Preset, RunLog, SelfTest, Stage, Steps, Word, assets,
 };
+use crate::platform::Blob;
 
 /// An answer being written or done.
 #[derive(Clone, Debug, Default)]
@@ -20,12 +22,36 @@ pub struct Asked {
     pub id: u64,
     /// Its words.
     pub question: String,
+    /// The picture that it is about.
+    pub picture: Option<Picture>,
     /// Words so far.
     pub words: Vec<Word>,
     /// The whole, once it is there.
     pub answer: Option<Answer>,
     /// Was it asked and is not done yet?
     pub busy: bool,
+}
+
+/// A question whose attention is kept over the steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pinned {
+    /// Its words.
+    pub question: String,
+    /// The picture that it is about.
+    pub picture: Picture,
+}
+
+/// How the example that is asked about was chosen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Examples {
+    /// The one that a link asked for, until people choose another.
+    pub wanted: Option<u64>,
+    /// Links that asked for one so far.
+    pub links: usize,
+    /// The question that came with an example, to tell it from one that people typed.
+    pub filled: String,
+    /// Of which data the last one was.
+    pub of: Option<Dataset>,
 }
 
 /// Something that takes time.
@@ -37,35 +63,6 @@ pub struct Busy {
     pub done: usize,
     /// Of so many; 0: unknown.
     pub of: usize,
-}
-
-/// Forms of the panels: what people type and choose.
-#[derive(Default)]
-pub struct Forms {
-    /// Data column.
-    pub data: panels::data::Form,
-    /// Drawing canvas.
-    pub draw: panels::draw::Form,
-    /// Recipe editor and stage bar.
-    pub stages: panels::stages::Form,
-    /// Diagram.
-    pub model: panels::model::Form,
-    /// Curves.
-    pub curves: panels::curves::Form,
-    /// Questions.
-    pub ask: panels::ask::Form,
-    /// Heat maps.
-    pub attention: panels::attention::Form,
-    /// The model from files.
-    pub chat: panels::chat::Form,
-    /// Files.
-    pub runs: panels::runs::Form,
-    /// Status bar.
-    pub status: panels::status::Form,
-    /// Lessons.
-    pub lessons: panels::lessons::Form,
-    /// The first-run tour.
-    pub tour: panels::tour::Form,
 }
 
 /// Everything the panels draw.
@@ -107,14 +104,18 @@ pub struct AppState {
     pub picture: Option<Picture>,
     /// Another picture, for the swap.
     pub other: Option<Picture>,
-    /// Held-out example that a link asks for; the data panel takes it and shows it.
+    /// Held-out example that a link asks for, until it is shown.
     pub wanted_example: Option<u64>,
+    /// How the example was chosen.
+    pub examples: Examples,
+    /// The question as it is typed.
+    pub question: String,
     /// The last question.
     pub asked: Asked,
     /// The model from files.
     pub chat: ChatState,
-    /// Is a question pinned, and which?
-    pub pinned: Option<String>,
+    /// The pinned question.
+    pub pinned: Option<Pinned>,
     /// Failures to show, newest last. Dismissed ones are removed.
     pub faults: Vec<Fault>,
     /// Bytes on the GPU.
@@ -123,10 +124,14 @@ pub struct AppState {
     pub frames: Vec<f32>,
     /// What the link says: hidden controls, open panels, lesson.
     pub link: Permalink,
-    /// Forms.
-    pub forms: Forms,
-    /// Files the session wrote, to be saved by the shell.
+    /// Tab of the curves.
+    pub tab: Tab,
+    /// Place in the lessons.
+    pub lesson: Place,
+    /// Files to be saved by the shell.
     pub files: Vec<(String, Arc<Vec<u8>>)>,
+    /// The file that the session wrote last.
+    pub saved: Option<String>,
     /// One line for screen readers and the page's live region; the shell announces changes.
     pub announcement: String,
 }
@@ -138,8 +143,14 @@ impl AppState {
         !self.link.hide.contains(&control)
     }
 
-    /// Takes in an event.
-    pub fn apply(&mut self, event: Event) {
+    /// The data of what is open.
+    #[must_use]
+    pub fn dataset(&self) -> Option<Dataset> {
+        Dataset::by_name(&self.preset.as_ref()?.data)
+    }
+
+    /// Takes in an event. A question to the model from files that was not answered comes back, to be asked again.
+    pub fn apply(&mut self, event: Event) -> Option<String> {
         self.log.apply(&event);
         match event {
             Event::Adapter { used, all } => {
@@ -180,10 +191,10 @@ impl AppState {
             }
             Event::Memory(bytes) => self.memory = bytes,
             Event::File { name, bytes } => {
-                self.forms.runs.saved = Some(name.clone());
+                self.saved = Some(name.clone());
                 self.files.push((name, bytes));
             }
-            Event::Chat(event) => self.apply_chat(event),
+            Event::Chat(event) => return self.apply_chat(event),
             Event::Fault(fault) => {
                 // A lost device is replaced and goes on; after the others the session has stopped, or never began.
                 self.running &= matches!(fault.kind, FaultKind::DeviceLost | FaultKind::SelfTest);
@@ -199,6 +210,7 @@ impl AppState {
             }
             Event::Token { .. } | Event::Answered(_) | Event::Scores { .. } | Event::Snapshot { .. } => {}
         }
+        None
     }
 
     fn opened(&mut self, opened: Opened) {
@@ -215,7 +227,7 @@ impl AppState {
         self.costs.clear();
         // A question that was asked while the model was being opened is answered by it.
         if !self.asked.busy {
-            self.asked = Asked::default();
+            self.asked = Asked { id: self.asked.id, ..Asked::default() };
         }
         self.pinned = None;
         if !same_data {
@@ -239,18 +251,15 @@ impl AppState {
         self.asked.busy = false;
     }
 
-    fn apply_chat(&mut self, event: ChatEvent) {
+    fn apply_chat(&mut self, event: ChatEvent) -> Option<String> {
         let news = self.chat.apply(event);
         if let Some(line) = news.announcement {
             self.announcement = line;
         }
-        let message = &mut self.forms.chat.message;
-        if let Some(question) = news.unanswered.filter(|_| message.is_empty()) {
-            *message = question;
-        }
         if let Some(fault) = news.fault {
             self.show_fault(fault);
         }
+        news.unanswered
     }
 
     /// Adds a failure card, and ends the wait for an answer of the model in training.
@@ -264,6 +273,16 @@ impl AppState {
         self.announcement = format!("{} {}", fault.what, fault.remedy);
         self.faults.retain(|f| f.kind != fault.kind || f.what != fault.what);
         self.faults.push(fault);
+    }
+
+    /// Has the session look at a model's files: the command.
+    #[must_use]
+    pub fn open_model(&mut self, name: String, blobs: Vec<Blob>) -> Command {
+        self.chat.shown = true;
+        self.link.set_open(Panel::Ask, true);
+        self.chat.doing = Doing::Opening;
+        self.announcement = format!("Opening {name}.");
+        Command::Chat(ChatCommand::Open { name, blobs })
     }
 
     /// The command that opens a preset by name, with the link's seed.

@@ -276,15 +276,15 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// From a sentence of an error and its remedy.
+    /// Without the words of anybody else.
     #[must_use]
-    pub fn new(kind: FaultKind, what: &str, remedy: &str) -> Self {
-        Self { kind, what: sentence(what), remedy: sentence(remedy), detail: String::new() }
+    pub fn new(kind: FaultKind, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { kind, what: what.into(), remedy: remedy.into(), detail: String::new() }
     }
 }
 
-/// With a capital, but for names of files, and a full stop.
-fn sentence(text: &str) -> String {
+/// An error's text as a sentence: with a capital, but for names of files, and a full stop.
+pub(super) fn sentence(text: &str) -> String {
     let names_file = text.split(' ').next().is_some_and(|word| word.contains('.'));
     let mut chars = text.chars();
     let first = chars.next().filter(|_| !names_file).map(char::to_uppercase);
@@ -307,6 +307,6 @@ impl From<&GpuError> for Fault {
             GpuError::OutOfMemory(_) => FaultKind::OutOfMemory,
             GpuError::Validation(_) | GpuError::Readback(_) => FaultKind::Other,
         };
-        Self { detail: e.detail().to_owned(), ..Self::new(kind, &e.what(), e.remedy()) }
+        Self { detail: e.detail().to_owned(), ..Self::new(kind, sentence(&e.what()), sentence(e.remedy())) }
     }
 }

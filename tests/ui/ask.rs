@@ -18,9 +18,9 @@ fn bench() -> Bench {
 }
 
 fn shown(bench: Bench) -> Harness<'static, Bench> {
-    let mut harness = harness(bench, |ui, state, out| {
-        ask_ui(ui, state, out);
-        probes_ui(ui, state, out);
+    let mut harness = harness(bench, |ui, s, f, out| {
+        ask_ui(ui, s, &mut f.ask, out);
+        probes_ui(ui, s);
     });
     harness.run_steps(3);
     harness
@@ -32,7 +32,7 @@ fn word(text: &str, probability: f32) -> Word {
 
 fn asked() -> Harness<'static, Bench> {
     let mut harness = shown(bench());
-    harness.state_mut().state.forms.ask.question = "what is it ?".into();
+    harness.state_mut().state.question = "what is it ?".into();
     harness.run_steps(2);
     harness.get_by_label("Ask").click();
     harness.run_steps(3);
@@ -62,7 +62,7 @@ fn answered(answer: Answer) -> Harness<'static, Bench> {
 
 #[test]
 fn without_model_or_picture_it_says_what_to_do() {
-    let empty = Bench { state: Default::default(), out: Vec::new() };
+    let empty = Bench::default();
     shown(empty).get_by_label_contains("Once the model is loaded");
     shown(opened()).get_by_label_contains("Choose a picture at the left");
 }
@@ -105,7 +105,7 @@ fn nothing_typed_sends_nothing() {
     let mut harness = shown(bench());
     harness.get_by_label("Ask").click();
     harness.run_steps(2);
-    harness.state_mut().state.forms.ask.question = " ? ".into();
+    harness.state_mut().state.question = " ? ".into();
     harness.run_steps(2);
     harness.get_by_label("Ask").click();
     harness.run_steps(2);
@@ -121,7 +121,7 @@ fn examples_fill_the_field() {
     let mut harness = shown(bench());
     harness.get_by_label("how many things are there ?").click();
     harness.run_steps(2);
-    assert_eq!(harness.state().state.forms.ask.question, "how many things are there ?");
+    assert_eq!(harness.state().state.question, "how many things are there ?");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn pinning_tells_the_session() {
     harness.run();
     let Some(Command::Pin(Some(question))) = harness.state().out.last() else { panic!() };
     assert_eq!(question.text, "what is it ?");
-    assert_eq!(harness.state().state.pinned.as_deref(), Some("what is it ?"));
+    assert_eq!(harness.state().state.pinned.as_ref().map(|p| p.question.as_str()), Some("what is it ?"));
     harness.get_by_label("Pin for replay").click();
     harness.run();
     assert!(matches!(harness.state().out.last(), Some(Command::Pin(None))));

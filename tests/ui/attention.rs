@@ -48,7 +48,7 @@ fn replay(mut bench: Bench) -> Bench {
 }
 
 fn shown(bench: Bench) -> Harness<'static, Bench> {
-    let mut harness = harness(bench, attention_ui);
+    let mut harness = harness(bench, |ui, s, f, out| attention_ui(ui, s, &mut f.attention, out));
     harness.run();
     harness
 }
@@ -106,17 +106,17 @@ fn patches_have_names_and_the_pointer_and_the_keys_reach_them() {
     let patch = harness.query_all_by_label_contains(&names[1]).next().unwrap().rect().center();
     harness.hover_at(patch);
     harness.run();
-    assert_eq!(harness.state().state.forms.attention.patch, Some(1));
+    assert_eq!(harness.state().forms.attention.patch, Some(1));
     harness.hover_at(eframe::egui::pos2(1270.0, 790.0));
     harness.get_by_label_contains("attention map, 2 by 2 patches").focus();
     harness.run();
     harness.run();
     harness.key_press(Key::ArrowDown);
     harness.run();
-    assert_eq!(harness.state().state.forms.attention.patch, Some(3));
+    assert_eq!(harness.state().forms.attention.patch, Some(3));
     harness.key_press(Key::ArrowLeft);
     harness.run();
-    assert_eq!(harness.state().state.forms.attention.patch, Some(2));
+    assert_eq!(harness.state().forms.attention.patch, Some(2));
     harness.get_by_label_contains("attention map, 2 by 2 patches, patch row 2, column 1");
 }
 
@@ -160,7 +160,7 @@ fn play_runs_to_the_end_and_stops() {
     }
     harness.get_by_label("step 3, map 3 of 3");
     harness.get_by_label("Play");
-    assert!(!harness.state().state.forms.attention.playing);
+    assert!(!harness.state().forms.attention.playing);
 }
 
 #[test]

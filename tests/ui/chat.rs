@@ -6,9 +6,10 @@ use eframe::egui::{Context, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use hive::app::AppState;
+use hive::app::actions::Request;
 use hive::app::chat::Doing;
 use hive::app::files::{Files, Purpose};
-use hive::app::panels::chat::{chat_ui, switch_ui, take_picture};
+use hive::app::panels::chat::{chat_ui, switch_ui};
 use hive::app::panels::failure::failure_ui;
 use hive::app::shell::layout_ui;
 use hive::app::{Control, Origin};
@@ -54,7 +55,7 @@ fn told(bench: &mut Bench, event: ChatEvent) {
 
 fn empty() -> Bench {
     let mut bench = opened();
-    bench.state.forms.chat.shown = true;
+    bench.state.chat.shown = true;
     bench
 }
 
@@ -78,10 +79,10 @@ fn seeing() -> Bench {
 }
 
 fn shown(bench: Bench) -> Harness<'static, Bench> {
-    let mut harness = harness(bench, |ui, state, out| {
-        failure_ui(ui, state, out);
-        switch_ui(ui, state);
-        chat_ui(ui, state, out);
+    let mut harness = harness(bench, |ui, s, f, out| {
+        failure_ui(ui, s, &mut f.failure, out);
+        switch_ui(ui, s, out);
+        chat_ui(ui, s, &mut f.chat, out);
     });
     harness.run_steps(3);
     harness
@@ -145,12 +146,12 @@ fn opening_asks_the_shell_for_a_dialog_and_files_go_to_the_session() {
     harness.get_by_label_contains("Models as Hugging Face publishes them");
     harness.get_by_label("Open a model…").click();
     harness.run_steps(2);
-    assert!(harness.state().state.forms.chat.load.wants_model);
+    assert_eq!(harness.state().asked, [Request::PickModel]);
     let bench = harness.state_mut();
-    bench.state.forms.chat.shown = false;
+    bench.state.chat.shown = false;
     let blobs = vec![Blob::memory("config.json", *b"{}")];
-    hive::app::panels::load::open(&mut bench.state, "smollm2".into(), blobs, &mut bench.out);
-    assert!(bench.state.forms.chat.shown, "dropped files show their side");
+    bench.out.push(bench.state.open_model("smollm2".into(), blobs));
+    assert!(bench.state.chat.shown, "dropped files show their side");
     let [Command::Chat(ChatCommand::Open { name, blobs })] = &bench.out[..] else { panic!("{:?}", bench.out) };
     assert_eq!((name.as_str(), blobs.len()), ("smollm2", 1));
     harness.run_steps(2);
@@ -189,7 +190,7 @@ fn the_plan_is_a_table_and_the_chosen_format_is_loaded() {
 #[test]
 fn what_fits_is_marked_and_taken() {
     let mut bench = planned();
-    bench.state.forms.chat.load.memory = 200;
+    bench.forms.chat.load.memory = 200;
     let mut harness = shown(bench);
     assert_eq!(harness.query_all_by_label("✔ fits").count(), 2);
     assert_eq!(harness.query_all_by_label("does not fit").count(), 2);
@@ -203,7 +204,7 @@ fn what_fits_is_marked_and_taken() {
 #[test]
 fn another_room_is_planned_again() {
     let mut bench = planned();
-    bench.state.forms.chat.load.room = Some(2048);
+    bench.forms.chat.load.room = Some(2048);
     let mut harness = shown(bench);
     let out = &harness.state().out;
     assert!(matches!(out[..], [Command::Chat(ChatCommand::Plan { room: 2048 })]), "{out:?}");
@@ -272,7 +273,7 @@ fn an_answer_comes_in_pieces_with_its_figures() {
             ("user", "And of Spain?"),
         ]
     );
-    assert_eq!(harness.state().state.forms.chat.message, "", "Enter leaves no empty line");
+    assert_eq!(harness.state().forms.chat.message, "", "Enter leaves no empty line");
 }
 
 #[test]
@@ -316,15 +317,15 @@ fn a_new_conversation_forgets_and_hears_nothing_of_the_old_one() {
 #[test]
 fn settings_go_along() {
     let mut bench = ready();
-    bench.state.forms.chat.sampling.system = " You are a pirate. ".into();
+    bench.forms.chat.sampling.system = " You are a pirate. ".into();
     let mut harness = shown(bench);
     harness.get_by_label("How it chooses its words").click();
     harness.run();
     for name in ["Temperature", "Top-k", "Top-p", "Min-p", "Repetition penalty", "Seed", "Limit", "System message"] {
         assert!(harness.query_all_by_label(name).count() >= 1, "{name}");
     }
-    harness.state_mut().state.forms.chat.sampling.settings.temperature = 0.7;
-    harness.state_mut().state.forms.chat.sampling.limit = 20;
+    harness.state_mut().forms.chat.sampling.settings.temperature = 0.7;
+    harness.state_mut().forms.chat.sampling.limit = 20;
     typed(&mut harness, "Who are you?");
     harness.get_by_label("Send").click();
     harness.run_steps(2);
@@ -349,16 +350,16 @@ fn a_model_that_sees_is_asked_about_a_picture() {
     assert!(harness.state().out.is_empty(), "there is no picture");
     harness.get_by_label("Choose a picture…").click();
     harness.run_steps(2);
-    assert!(harness.state().state.forms.data.wants_picture);
+    assert_eq!(harness.state().asked, [Request::Pick(Purpose::Picture)]);
     let dog = read_file(Path::new("tests/web/dog.png")).unwrap();
-    take_picture(&mut harness.state_mut().state, "dog.png", &dog);
+    harness.state_mut().take_picture("dog.png", &dog);
     harness.run_steps(2);
     harness.get_by_label("dog.png");
     harness.get_by_label("Send").click();
     harness.run_steps(2);
     let question = last(harness.state());
     assert_eq!((question.pixels.len(), question.messages[0].content.as_str()), (3 * 20 * 20, "<image>\nWhat is it?"));
-    take_picture(&mut harness.state_mut().state, "notes.txt", b"no picture");
+    harness.state_mut().take_picture("notes.txt", b"no picture");
     assert!(harness.state().state.faults.iter().any(|f| f.what.contains("notes.txt")));
 
     // The small picture of the data column, brought to size.
@@ -380,7 +381,7 @@ fn a_failure_is_a_card_and_the_question_is_kept() {
     harness.get_by_label("The prompt has 2000 tokens.");
     harness.get_by_label("Do this.");
     assert!(harness.query_by_label("Try again").is_none(), "that would open a preset");
-    assert_eq!(harness.state().state.forms.chat.message, "A very long question");
+    assert_eq!(harness.state().forms.chat.message, "A very long question");
     assert!(harness.state().state.chat.turns.is_empty());
     // A lost device: it can be loaded again.
     told(harness.state_mut(), ChatEvent::Unloaded);
@@ -445,15 +446,14 @@ fn a_model_is_fetched_by_its_id_with_progress_and_can_be_stopped() {
     let mut harness = shown(empty());
     harness.get_by_label("Fetch").click();
     harness.run_steps(2);
-    assert!(!harness.state().state.forms.chat.load.wants_fetch, "nothing is named yet");
+    assert!(harness.state().asked.is_empty(), "nothing is named yet");
     harness.get_by_label("Hub id or address").focus();
     harness.run_steps(2);
     harness.get_by_label("Hub id or address").type_text("owner/name");
     harness.run_steps(2);
     harness.get_by_label("Fetch").click();
     harness.run_steps(2);
-    let form = &harness.state().state.forms.chat.load;
-    assert!(form.wants_fetch && form.address == "owner/name");
+    assert_eq!(harness.state().asked, [Request::Fetch("owner/name".into())]);
     assert_eq!(harness.state().state.chat.doing, Doing::Fetching(Progress { done: 0, total: 0 }));
     harness.state_mut().state.chat.doing = Doing::Fetching(Progress { done: 30_000_000, total: 269_000_000 });
     harness.run_steps(2);
@@ -461,11 +461,11 @@ fn a_model_is_fetched_by_its_id_with_progress_and_can_be_stopped() {
     assert!(harness.query_by_label("Fetch").is_none(), "one at a time");
     harness.get_by_label("Stop").click();
     harness.run_steps(2);
-    assert!(harness.state().state.forms.chat.load.stop_fetch);
+    assert_eq!(harness.state().asked.last(), Some(&Request::StopFetch));
     // What its user should know of it.
     let state = &mut harness.state_mut().state;
     state.chat.doing = Doing::Nothing;
-    state.forms.chat.load.notes = vec!["the browser's storage is full".into()];
+    state.chat.notes = vec!["the browser's storage is full".into()];
     harness.run_steps(2);
     assert!(harness.query_by_label_contains("storage is full").is_some());
 }

@@ -5,25 +5,38 @@ use std::sync::Arc;
 use eframe::egui::{Ui, Vec2};
 use egui_kittest::Harness;
 use hive::app::AppState;
+use hive::app::actions::{Action, Request, perform};
+use hive::app::panels::{Forms, picture_of};
 use hive::engine::{
     AttentionMaps, BlockId, Command, Cost, Event, Lane, Opened, Scores, Share, Stage, StepEvent, Steps, assets,
 };
 
-/// A panel's state beside the commands it gave.
+/// A panel's state and form beside what it asked of the session and of the shell.
+#[derive(Default)]
 pub(crate) struct Bench {
     pub(crate) state: AppState,
+    pub(crate) forms: Forms,
     pub(crate) out: Vec<Command>,
+    pub(crate) asked: Vec<Request>,
 }
 
 impl Bench {
+    pub(crate) fn take_picture(&mut self, name: &str, bytes: &[u8]) {
+        match picture_of(&self.state, name, bytes) {
+            Ok(shown) => drop(perform(shown, &mut self.state, &mut self.out)),
+            Err(fault) => self.state.show_fault(fault),
+        }
+    }
+
     pub(crate) fn tell(&mut self, event: Event) {
-        self.state.apply(event);
+        let unanswered = self.state.apply(event);
+        unanswered.into_iter().for_each(|question| self.forms.chat.give_back(question));
     }
 }
 
 /// The preset `pictures`, opened.
 pub(crate) fn opened() -> Bench {
-    let mut bench = Bench { state: AppState::default(), out: Vec::new() };
+    let mut bench = Bench::default();
     let preset = assets::preset("pictures").unwrap();
     bench.tell(Event::Opened(Box::new(Opened {
         preset: Box::new(preset),
@@ -104,9 +117,26 @@ pub(crate) fn pixels() -> Arc<Vec<f32>> {
     Arc::new(vec![0.1; 3 * 48 * 48])
 }
 
+/// What draws a panel.
+pub(crate) type Draw = fn(&mut Ui, &AppState, &mut Forms, &mut Vec<Action>);
+
 /// A harness of 1280 x 800 that draws one panel.
-pub(crate) fn harness(bench: Bench, panel: fn(&mut Ui, &mut AppState, &mut Vec<Command>)) -> Harness<'static, Bench> {
-    Harness::builder()
-        .with_size(Vec2::new(1280.0, 800.0))
-        .build_ui_state(move |ui, b: &mut Bench| panel(ui, &mut b.state, &mut b.out), bench)
+pub(crate) fn harness(bench: Bench, panel: Draw) -> Harness<'static, Bench> {
+    harness_after(bench, |_| (), panel)
+}
+
+/// The same; `before` is done to the state before each frame.
+pub(crate) fn harness_after(bench: Bench, before: fn(&mut AppState), panel: Draw) -> Harness<'static, Bench> {
+    let frame = move |ui: &mut Ui, b: &mut Bench| {
+        before(&mut b.state);
+        let mut actions = Vec::new();
+        panel(ui, &b.state, &mut b.forms, &mut actions);
+        if !actions.is_empty() {
+            ui.ctx().request_repaint();
+        }
+        for action in actions {
+            b.asked.extend(perform(action, &mut b.state, &mut b.out));
+        }
+    };
+    Harness::builder().with_size(Vec2::new(1280.0, 800.0)).build_ui_state(frame, bench)
 }

@@ -7,13 +7,14 @@ use egui_kittest::kittest::Queryable as _;
 use hive::app::Control;
 use hive::app::panels::curves::{curves_ui, summary};
 use hive::app::panels::raster::{HEIGHT, WIDTH};
-use hive::app::panels::series::{Choice, Tab, csv, decimated, lines, smoothed, stage_starts};
+use hive::app::panels::series::{Choice, csv, decimated, lines, smoothed, stage_starts};
+use hive::app::permalink::Tab;
 use hive::engine::{Command, Event, Lane, Stage};
 
 use super::common::{Bench, harness, opened, scores, step, training};
 
 fn shown(bench: Bench) -> Harness<'static, Bench> {
-    let mut harness = harness(bench, curves_ui);
+    let mut harness = harness(bench, |ui, s, f, out| curves_ui(ui, s, &mut f.curves, out));
     harness.run();
     harness
 }
@@ -101,10 +102,10 @@ fn the_log_scale_plots_logarithms() {
     assert!((plain[0].points[0][1] - 3.5).abs() < 1e-6);
     assert!((log[0].points[0][1] - 3.5_f64.log10()).abs() < 1e-6);
     let mut harness = shown(training(20));
-    assert!(!harness.state().state.forms.curves.choice.log);
+    assert!(!harness.state().forms.curves.choice.log);
     harness.get_by_label("Log scale").click();
     harness.run();
-    assert!(harness.state().state.forms.curves.choice.log);
+    assert!(harness.state().forms.curves.choice.log);
     harness.get_by_label("accuracy").click();
     harness.run();
     assert!(harness.query_by_label("Log scale").is_none(), "accuracy may be 0, which has no logarithm");
@@ -203,7 +204,7 @@ fn scores_can_be_asked_for() {
     harness.run();
     harness.get_by_label("count").click();
     harness.run();
-    assert!(harness.state().state.forms.curves.choice.kinds.contains("count"));
+    assert!(harness.state().forms.curves.choice.kinds.contains("count"));
     harness.get_by_label("Score now").click();
     harness.run();
     assert!(matches!(harness.state().out[..], [Command::Evaluate]));

@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
-use eframe::egui::{ColorImage, Event as Input, Key, Ui};
+use eframe::egui::{ColorImage, Event as Input, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
-use hive::app::AppState;
 use hive::app::Control;
-use hive::app::panels::data::{data_ui, take_picture};
+use hive::app::actions::{Request, choose_picture};
+use hive::app::files::Purpose;
+use hive::app::panels::data::data_ui;
 use hive::app::panels::draw::draw_ui;
 use hive::data::{Dataset, Split};
 use hive::engine::{Command, Event, FaultKind, Opened};
 
-use crate::common::{Bench, harness, opened, training};
+use crate::common::{Bench, harness, harness_after, opened, training};
 
 /// As wide as in the window.
-fn column(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    ui.set_max_width(270.0);
-    data_ui(ui, state, out);
+fn column(bench: Bench) -> Harness<'static, Bench> {
+    harness_after(bench, choose_picture, |ui, s, f, out| {
+        ui.set_max_width(270.0);
+        data_ui(ui, s, &mut f.data, out);
+    })
 }
 
 /// Name, whether trained, and whether with control, of the presets that are to be opened.
@@ -31,7 +34,7 @@ fn opens(h: &Harness<'_, Bench>) -> Vec<(String, bool, bool)> {
 
 #[test]
 fn a_card_opens_its_preset() {
-    let mut h = harness(opened(), column);
+    let mut h = column(opened());
     h.get_by_label("Shapes").click();
     h.run();
     assert_eq!(opens(&h), [("shapes".to_owned(), false, false)]);
@@ -41,7 +44,7 @@ fn a_card_opens_its_preset() {
 fn a_card_opens_the_trained_model_too() {
     let mut bench = opened();
     bench.state.control = true;
-    let mut h = harness(bench, column);
+    let mut h = column(bench);
     h.get_by_label("Open pictures trained").click();
     h.run();
     assert_eq!(opens(&h), [("pictures".to_owned(), true, false)]);
@@ -49,7 +52,7 @@ fn a_card_opens_the_trained_model_too() {
 
 #[test]
 fn the_card_of_a_run_in_progress_throws_nothing_away() {
-    let mut h = harness(training(3), column);
+    let mut h = column(training(3));
     h.get_by_label("Pictures").click();
     h.run();
     assert_eq!(opens(&h), []);
@@ -60,27 +63,27 @@ fn the_card_of_a_run_in_progress_throws_nothing_away() {
 
 #[test]
 fn the_first_example_is_selected_by_itself() {
-    let mut h = harness(opened(), column);
+    let mut h = column(opened());
     h.run();
     let sample = Dataset::Pictures.sample(Split::HeldOut, 0, 0, 1);
     let state = &h.state().state;
     assert_eq!(state.picture.as_ref().unwrap().origin.to_string(), "held-out 0");
-    assert_eq!(state.forms.ask.question, sample.turns[0].question);
+    assert_eq!(state.question, sample.turns[0].question);
 }
 
 #[test]
 fn a_typed_question_outlives_the_first_example() {
     let mut bench = opened();
-    bench.state.forms.ask.question = "where is the dog ?".into();
-    let mut h = harness(bench, column);
+    bench.state.question = "where is the dog ?".into();
+    let mut h = column(bench);
     h.run();
     assert!(h.state().state.picture.is_some());
-    assert_eq!(h.state().state.forms.ask.question, "where is the dog ?");
+    assert_eq!(h.state().state.question, "where is the dog ?");
 }
 
 #[test]
 fn another_data_set_brings_its_own_question() {
-    let mut h = harness(opened(), column);
+    let mut h = column(opened());
     h.run();
     assert_eq!(h.state().state.picture.as_ref().unwrap().pixels.len(), 3 * 48 * 48);
     let Some(Command::Open(open)) = h.state().state.open("shapes", false, false) else { panic!() };
@@ -91,14 +94,14 @@ fn another_data_set_brings_its_own_question() {
     let sample = Dataset::Shapes.sample(Split::HeldOut, 0, 0, 1);
     let state = &h.state().state;
     assert_eq!(*state.picture.as_ref().unwrap().pixels, sample.pixels);
-    assert_eq!(state.forms.ask.question, sample.turns[0].question);
+    assert_eq!(state.question, sample.turns[0].question);
 }
 
 #[test]
 fn a_link_chooses_the_example() {
     let mut bench = opened();
     bench.state.wanted_example = Some(8);
-    let mut h = harness(bench, column);
+    let mut h = column(bench);
     h.run();
     assert_eq!(h.state().state.picture.as_ref().unwrap().origin.to_string(), "held-out 8");
     assert_eq!(h.state().state.wanted_example, None);
@@ -107,7 +110,7 @@ fn a_link_chooses_the_example() {
 
 #[test]
 fn an_example_becomes_the_picture_with_question_and_answer() {
-    let mut h = harness(opened(), column);
+    let mut h = column(opened());
     h.get_by_label("Example 2").click();
     h.run();
     let sample = |index| Dataset::Pictures.sample(Split::HeldOut, 0, index, 1);
@@ -118,14 +121,14 @@ fn an_example_becomes_the_picture_with_question_and_answer() {
     let turn = &wanted.turns[0];
     assert_eq!(picture.right, Some((turn.question.clone(), turn.answer.clone())));
     assert_eq!(*state.other.as_ref().unwrap().pixels, next.pixels);
-    assert_eq!(state.forms.ask.question, turn.question);
+    assert_eq!(state.question, turn.question);
     h.get_by_label(&format!("{} Right answer “{}”", turn.question, turn.answer));
     h.get_by_label("✔ 2 selected");
 }
 
 #[test]
 fn there_are_more_examples() {
-    let mut h = harness(opened(), column);
+    let mut h = column(opened());
     assert!(h.query_by_label("Example 6").is_none());
     h.get_by_label("Previous").click();
     h.get_by_label("Next").click();
@@ -146,21 +149,21 @@ fn teachers_can_hide_the_column() {
         ("own-picture", "Choose a picture…"),
         ("draw", "Draw a picture"),
     ] {
-        let h = harness(opened(), column);
+        let h = column(opened());
         assert!(h.query_by_label(label).is_some(), "{label}");
         let mut bench = opened();
         bench.state.link.hide = vec![Control::parse(control).unwrap()];
-        let h = harness(bench, column);
+        let h = column(bench);
         assert!(h.query_by_label(label).is_none(), "{label} with {control} hidden");
     }
 }
 
 #[test]
 fn the_button_asks_the_shell_for_a_file() {
-    let mut h = harness(opened(), column);
+    let mut h = column(opened());
     h.get_by_label("Choose a picture…").click();
     h.run();
-    assert!(h.state().state.forms.data.wants_picture);
+    assert_eq!(h.state().asked, [Request::Pick(Purpose::Picture)]);
 }
 
 /// A white square with a transparent, black corner.
@@ -175,21 +178,21 @@ fn png() -> Vec<u8> {
 #[test]
 fn a_picture_file_is_taken_on_white_paper() {
     let mut bench = opened();
-    take_picture(&mut bench.state, "cat.png", &png());
+    bench.take_picture("cat.png", &png());
     let picture = bench.state.picture.clone().unwrap();
     assert_eq!(
         (picture.origin.to_string().as_str(), picture.pixels.len(), picture.right),
         ("cat.png", 3 * 48 * 48, None)
     );
     assert!(picture.pixels.iter().all(|v| *v > 0.99));
-    let h = harness(bench, column);
+    let h = column(bench);
     h.get_by_label_contains("cat.png is selected");
 }
 
 #[test]
 fn a_bad_picture_file_gives_a_card() {
     let mut bench = opened();
-    take_picture(&mut bench.state, "cat.png", b"no picture");
+    bench.take_picture("cat.png", b"no picture");
     assert_eq!(bench.state.picture, None);
     let fault = &bench.state.faults[0];
     assert_eq!(fault.kind, FaultKind::File);
@@ -199,14 +202,14 @@ fn a_bad_picture_file_gives_a_card() {
 
 #[test]
 fn a_picture_before_the_model_gives_a_card() {
-    let mut bench = Bench { state: Default::default(), out: Vec::new() };
-    take_picture(&mut bench.state, "cat.png", &png());
+    let mut bench = Bench::default();
+    bench.take_picture("cat.png", &png());
     assert_eq!(bench.state.faults[0].kind, FaultKind::File);
 }
 
 #[test]
 fn a_picture_can_be_pasted() {
-    let mut h = harness(opened(), column);
+    let mut h = column(opened());
     let image = ColorImage::filled([4, 4], eframe::egui::Color32::TRANSPARENT);
     h.event(Input::PasteImage(Arc::new(image)));
     h.run();
@@ -217,7 +220,7 @@ fn a_picture_can_be_pasted() {
 
 #[test]
 fn a_drawing_becomes_the_picture() {
-    let mut h = harness(opened(), draw_ui);
+    let mut h = harness(opened(), |ui, s, f, out| draw_ui(ui, s, &mut f.data.draw, out));
     h.get_by_label("Use this drawing").click();
     h.run();
     let blank = h.state().state.picture.clone().unwrap();
@@ -242,7 +245,7 @@ fn a_drawing_becomes_the_picture() {
 
 #[test]
 fn the_keyboard_can_draw() {
-    let mut h = harness(opened(), draw_ui);
+    let mut h = harness(opened(), |ui, s, f, out| draw_ui(ui, s, &mut f.data.draw, out));
     h.get_by_label("Paint in white").click();
     h.run();
     h.get_by_label("Canvas").focus();

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use egui_kittest::kittest::Queryable as _;
-use hive::app::panels::data::take_picture;
 use hive::app::panels::failure::{failure_ui, title};
 use hive::engine::{AdapterKind, AdapterSummary, Command, Event, Fault, FaultKind, SelfTest};
 
@@ -40,7 +39,7 @@ fn every_kind_has_a_title_of_its_own() {
 #[test]
 fn every_kind_says_what_it_is_and_what_to_do_and_goes_when_dismissed() {
     for kind in KINDS {
-        let mut h = harness(with(fault(kind, "Do this.")), failure_ui);
+        let mut h = harness(with(fault(kind, "Do this.")), |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
         h.get_by_label(title(kind));
         h.get_by_label(&format!("It is {kind:?}."));
         h.get_by_label("Do this.");
@@ -53,13 +52,14 @@ fn every_kind_says_what_it_is_and_what_to_do_and_goes_when_dismissed() {
 
 #[test]
 fn a_failure_without_a_remedy_gets_that_of_its_kind() {
-    let h = harness(with(fault(FaultKind::InsecureOrigin, "")), failure_ui);
+    let h = harness(with(fault(FaultKind::InsecureOrigin, "")), |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     h.get_by_label("Load the page over https, or from localhost.");
 }
 
 #[test]
 fn details_open_on_demand() {
-    let mut h = harness(with(fault(FaultKind::Panic, "Do this.")), failure_ui);
+    let mut h =
+        harness(with(fault(FaultKind::Panic, "Do this.")), |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     assert!(h.query_by_label("0xdead").is_none());
     h.get_by_label("Details").click();
     h.run();
@@ -68,18 +68,20 @@ fn details_open_on_demand() {
 
 #[test]
 fn trying_again_opens_the_preset_on_an_adapter() {
-    let mut h = harness(with(fault(FaultKind::NoAdapter, "Do this.")), failure_ui);
+    let mut h =
+        harness(with(fault(FaultKind::NoAdapter, "Do this.")), |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     h.get_by_label("Try again").click();
     h.run();
     let [Command::Adapter(_), Command::Open(open)] = h.state().out.as_slice() else { panic!("{:?}", h.state().out) };
     assert_eq!(open.preset.name, "pictures");
     assert!(h.state().state.faults.is_empty());
     // After a loss, what is open must not be thrown away.
-    let mut h = harness(with(fault(FaultKind::DeviceLost, "Do this.")), failure_ui);
+    let mut h =
+        harness(with(fault(FaultKind::DeviceLost, "Do this.")), |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     h.get_by_label("Try again").click();
     h.run();
     assert!(matches!(h.state().out.as_slice(), [Command::Adapter(_)]), "{:?}", h.state().out);
-    let h = harness(with(fault(FaultKind::File, "Do this.")), failure_ui);
+    let h = harness(with(fault(FaultKind::File, "Do this.")), |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     assert!(h.query_by_label("Try again").is_none());
 }
 
@@ -89,7 +91,7 @@ fn of_many_messages_the_newest_are_shown() {
     for kind in &KINDS[..5] {
         bench.tell(Event::Fault(fault(*kind, "Do this.")));
     }
-    let h = harness(bench, failure_ui);
+    let h = harness(bench, |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     h.get_by_label(title(KINDS[4]));
     assert!(h.query_by_label(title(KINDS[0])).is_none());
     h.get_by_label("2 older messages follow when these are dismissed.");
@@ -98,8 +100,8 @@ fn of_many_messages_the_newest_are_shown() {
 #[test]
 fn a_bad_picture_file_gives_a_card() {
     let mut bench = opened();
-    take_picture(&mut bench.state, "cat.png", b"no picture");
-    let h = harness(bench, failure_ui);
+    bench.take_picture("cat.png", b"no picture");
+    let h = harness(bench, |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     h.get_by_label("A file cannot be used");
     h.get_by_label("cat.png cannot be read as a picture.");
     h.get_by_label_contains("Use a PNG, JPEG or WebP file");
@@ -123,12 +125,12 @@ fn software() -> Bench {
 #[test]
 fn a_software_adapter_is_told_once() {
     let notice = "everything works, but a graphics processor is many times faster";
-    let mut h = harness(software(), failure_ui);
+    let mut h = harness(software(), |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     h.get_by_label_contains(notice);
     h.get_by_label("Understood").click();
     h.run();
     assert!(h.query_by_label_contains(notice).is_none());
-    let h = harness(opened(), failure_ui);
+    let h = harness(opened(), |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     assert!(h.query_by_label_contains(notice).is_none());
 }
 
@@ -140,7 +142,7 @@ fn a_failed_self_test_gives_a_card_that_comes_back_with_other_cases() {
     };
     let mut bench = opened();
     bench.tell(test("matmul 17x3"));
-    let mut h = harness(bench, failure_ui);
+    let mut h = harness(bench, |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     h.get_by_label("The self-test found wrong results");
     h.get_by_label("This adapter computes matmul wrong: 0.2 off.");
     h.get_by_label("Test again").click();
@@ -159,7 +161,7 @@ fn the_sessions_own_card_is_not_doubled() {
     let mut bench = with(fault(FaultKind::SelfTest, "Do this."));
     let wrong = vec![("matmul 17x3".to_owned(), "0.2 off".to_owned())];
     bench.tell(Event::SelfTest(SelfTest { done: 16, of: 16, wrong, secs: 0.5 }));
-    let mut h = harness(bench, failure_ui);
+    let mut h = harness(bench, |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     h.get_by_label("The self-test found wrong results");
     h.get_by_label("Dismiss").click();
     h.run();

@@ -3,7 +3,8 @@
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use hive::app::Control;
-use hive::app::panels::lessons::{LESSONS, destinations, lessons_ui};
+use hive::app::lessons::{LESSONS, Place};
+use hive::app::panels::lessons::{destinations, lessons_ui};
 use hive::app::permalink::{Panel, Permalink};
 use hive::data::{Dataset, Split};
 use hive::engine::{Command, Stage, Steps};
@@ -13,8 +14,8 @@ use super::common::{Bench, harness, opened};
 fn shown(lesson: Option<&str>) -> Harness<'static, Bench> {
     let mut bench = opened();
     bench.state.link.set_open(Panel::Lessons, true);
-    lesson.into_iter().for_each(|l| bench.state.forms.lessons.open(l, 0));
-    let mut h = harness(bench, lessons_ui);
+    lesson.into_iter().for_each(|l| bench.state.lesson = Place::of(l, 0).unwrap());
+    let mut h = harness(bench, |ui, s, f, out| lessons_ui(ui, s, &mut f.lessons, out));
     h.run();
     h
 }
@@ -94,7 +95,7 @@ fn a_lesson_is_read_section_by_section() {
     assert!(h.query_by_label(sections[0].0).is_some());
     assert!(h.query_by_label(&format!("1 of {}", sections.len())).is_some());
     press(&mut h, "Previous section");
-    assert_eq!(h.state().state.forms.lessons.section(), 0, "there is nothing before the first");
+    assert_eq!(h.state().state.lesson.section, 0, "there is nothing before the first");
     press(&mut h, "Next section");
     assert!(h.query_by_label(sections[1].0).is_some() && h.query_by_label(sections[0].0).is_none());
     assert!(h.state().state.announcement.contains(sections[1].0));
@@ -112,7 +113,7 @@ fn what_we_saw_is_shown_on_demand() {
     let lesson = &LESSONS[0];
     let with = lesson.sections().iter().position(|(_, text)| text.contains("### What we saw")).unwrap();
     let mut h = shown(None);
-    h.state_mut().state.forms.lessons.open(lesson.name, with);
+    h.state_mut().state.lesson = Place::of(lesson.name, with).unwrap();
     h.run();
     let labels = |h: &Harness<'_, Bench>| h.query_all_by_label_contains("").count();
     let before = labels(&h);
@@ -126,7 +127,7 @@ fn every_section_can_be_drawn_and_read() {
     let mut h = shown(None);
     for lesson in &LESSONS {
         for (at, (heading, text)) in lesson.sections().into_iter().enumerate() {
-            h.state_mut().state.forms.lessons.open(lesson.name, at);
+            h.state_mut().state.lesson = Place::of(lesson.name, at).unwrap();
             h.run();
             if text.contains("### What we saw") {
                 press(&mut h, "What we saw");
@@ -140,10 +141,10 @@ fn every_section_can_be_drawn_and_read() {
 fn a_lesson_fits_into_a_narrow_column() {
     let mut bench = opened();
     bench.state.link.set_open(Panel::Lessons, true);
-    bench.state.forms.lessons.open("stages", 2);
-    let mut h = harness(bench, |ui, state, out| {
+    bench.state.lesson = Place::of("stages", 2).unwrap();
+    let mut h = harness(bench, |ui, s, f, out| {
         ui.set_max_width(320.0);
-        lessons_ui(ui, state, out);
+        lessons_ui(ui, s, &mut f.lessons, out);
     });
     h.run();
     press(&mut h, "What we saw");
@@ -161,13 +162,13 @@ fn a_link_in_a_lesson_sets_the_app_up() {
         let shown_at_once = text.split("### What we saw").next().unwrap();
         for (label, destination) in links(shown_at_once) {
             let link = Permalink::parse(destination).0;
-            h.state_mut().state.forms.lessons.open("stages", at);
+            h.state_mut().state.lesson = Place::of("stages", at).unwrap();
             h.state_mut().out.clear();
             h.run();
             // A label may stand twice in a section.
             h.query_all_by_label(label).next().unwrap().click();
             h.run();
-            let Bench { state, out } = h.state();
+            let Bench { state, out, .. } = h.state();
             if link.run {
                 seen.0 = true;
                 let ends = matches!(out.last(), Some(Command::Train(Steps::Stage)));
@@ -176,7 +177,7 @@ fn a_link_in_a_lesson_sets_the_app_up() {
             }
             if let Some(question) = &link.question {
                 seen.1 = true;
-                assert_eq!((&state.forms.ask.question, state.wanted_example), (question, link.example));
+                assert_eq!((&state.question, state.wanted_example), (question, link.example));
             }
             assert!(state.link.is_open(Panel::Lessons), "the lesson stays open");
         }
@@ -192,7 +193,7 @@ fn hidden_or_closed_lessons_draw_nothing() {
         let mut bench = opened();
         bench.state.link.set_open(Panel::Lessons, open);
         bench.state.link.hide = hide;
-        let mut h = harness(bench, lessons_ui);
+        let mut h = harness(bench, |ui, s, f, out| lessons_ui(ui, s, &mut f.lessons, out));
         h.run();
         assert!(h.query_by_label("Lessons").is_none() && h.query_by_label(LESSONS[0].title()).is_none());
     }

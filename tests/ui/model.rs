@@ -4,13 +4,14 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use hive::app::Control;
 use hive::app::Origin;
-use hive::app::panels::model::{caption, lock_word, model_ui};
+use hive::app::panels::diagram::lock_word;
+use hive::app::panels::model::{caption, model_ui};
 use hive::engine::{BlockId, Event, Lane, Outline, Stage, assets};
 
 use super::common::{Bench, harness, opened, pixels, training};
 
 fn shown(bench: Bench) -> Harness<'static, Bench> {
-    let mut harness = harness(bench, model_ui);
+    let mut harness = harness(bench, |ui, s, f, _| model_ui(ui, s, &mut f.model));
     harness.run();
     harness
 }
@@ -122,10 +123,10 @@ fn pointing_shows_the_formula_and_clicking_keeps_it() {
     harness.hover_at(eframe::egui::pos2(1270.0, 790.0));
     harness.run();
     harness.get_by_label_contains("shaders/cross_entropy/*.wgsl");
-    assert_eq!(harness.state().state.forms.model.pinned, Some(BlockId::Head));
+    assert_eq!(harness.state().forms.model.pinned, Some(BlockId::Head));
     harness.get_by_label_contains("norm and head, frozen").click();
     harness.run();
-    assert_eq!(harness.state().state.forms.model.pinned, None);
+    assert_eq!(harness.state().forms.model.pinned, None);
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn the_keyboard_reaches_a_box() {
     harness.get_by_label_contains("shaders/embed/*.wgsl");
     harness.key_press(eframe::egui::Key::Enter);
     harness.run();
-    assert_eq!(harness.state().state.forms.model.pinned, Some(BlockId::Embedding));
+    assert_eq!(harness.state().forms.model.pinned, Some(BlockId::Embedding));
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! Links: read, written, and applied to a state.
 
+use std::path::Path;
+
 use hive::app::Control;
 use hive::app::control::CONTROLS;
-use hive::app::panels::lessons::LESSONS;
-use hive::app::panels::series::Tab;
-use hive::app::permalink::{Panel, Permalink, TABS, apply_link, complain};
+use hive::app::lessons::LESSONS;
+use hive::app::permalink::{Panel, Permalink, TABS, Tab};
+use hive::app::restore::{apply_link, complain};
 use hive::data::Rng;
 use hive::engine::{Command, Event, Stage, Steps, assets};
+use hive::platform::{list_folder, read_file};
 
 use super::common::{Bench, opened, training};
 
@@ -33,7 +36,7 @@ fn link(rng: &mut Rng) -> Permalink {
     let (preset, lesson, tab) = (rng.pick(&assets::PRESETS).0, rng.pick(&LESSONS).name, rng.pick(&TABS).1);
     let (seed, stage) = (number(rng), *rng.pick(&Stage::ALL));
     let panels = some_of(rng, &Panel::ALL);
-    let hide = some_of(rng, &CONTROLS.map(|c| c.0));
+    let hide = some_of(rng, CONTROLS).into_iter().map(|c| c.0).collect::<Vec<_>>();
     let (question, example) = (text(rng), number(rng));
     Permalink {
         version: *rng.pick(&[1, 1, 2, 9]),
@@ -161,10 +164,15 @@ fn links_of_earlier_versions_hide_what_has_another_name_now() {
 #[test]
 fn every_control_that_a_link_can_hide_is_asked_for() {
     let mut code = String::new();
-    let panels = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/app/panels")).unwrap();
-    panels.for_each(|file| code += &std::fs::read_to_string(file.unwrap().path()).unwrap());
-    let hides_nothing = |c: &&(Control, &str, &str)| !code.contains(&format!("Control::{:?}", c.0));
-    assert_eq!(CONTROLS.iter().filter(hides_nothing).collect::<Vec<_>>(), Vec::<&(Control, &str, &str)>::new());
+    for folder in ["src/app", "src/app/panels"].map(Path::new) {
+        for name in
+            list_folder(folder).unwrap().into_iter().filter(|name| name.ends_with(".rs") && name != "control.rs")
+        {
+            code += &String::from_utf8(read_file(&folder.join(name)).unwrap()).unwrap();
+        }
+    }
+    let hides_nothing = |c: &&(Control, &str)| !code.contains(&format!("Control::{:?}", c.0));
+    assert_eq!(CONTROLS.iter().filter(hides_nothing).collect::<Vec<_>>(), Vec::<&(Control, &str)>::new());
 }
 
 fn applied(bench: &mut Bench, text: &str) -> Vec<Command> {
@@ -189,7 +197,7 @@ fn a_preset_is_opened_only_where_it_is_not_open_yet() {
     assert!(applied(&mut bench, "preset=pictures").is_empty());
     assert!(matches!(&applied(&mut bench, "fresh=1&run=1")[..], [Command::Open(_), Command::Train(Steps::Stage)]));
     // At the start of the app nothing is open: then something is.
-    let mut bench = Bench { state: hive::app::AppState::default(), out: Vec::new() };
+    let mut bench = Bench::default();
     assert!(matches!(&applied(&mut bench, "")[..], [Command::Open(o)] if o.preset.name == "pictures"));
 }
 
@@ -210,17 +218,17 @@ fn a_link_sets_question_example_panels_tab_and_hidden_controls() {
     let mut bench = opened();
     applied(&mut bench, "question=what is it ?&example=3&panels=model&tab=accuracy&hide=recipe,seed");
     let state = &bench.state;
-    assert_eq!((state.forms.ask.question.as_str(), state.wanted_example), ("what is it ?", Some(3)));
+    assert_eq!((state.question.as_str(), state.wanted_example), ("what is it ?", Some(3)));
     assert!(state.link.is_open(Panel::Model) && !state.link.is_open(Panel::Data));
-    assert_eq!(state.forms.curves.choice.tab, Tab::Accuracy);
+    assert_eq!(state.tab, Tab::Accuracy);
     assert!(!state.shows(Control::Recipe) && state.shows(Control::Run));
     // What a later link does not name stays.
     applied(&mut bench, "example=4");
-    assert_eq!(bench.state.forms.ask.question, "", "the other example has its own question");
+    assert_eq!(bench.state.question, "", "the other example has its own question");
     assert!(!bench.state.shows(Control::Seed) && !bench.state.link.is_open(Panel::Data));
     applied(&mut bench, "hide=none&lesson=look");
     assert!(bench.state.shows(Control::Recipe) && bench.state.link.is_open(Panel::Lessons));
-    assert_eq!(bench.state.forms.lessons.lesson().map(|l| l.name), Some("look"));
+    assert_eq!(bench.state.lesson.lesson().map(|l| l.name), Some("look"));
 }
 
 #[test]
@@ -230,7 +238,7 @@ fn the_link_of_a_state_restores_it() {
     let link = Permalink::of(&bench.state);
     assert_eq!((link.preset.as_deref(), link.seed, link.stage), (Some("pictures"), Some(1), Some(Stage::Connector)));
     assert!(link.run && !link.trained);
-    let mut other = Bench { state: hive::app::AppState::default(), out: Vec::new() };
+    let mut other = Bench::default();
     let out = applied(&mut other, &link.to_hash());
     assert!(matches!(&out[..], [Command::Open(_), Command::Enter(Stage::Connector), Command::Train(_)]));
     // The session's answers are still to come: everything else is there.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use hive::app::Control;
+use hive::app::actions::Request;
+use hive::app::files::Purpose;
 use hive::app::panels::runs::runs_ui;
 use hive::engine::{Command, Event};
 
@@ -13,7 +15,7 @@ const BUTTONS: [&str; 4] = ["Save run…", "Load run…", "Export model…", "Co
 
 #[test]
 fn runs_are_saved_with_their_curves() {
-    let mut h = harness(training(3), runs_ui);
+    let mut h = harness(training(3), |ui, s, _, out| runs_ui(ui, s, out));
     h.get_by_label("Save run…").click();
     h.run();
     h.get_by_label("Export model…").click();
@@ -24,19 +26,18 @@ fn runs_are_saved_with_their_curves() {
 
 #[test]
 fn files_and_links_are_asked_of_the_shell() {
-    let mut h = harness(training(3), runs_ui);
+    let mut h = harness(training(3), |ui, s, _, out| runs_ui(ui, s, out));
     h.get_by_label("Load run…").click();
     h.run();
-    let form = &h.state().state.forms.runs;
-    assert!(form.wants_run && !form.wants_link);
+    assert_eq!(h.state().asked, [Request::Pick(Purpose::Run)]);
     h.get_by_label("Copy link").click();
     h.run();
-    assert!(h.state().state.forms.runs.wants_link);
+    assert_eq!(h.state().asked, [Request::Pick(Purpose::Run), Request::CopyLink]);
 }
 
 #[test]
 fn the_last_file_is_named() {
-    let mut h = harness(training(3), runs_ui);
+    let mut h = harness(training(3), |ui, s, _, out| runs_ui(ui, s, out));
     assert!(h.query_by_label_contains("Last file").is_none());
     h.state_mut().tell(Event::File { name: "pictures.hiverun".into(), bytes: Arc::new(Vec::new()) });
     h.run();
@@ -45,7 +46,7 @@ fn the_last_file_is_named() {
 
 #[test]
 fn before_anything_is_open_a_run_can_only_be_loaded() {
-    let h = harness(Bench { state: Default::default(), out: Vec::new() }, runs_ui);
+    let h = harness(Bench::default(), |ui, s, _, out| runs_ui(ui, s, out));
     let open: Vec<_> = BUTTONS.into_iter().filter(|b| !h.get_by_label(b).accesskit_node().is_disabled()).collect();
     assert_eq!(open, ["Load run…"]);
 }
@@ -54,7 +55,7 @@ fn before_anything_is_open_a_run_can_only_be_loaded() {
 fn teachers_can_hide_it() {
     let mut bench = training(3);
     bench.state.link.hide = vec![Control::Runs];
-    let h = harness(bench, runs_ui);
+    let h = harness(bench, |ui, s, _, out| runs_ui(ui, s, out));
     for button in BUTTONS {
         assert!(h.query_by_label(button).is_none(), "{button}");
     }

@@ -26,7 +26,7 @@ fn press(h: &mut Harness<'_, Bench>, label: &str) {
 
 #[test]
 fn run_and_pause() {
-    let mut h = harness(opened(), stages_ui);
+    let mut h = harness(opened(), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     press(&mut h, "Start stage 1");
     press(&mut h, "Pause");
     assert_eq!(said(&h), ["Train(Stage)", "Pause"]);
@@ -34,7 +34,7 @@ fn run_and_pause() {
 
 #[test]
 fn a_failure_gives_the_run_button_back() {
-    let mut h = harness(opened(), stages_ui);
+    let mut h = harness(opened(), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     press(&mut h, "Start stage 1");
     let fault = |kind| Fault { kind, what: "It failed.".into(), remedy: "Do this.".into(), detail: String::new() };
     h.state_mut().tell(Event::Fault(fault(FaultKind::DeviceLost)));
@@ -49,7 +49,7 @@ fn a_failure_gives_the_run_button_back() {
 fn a_stage_in_progress_runs_on_and_a_done_one_hands_over() {
     let mut bench = training(3);
     bench.tell(Event::Running(None));
-    let mut h = harness(bench, stages_ui);
+    let mut h = harness(bench, |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     press(&mut h, "Run");
     h.state_mut().tell(Event::Running(None));
     h.state_mut().tell(Event::StageDone(Stage::Connector));
@@ -66,7 +66,7 @@ fn when_all_is_done_nothing_can_run() {
         bench.tell(Event::StageDone(stage));
     }
     bench.tell(Event::Running(None));
-    let mut h = harness(bench, stages_ui);
+    let mut h = harness(bench, |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     press(&mut h, "Run");
     press(&mut h, "Step");
     h.key_press(Key::Space);
@@ -77,7 +77,7 @@ fn when_all_is_done_nothing_can_run() {
 
 #[test]
 fn steps_are_made_one_and_several_at_a_time() {
-    let mut h = harness(opened(), stages_ui);
+    let mut h = harness(opened(), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     press(&mut h, "Step");
     press(&mut h, "Step 10");
     h.get_by_label("Steps at a time").set_value_accesskit(25.0);
@@ -88,7 +88,7 @@ fn steps_are_made_one_and_several_at_a_time() {
 
 #[test]
 fn all_stages_run_in_a_row() {
-    let mut h = harness(opened(), stages_ui);
+    let mut h = harness(opened(), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     press(&mut h, "Run all stages");
     assert!(h.state().state.run_all);
     // The session goes on by itself.
@@ -101,7 +101,7 @@ fn all_stages_run_in_a_row() {
 
 #[test]
 fn the_stage_in_progress_can_be_made_the_last_while_it_runs() {
-    let mut h = harness(training(3), stages_ui);
+    let mut h = harness(training(3), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     press(&mut h, "Run all stages");
     h.state_mut().tell(Event::Running(Some(Steps::All)));
     h.run();
@@ -112,7 +112,7 @@ fn the_stage_in_progress_can_be_made_the_last_while_it_runs() {
 
 #[test]
 fn reset_seed_and_control() {
-    let mut h = harness(opened(), stages_ui);
+    let mut h = harness(opened(), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     press(&mut h, "Reset");
     h.get_by_label("Seed").set_value_accesskit(7.0);
     h.run();
@@ -122,18 +122,18 @@ fn reset_seed_and_control() {
 
 #[test]
 fn stages_show_how_far_they_are() {
-    let h = harness(training(40), stages_ui);
+    let h = harness(training(40), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     h.get_by_label("Stage 1, connector pre-training, 40 of 100");
     h.get_by_label("Stage 2, modality adaptation, 1200 updates");
     let mut bench = training(100);
     bench.tell(Event::StageDone(Stage::Connector));
-    let h = harness(bench, stages_ui);
+    let h = harness(bench, |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     h.get_by_label("Stage 1, connector pre-training, done, 100 updates");
 }
 
 #[test]
 fn a_stage_can_be_skipped_with_a_warning() {
-    let mut h = harness(opened(), stages_ui);
+    let mut h = harness(opened(), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     h.get_by_label_contains("Stage 3, vision fine-tuning").click();
     h.run();
     assert_eq!(said(&h), ["Enter(Vision)"]);
@@ -148,18 +148,18 @@ fn a_stage_can_be_skipped_with_a_warning() {
 fn a_stage_that_was_done_or_begun_is_not_called_skipped() {
     let mut bench = training(3);
     bench.tell(Event::Entered { stage: Stage::Adaptation, update: 0, costs: Vec::new() });
-    let h = harness(bench, stages_ui);
+    let h = harness(bench, |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     h.get_by_label_contains("Stage 1 cut short");
     let mut bench = training(3);
     bench.tell(Event::StageDone(Stage::Connector));
     bench.tell(Event::Entered { stage: Stage::Adaptation, update: 0, costs: Vec::new() });
-    let h = harness(bench, stages_ui);
+    let h = harness(bench, |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     assert!(h.query_by_label_contains("cut short").is_none());
 }
 
 #[test]
 fn a_click_on_the_stage_in_progress_keeps_its_place() {
-    let mut h = harness(training(3), stages_ui);
+    let mut h = harness(training(3), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     h.get_by_label_contains("Stage 1, ").click();
     h.run();
     assert_eq!(said(&h), [] as [String; 0]);
@@ -167,7 +167,7 @@ fn a_click_on_the_stage_in_progress_keeps_its_place() {
 
 #[test]
 fn keys_run_step_and_reset() {
-    let mut h = harness(opened(), stages_ui);
+    let mut h = harness(opened(), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     h.key_press(Key::S);
     h.run();
     h.key_press(Key::Space);
@@ -182,8 +182,8 @@ fn keys_run_step_and_reset() {
 #[test]
 fn keys_are_left_to_text_fields() {
     let mut bench = opened();
-    bench.state.forms.stages.recipe.open = true;
-    let mut h = harness(bench, stages_ui);
+    bench.forms.stages.recipe.open = true;
+    let mut h = harness(bench, |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     h.get_by_label("Steps").focus();
     h.run();
     for key in [Key::Space, Key::S, Key::R] {
@@ -195,7 +195,7 @@ fn keys_are_left_to_text_fields() {
 
 #[test]
 fn before_anything_is_open_nothing_can_be_pressed() {
-    let mut h = harness(Bench { state: Default::default(), out: Vec::new() }, stages_ui);
+    let mut h = harness(Bench::default(), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     for label in ["Start stage 1", "Step", "Reset", "Run all stages"] {
         press(&mut h, label);
     }
@@ -211,7 +211,7 @@ fn type_over(h: &mut Harness<'_, Bench>, label: &str, text: &str) {
 
 #[test]
 fn a_recipe_is_checked_and_applied() {
-    let mut h = harness(opened(), stages_ui);
+    let mut h = harness(opened(), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     assert!(h.query_by_label("Learning rate").is_none());
     press(&mut h, "Recipe");
     assert!(h.get_by_label("Apply").accesskit_node().is_disabled(), "nothing is changed");
@@ -236,8 +236,8 @@ fn a_recipe_is_checked_and_applied() {
 #[test]
 fn a_stage_cannot_be_made_shorter_than_it_is() {
     let mut bench = training(30);
-    bench.state.forms.stages.recipe.open = true;
-    let mut h = harness(bench, stages_ui);
+    bench.forms.stages.recipe.open = true;
+    let mut h = harness(bench, |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     type_over(&mut h, "Steps", "30");
     h.get_by_label_contains("Steps is 30; it must be above the 30 that are made.");
     assert!(h.get_by_label("Apply").accesskit_node().is_disabled());
@@ -257,11 +257,11 @@ fn teachers_can_hide_the_bar() {
         ("control", "Train the flattened control beside it"),
         ("recipe", "Recipe"),
     ] {
-        let h = harness(training(3), stages_ui);
+        let h = harness(training(3), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
         assert!(h.query_by_label(label).is_some(), "{label}");
         let mut bench = training(3);
         bench.state.link.hide = vec![Control::parse(control).unwrap()];
-        let mut h = harness(bench, stages_ui);
+        let mut h = harness(bench, |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
         assert!(h.query_by_label(label).is_none(), "{label} with {control} hidden");
         let key = match control {
             "run" => Key::Space,

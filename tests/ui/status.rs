@@ -31,16 +31,16 @@ fn wrong() -> SelfTest {
 
 #[test]
 fn the_adapter_is_named_with_its_kind() {
-    let h = harness(on(&[adapter("llvmpipe", AdapterKind::Software)]), status_ui);
+    let h = harness(on(&[adapter("llvmpipe", AdapterKind::Software)]), |ui, s, _, out| status_ui(ui, s, out));
     h.get_by_label("llvmpipe (software adapter)");
-    let h = harness(on(&[adapter("Iris Xe", AdapterKind::Hardware)]), status_ui);
+    let h = harness(on(&[adapter("Iris Xe", AdapterKind::Hardware)]), |ui, s, _, out| status_ui(ui, s, out));
     h.get_by_label("Iris Xe (graphics processor)");
 }
 
 #[test]
 fn another_adapter_can_be_chosen() {
     let all = [adapter("Iris Xe", AdapterKind::Hardware), adapter("llvmpipe", AdapterKind::Software)];
-    let mut h = harness(on(&all), status_ui);
+    let mut h = harness(on(&all), |ui, s, _, out| status_ui(ui, s, out));
     h.get_by_label("Adapter").click();
     h.run();
     h.get_by_label("llvmpipe (software adapter, Vulkan)").click();
@@ -53,7 +53,7 @@ fn another_adapter_can_be_chosen() {
 fn the_self_test_counts_and_passes() {
     let mut bench = on(&[adapter("Iris Xe", AdapterKind::Hardware)]);
     bench.tell(Event::SelfTest(SelfTest { done: 12, of: 16, wrong: Vec::new(), secs: 0.9 }));
-    let mut h = harness(bench, status_ui);
+    let mut h = harness(bench, |ui, s, _, out| status_ui(ui, s, out));
     h.get_by_label("self-test 12/16");
     assert!(h.get_by_label("Run the full self-test").accesskit_node().is_disabled());
     h.state_mut().tell(Event::SelfTest(SelfTest { done: 16, of: 16, wrong: Vec::new(), secs: 1.23 }));
@@ -68,7 +68,7 @@ fn the_self_test_counts_and_passes() {
 fn a_failed_self_test_names_the_operation() {
     let mut bench = on(&[adapter("Iris Xe", AdapterKind::Hardware)]);
     bench.tell(Event::SelfTest(wrong()));
-    let h = harness(bench, status_ui);
+    let h = harness(bench, |ui, s, _, out| status_ui(ui, s, out));
     h.get_by_label("⚠ self-test failed: matmul");
 }
 
@@ -78,7 +78,7 @@ fn memory_frames_and_what_takes_time_are_told() {
     bench.tell(Event::Memory(3 << 19));
     bench.state.frames = (1..=100).map(|ms| ms as f32 * 1e-3).collect();
     bench.tell(Event::Busy { what: "compiling gelu/forward".into(), done: 0, of: 0 });
-    let mut h = harness(bench, status_ui);
+    let mut h = harness(bench, |ui, s, _, out| status_ui(ui, s, out));
     h.get_by_label("1.5 MiB of GPU memory");
     h.get_by_label("frame 51 ms, 95 % below 96 ms");
     h.get_by_label_contains("compiling gelu/forward");
@@ -98,11 +98,11 @@ fn teachers_can_hide_the_bar() {
         ("status", "0.0 MiB of GPU memory"),
     ] {
         let mut bench = on(&[adapter("llvmpipe", AdapterKind::Software)]);
-        let h = harness(Bench { state: std::mem::take(&mut bench.state), out: Vec::new() }, status_ui);
+        let h = harness(std::mem::take(&mut bench), |ui, s, _, out| status_ui(ui, s, out));
         assert!(h.query_by_label(label).is_some(), "{label}");
         let mut bench = on(&[adapter("llvmpipe", AdapterKind::Software)]);
         bench.state.link.hide = vec![Control::parse(control).unwrap()];
-        let h = harness(bench, status_ui);
+        let h = harness(bench, |ui, s, _, out| status_ui(ui, s, out));
         assert!(h.query_by_label(label).is_none(), "{label} with {control} hidden");
     }
 }

@@ -6,10 +6,11 @@ use eframe::egui::{
 
 use super::picture::Thumb;
 use super::widgets::small;
+use crate::app::actions::Action;
 use crate::app::{AppState, Control, Picture, theme};
 use crate::data::dataset::Dataset;
 use crate::data::worlds::Split;
-use crate::engine::{Answer, Command, ProbeKind, Question, Word};
+use crate::engine::{Answer, Command, ProbeKind, Word};
 
 /// Example questions at most.
 const EXAMPLES: usize = 6;
@@ -17,14 +18,6 @@ const EXAMPLES: usize = 6;
 /// What people type and choose here.
 #[derive(Default)]
 pub struct Form {
-    /// The question as typed.
-    pub question: String,
-    /// Number of the next question; the first is 1.
-    pub next_id: u64,
-    /// The picture that the last question was about.
-    pub asked_picture: Option<Picture>,
-    /// The picture of the pinned question.
-    pub pinned_picture: Option<Picture>,
     thumb: Thumb,
     examples: Option<(String, Vec<String>)>,
 }
@@ -73,20 +66,18 @@ pub fn verdict(question: &str, words: &[Word], right: Option<&(String, String)>)
 }
 
 /// Draws the panel.
-pub fn ask_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+pub fn ask_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     if !state.shows(Control::Ask) {
         return;
     }
     ui.strong("Ask about the picture");
-    let (Some(preset), Some(picture)) = (&state.preset, state.picture.clone()) else {
+    let (Some(preset), Some(picture)) = (&state.preset, &state.picture) else {
         ui.label(match state.preset {
             None => "Once the model is loaded you can ask it about a picture, even before any training.",
             Some(_) => "Choose a picture at the left, draw one, or drop a file here; then ask about it.",
         });
         return;
     };
-    let data = preset.data.clone();
-    let mut form = std::mem::take(&mut state.forms.ask);
     ui.horizontal_top(|ui| {
         if let Some(texture) = form.thumb.texture(ui.ctx(), &picture.pixels, false) {
             let image = Image::new(&texture).fit_to_exact_size(Vec2::splat(104.0));
@@ -94,33 +85,36 @@ pub fn ask_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
         }
         ui.vertical(|ui| {
             ui.label(picture.origin.to_string());
-            entry(ui, state, &mut form, &picture, out);
+            entry(ui, state, out);
         });
     });
-    chips(ui, &mut form, &data, &picture);
+    chips(ui, form, &preset.data, picture, out);
     if !state.asked.question.is_empty() {
         ui.separator();
-        answer(ui, state, &form);
+        answer(ui, state);
         if state.shows(Control::Replay) {
-            pin(ui, state, &mut form, out);
+            pin(ui, state, out);
         }
     }
-    state.forms.ask = form;
 }
 
 /// The field and the button.
-fn entry(ui: &mut Ui, state: &mut AppState, form: &mut Form, picture: &Picture, out: &mut Vec<Command>) {
-    let field = TextEdit::singleline(&mut form.question).hint_text("what is it ?").desired_width(f32::INFINITY);
+fn entry(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
+    let mut text = state.question.clone();
+    let field = TextEdit::singleline(&mut text).hint_text("what is it ?").desired_width(f32::INFINITY);
     let field = ui.add(field).accessible_name("Question");
     let enter = field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
-    let can = !bare(&form.question).is_empty() && !state.asked.busy;
+    let can = !bare(&text).is_empty() && !state.asked.busy;
+    if field.changed() {
+        out.push(Action::Question(text));
+    }
     ui.horizontal(|ui| {
         let clicked = ui.add_enabled(can, eframe::egui::Button::new("Ask")).clicked();
         if can && (clicked || enter) {
-            ask(state, form, picture, out);
+            out.push(Action::Ask);
         }
         if state.asked.busy && ui.button("Cancel").clicked() {
-            out.push(Command::Cancel);
+            out.push(Command::Cancel.into());
         }
     });
     if enter {
@@ -128,22 +122,8 @@ fn entry(ui: &mut Ui, state: &mut AppState, form: &mut Form, picture: &Picture, 
     }
 }
 
-fn ask(state: &mut AppState, form: &mut Form, picture: &Picture, out: &mut Vec<Command>) {
-    form.next_id += 1;
-    let text = form.question.trim().to_owned();
-    let question = question(state, form.next_id, &text, picture);
-    state.asked = crate::app::state::Asked { id: form.next_id, question: text, busy: true, ..Default::default() };
-    form.asked_picture = Some(picture.clone());
-    out.push(Command::Ask(question));
-}
-
-fn question(state: &AppState, id: u64, text: &str, picture: &Picture) -> Question {
-    let other = state.other.as_ref().map(|o| o.pixels.clone());
-    Question { id, pixels: picture.pixels.clone(), text: text.to_owned(), other }
-}
-
 /// Questions to click: the picture's own first.
-fn chips(ui: &mut Ui, form: &mut Form, data: &str, picture: &Picture) {
+fn chips(ui: &mut Ui, form: &mut Form, data: &str, picture: &Picture, out: &mut Vec<Action>) {
     let mut list: Vec<String> = picture.right.iter().map(|(q, _)| q.clone()).collect();
     for q in form.examples(data) {
         if !list.contains(q) {
@@ -155,14 +135,14 @@ fn chips(ui: &mut Ui, form: &mut Form, data: &str, picture: &Picture) {
         ui.spacing_mut().item_spacing = vec2(4.0, 4.0);
         for q in list {
             if ui.small_button(&q).on_hover_text("Use this question").clicked() {
-                form.question = q;
+                out.push(Action::Question(q));
             }
         }
     });
 }
 
 /// What was answered.
-fn answer(ui: &mut Ui, state: &AppState, form: &Form) {
+fn answer(ui: &mut Ui, state: &AppState) {
     let asked = &state.asked;
     ui.label(RichText::new(&asked.question).italics());
     ui.horizontal_wrapped(|ui| {
@@ -176,7 +156,7 @@ fn answer(ui: &mut Ui, state: &AppState, form: &Form) {
                 (false, None) => "No answer came.",
             });
         }
-        let right = form.asked_picture.as_ref().and_then(|p| p.right.as_ref());
+        let right = asked.picture.as_ref().and_then(|p| p.right.as_ref());
         if let Some(is_right) = asked.answer.as_ref().and_then(|a| verdict(&asked.question, &a.words, right)) {
             let (word, colour) = if is_right { ("right", theme::good(ui)) } else { ("wrong", theme::bad(ui)) };
             ui.label(RichText::new(word).color(colour).strong());
@@ -193,7 +173,7 @@ fn answer(ui: &mut Ui, state: &AppState, form: &Form) {
 }
 
 /// Draws the same question with changed pictures, once it is answered. It stands below the heat map, which is looked at first.
-pub fn probes_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
+pub fn probes_ui(ui: &mut Ui, state: &AppState) {
     if state.shows(Control::Ask)
         && state.shows(Control::Probes)
         && let Some(answer) = &state.asked.answer
@@ -251,25 +231,13 @@ fn probes(ui: &mut Ui, answer: &Answer) {
 }
 
 /// The switch that keeps the question's attention while training goes on.
-fn pin(ui: &mut Ui, state: &mut AppState, form: &mut Form, out: &mut Vec<Command>) {
+fn pin(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
     let mut pinned = state.pinned.is_some();
     let hint = "Keep where the model looks for this question over the coming steps, to replay it";
     if ui.checkbox(&mut pinned, "Pin for replay").on_hover_text(hint).changed() {
-        let picture = form.asked_picture.clone().or_else(|| state.picture.clone());
-        match (pinned, picture) {
-            (true, Some(picture)) => {
-                let text = state.asked.question.clone();
-                out.push(Command::Pin(Some(question(state, state.asked.id, &text, &picture))));
-                state.pinned = Some(text);
-                form.pinned_picture = Some(picture);
-            }
-            _ => {
-                out.push(Command::Pin(None));
-                state.pinned = None;
-            }
-        }
+        out.push(Action::Pin(pinned));
     }
-    if let Some(text) = state.pinned.as_ref().filter(|p| **p != state.asked.question) {
-        ui.label(small(format!("pinned question {text}")));
+    if let Some(other) = state.pinned.as_ref().filter(|p| p.question != state.asked.question) {
+        ui.label(small(format!("pinned question {}", other.question)));
     }
 }

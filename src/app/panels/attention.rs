@@ -8,8 +8,9 @@ use super::format::percent;
 use super::heatmap::{self, Shown};
 use super::picture::Thumb;
 use super::widgets::small;
+use crate::app::actions::Action;
 use crate::app::{AppState, Control, Picture, theme};
-use crate::engine::{AttentionMaps, Command};
+use crate::engine::AttentionMaps;
 
 /// Seconds per map of the replay.
 const PACE: f64 = 0.2;
@@ -83,11 +84,10 @@ pub fn map_json(maps: &AttentionMaps, choice: &Shown<'_>) -> String {
 }
 
 /// Draws the panel.
-pub fn attention_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
+pub fn attention_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     if !state.shows(Control::Attention) {
         return;
     }
-    let mut form = std::mem::take(&mut state.forms.attention);
     ui.separator();
     ui.strong("Where it looks");
     if form.seen != state.asked.id {
@@ -105,24 +105,27 @@ pub fn attention_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) 
     }
     let replay = count > 0 && (form.replay || answer.is_none());
     let maps = if replay {
-        replay_bar(ui, state, &mut form, count);
+        replay_bar(ui, state, form, count);
         form.unpacked.as_ref().map(|(step, _, maps)| (Some(*step), maps.clone()))
     } else {
         form.playing = false;
         answer.map(|maps| (None, maps))
     };
-    let ask = &state.forms.ask;
-    let of = if replay { &ask.pinned_picture } else { &ask.asked_picture };
-    let picture = of.clone().or_else(|| state.picture.clone());
+    let pinned = state.pinned.as_ref().map(|p| &p.picture);
+    let of = if replay { pinned } else { state.asked.picture.as_ref() };
+    let picture = of.or(state.picture.as_ref());
     match maps {
         Some((step, maps)) if !maps.tokens.is_empty() && !maps.layers.is_empty() => {
-            body(ui, state, &mut form, &maps, step, picture.as_ref());
+            let (token, map) = body(ui, form, &maps, picture);
+            if state.shows(Control::Export) {
+                let choice = Shown { map: &map, token, layer: form.layer, head: form.head, step };
+                export(ui, &maps, &choice, picture, out);
+            }
         }
         _ => {
             ui.label("Ask a question: then every word shows which patches it looked at.");
         }
     }
-    state.forms.attention = form;
 }
 
 /// The slider over the kept maps.
@@ -159,14 +162,8 @@ fn replay_bar(ui: &mut Ui, state: &AppState, form: &mut Form, count: usize) {
     ui.label(format!("step {step}, map {} of {count}", form.at + 1));
 }
 
-fn body(
-    ui: &mut Ui,
-    state: &mut AppState,
-    form: &mut Form,
-    maps: &AttentionMaps,
-    step: Option<u64>,
-    picture: Option<&Picture>,
-) {
+/// Everything of a token's map; the token, and the map.
+fn body(ui: &mut Ui, form: &mut Form, maps: &AttentionMaps, picture: Option<&Picture>) -> (usize, Vec<f32>) {
     tokens(ui, form, maps);
     let token = form.token.filter(|t| *t < maps.tokens.len()).unwrap_or(maps.first_answer);
     form.layer = form.layer.min(maps.layers.len() - 1);
@@ -193,19 +190,20 @@ fn body(
         || "Point at a patch, or use Tab and the arrow keys, to read its value.".to_owned(),
         |(p, v)| heatmap::patch_name(p, *v, maps.side),
     ));
-    if state.shows(Control::Export) {
-        let choice = Shown { map: &map, token, layer: form.layer, head: form.head, step };
-        ui.horizontal(|ui| {
-            if ui.button("Map as PNG…").clicked()
-                && let Some(png) = heatmap::map_png(&map, maps.side, picture.map(|p| p.pixels.as_slice()))
-            {
-                state.files.push(("attention.png".into(), Arc::new(png)));
-            }
-            if ui.button("Map as JSON…").clicked() {
-                state.files.push(("attention.json".into(), Arc::new(map_json(maps, &choice).into_bytes())));
-            }
-        });
-    }
+    (token, map)
+}
+
+fn export(ui: &mut Ui, maps: &AttentionMaps, choice: &Shown<'_>, picture: Option<&Picture>, out: &mut Vec<Action>) {
+    ui.horizontal(|ui| {
+        if ui.button("Map as PNG…").clicked()
+            && let Some(png) = heatmap::map_png(choice.map, maps.side, picture.map(|p| p.pixels.as_slice()))
+        {
+            out.push(Action::Save("attention.png".into(), png));
+        }
+        if ui.button("Map as JSON…").clicked() {
+            out.push(Action::Save("attention.json".into(), map_json(maps, choice).into_bytes()));
+        }
+    });
 }
 
 /// Tokens to choose from, the question's and the answer's.

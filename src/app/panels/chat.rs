@@ -8,17 +8,17 @@ use eframe::egui::{
 use super::picture::Thumb;
 use super::widgets::small;
 use super::{data, load, sampling};
+use crate::app::actions::{Action, Request};
 use crate::app::chat::{Doing, Loaded, Turn, summary};
+use crate::app::files::Purpose;
 use crate::app::{AppState, Control, Origin, Picture};
-use crate::data::image::Rgb;
+use crate::data::image::{Preprocess, Rgb};
 use crate::data::worlds::to_rgb8;
-use crate::engine::{ChatCommand, Command};
+use crate::engine::{ChatCommand, Command, Fault};
 
 /// What people type and choose here.
 #[derive(Default)]
 pub struct Form {
-    /// Is this side of the column shown, rather than the model in training?
-    pub shown: bool,
     /// The message as typed.
     pub message: String,
     /// What is opened and how it is loaded.
@@ -28,56 +28,68 @@ pub struct Form {
     thumb: Thumb,
 }
 
+impl Form {
+    /// Puts a question back into the field that was not answered, unless something is typed there.
+    pub fn give_back(&mut self, question: String) {
+        if self.message.is_empty() {
+            self.message = question;
+        }
+    }
+}
+
 /// Is the model from files what the column shows?
 #[must_use]
 pub fn is_shown(state: &AppState) -> bool {
-    state.shows(Control::Chat) && state.forms.chat.shown
+    state.shows(Control::Chat) && state.chat.shown
 }
 
 /// Draws the switch between the two models that can be asked.
-pub fn switch_ui(ui: &mut Ui, state: &mut AppState) {
+pub fn switch_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
     if !state.shows(Control::Chat) {
         return;
     }
     ui.add_space(2.0);
     ui.horizontal_wrapped(|ui| {
-        let shown = &mut state.forms.chat.shown;
-        ui.selectable_value(shown, false, "Model in training").on_hover_text("Ask the small model of this page");
+        let mut shown = state.chat.shown;
+        ui.selectable_value(&mut shown, false, "Model in training").on_hover_text("Ask the small model of this page");
         let hover = "Talk with a published model of any size, from files on this machine";
-        ui.selectable_value(shown, true, "Model from files").on_hover_text(hover);
+        ui.selectable_value(&mut shown, true, "Model from files").on_hover_text(hover);
+        if shown != state.chat.shown {
+            out.push(Action::ShowChat(shown));
+        }
     });
     ui.separator();
 }
 
 /// Draws the panel.
-pub fn chat_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+pub fn chat_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     let Some(loaded) = state.chat.loaded else {
         ScrollArea::vertical().id_salt("load").auto_shrink(false).show(ui, |ui| {
             ui.set_max_width(ui.available_width());
-            load::load_ui(ui, state, out);
+            load::load_ui(ui, state, &mut form.load, out);
         });
         return;
     };
     head_ui(ui, state, loaded, out);
     Panel::bottom("message").resizable(false).show_separator_line(true).show(ui, |ui| {
         ui.add_space(4.0);
-        picture_ui(ui, state);
-        message_ui(ui, state, out);
+        picture_ui(ui, state, form, out);
+        message_ui(ui, state, form, out);
         if state.shows(Control::Sampling) {
             CollapsingHeader::new("How it chooses its words").show(ui, |ui| {
-                sampling::sampling_ui(ui, &mut state.forms.chat.sampling);
+                sampling::sampling_ui(ui, &mut form.sampling);
             });
         }
         ui.add_space(2.0);
     });
     ScrollArea::vertical().id_salt("conversation").auto_shrink(false).stick_to_bottom(true).show(ui, |ui| {
         ui.set_max_width(ui.available_width());
-        conversation_ui(ui, state, loaded);
+        conversation_ui(ui, state, loaded, form.sampling.limit);
     });
 }
 
 /// What is loaded, and what can be done with it.
-fn head_ui(ui: &mut Ui, state: &mut AppState, loaded: Loaded, out: &mut Vec<Command>) {
+fn head_ui(ui: &mut Ui, state: &AppState, loaded: Loaded, out: &mut Vec<Action>) {
     let Some(model) = &state.chat.model else { return };
     ui.strong(&model.name);
     let room = format!("{}, room for {} tokens, loaded in {:.1} s", loaded.format.name(), loaded.room, loaded.secs);
@@ -85,20 +97,17 @@ fn head_ui(ui: &mut Ui, state: &mut AppState, loaded: Loaded, out: &mut Vec<Comm
     ui.horizontal_wrapped(|ui| {
         let any = !state.chat.turns.is_empty();
         if ui.add_enabled(any, Button::new("New conversation")).on_hover_text("Forgets what was said").clicked() {
-            if state.chat.doing == Doing::Answering {
-                out.push(Command::Chat(ChatCommand::Stop));
-            }
-            state.chat.begin_again();
+            out.push(Action::NewConversation);
         }
         let hover = "Frees its GPU memory; it can be loaded again, also in another format";
         if ui.button("Unload").on_hover_text(hover).clicked() {
-            out.push(Command::Chat(ChatCommand::Unload));
+            out.push(Command::Chat(ChatCommand::Unload).into());
         }
     });
     ui.add_space(4.0);
 }
 
-fn conversation_ui(ui: &mut Ui, state: &AppState, loaded: Loaded) {
+fn conversation_ui(ui: &mut Ui, state: &AppState, loaded: Loaded, limit: usize) {
     let chat = &state.chat;
     let name = chat.model.as_ref().map_or("the model", |m| m.name.as_str());
     if chat.turns.is_empty() {
@@ -108,7 +117,6 @@ fn conversation_ui(ui: &mut Ui, state: &AppState, loaded: Loaded) {
             (false, _) => "Ask something. It knows what it read in training and what is said here, nothing else.",
         });
     }
-    let limit = state.forms.chat.sampling.limit;
     for (i, turn) in chat.turns.iter().enumerate() {
         let last = i + 1 == chat.turns.len();
         turn_ui(ui, turn, name, last && chat.doing == Doing::Answering);
@@ -141,14 +149,14 @@ fn turn_ui(ui: &mut Ui, turn: &Turn, name: &str, busy: bool) {
 }
 
 /// The picture of a model that sees.
-fn picture_ui(ui: &mut Ui, state: &mut AppState) {
+fn picture_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     if !state.chat.sees() {
         return;
     }
-    let picture = state.chat.picture.clone();
+    let picture = &state.chat.picture;
     ui.horizontal_wrapped(|ui| {
-        if let Some(picture) = &picture
-            && let Some(texture) = state.forms.chat.thumb.texture(ui.ctx(), &picture.pixels, false)
+        if let Some(picture) = picture
+            && let Some(texture) = form.thumb.texture(ui.ctx(), &picture.pixels, false)
         {
             let image = Image::new(&texture).fit_to_exact_size(Vec2::splat(64.0));
             ui.add(image.alt_text(format!("picture {}", picture.origin)));
@@ -159,13 +167,13 @@ fn picture_ui(ui: &mut Ui, state: &mut AppState) {
                 let hover =
                     "A PNG, JPEG or WebP file. It stays on this machine. A conversation about another picture ends.";
                 if ui.button("Choose a picture…").on_hover_text(hover).clicked() {
-                    state.forms.data.wants_picture = true;
+                    out.push(Action::Shell(Request::Pick(Purpose::Picture)));
                 }
             }
-            if let Some(other) = state.picture.clone() {
+            if let Some(other) = &state.picture {
                 let hover = format!("{}, as the column at the left shows it", other.origin);
                 if ui.small_button("Use the selected picture").on_hover_text(hover).clicked() {
-                    use_selected(state, &other);
+                    out.extend(brought(state, other).map(Action::ChatPicture));
                 }
             }
         });
@@ -173,31 +181,22 @@ fn picture_ui(ui: &mut Ui, state: &mut AppState) {
 }
 
 /// The small picture of the data column, brought to this model's size.
-fn use_selected(state: &mut AppState, picture: &Picture) {
-    let Picture { origin, pixels, .. } = picture;
-    let side = (pixels.len() / 3).isqrt();
-    let Some(preprocess) = state.chat.model.as_ref().and_then(|m| m.sees.clone()) else { return };
-    if side > 0 && pixels.len() == 3 * side * side {
-        let picture = Rgb { width: side, height: side, data: to_rgb8(pixels) };
-        state.chat.show(origin.clone(), preprocess.pixels(&picture));
-    }
+fn brought(state: &AppState, picture: &Picture) -> Option<Picture> {
+    let side = (picture.pixels.len() / 3).isqrt();
+    let preprocess = state.chat.model.as_ref()?.sees.as_ref()?;
+    let fits = side > 0 && picture.pixels.len() == 3 * side * side;
+    let rgb = fits.then(|| Rgb { width: side, height: side, data: to_rgb8(&picture.pixels) })?;
+    Some(Picture::new(picture.origin.clone(), preprocess.pixels(&rgb)))
 }
 
-/// Takes a picture file that came in.
-pub fn take_picture(state: &mut AppState, name: &str, bytes: &[u8]) {
-    let Some(preprocess) = state.chat.model.as_ref().and_then(|m| m.sees.clone()) else { return };
-    match preprocess.decode(bytes, name) {
-        Ok(pixels) => {
-            state.announcement = format!("{name} is the picture now. Ask about it.");
-            state.chat.show(Origin::File(name.to_owned()), pixels);
-        }
-        Err(error) => state.show_fault(data::fault(&error)),
-    }
+/// See [`super::picture_of`].
+pub(super) fn picture_of(sees: &Preprocess, name: &str, bytes: &[u8]) -> Result<Action, Fault> {
+    let pixels = sees.decode(bytes, name).map_err(|e| data::fault(&e))?;
+    Ok(Action::ChatPicture(Picture::new(Origin::File(name.to_owned()), pixels)))
 }
 
 /// The field, and Send or Stop.
-fn message_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    let form = &mut state.forms.chat;
+fn message_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     let newline = KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter);
     let field = TextEdit::multiline(&mut form.message)
         .hint_text("What is the capital of France?")
@@ -214,10 +213,11 @@ fn message_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
         let why = if blind { "It needs a picture first." } else { "There is nothing to send yet." };
         let send = ui.add_enabled(can, Button::new("Send")).on_hover_text(hover).on_disabled_hover_text(why);
         if can && (send.clicked() || enter) {
-            say(state, out);
+            let (message, system) = (std::mem::take(&mut form.message), form.sampling.system.clone());
+            out.push(Action::Send(message, system, Box::new(form.sampling.options())));
         }
         if busy && ui.button("Stop").on_hover_text("Ends the answer").clicked() {
-            out.push(Command::Chat(ChatCommand::Stop));
+            out.push(Command::Chat(ChatCommand::Stop).into());
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if let Some(said) = state.chat.turns.iter().rev().find_map(|t| t.said.as_ref()).filter(|s| s.tokens > 1) {
@@ -228,12 +228,4 @@ fn message_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     if enter {
         field.request_focus();
     }
-}
-
-fn say(state: &mut AppState, out: &mut Vec<Command>) {
-    let form = &mut state.forms.chat;
-    let message = std::mem::take(&mut form.message);
-    let (system, options) = (form.sampling.system.clone(), form.sampling.options());
-    let question = state.chat.ask(message.trim(), &system, options);
-    out.push(Command::Chat(ChatCommand::Ask(Box::new(question))));
 }

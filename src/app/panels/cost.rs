@@ -4,7 +4,7 @@ use eframe::egui::{Grid, Ui};
 
 use super::format::{bytes, compact, short};
 use crate::app::AppState;
-use crate::engine::{Command, Cost};
+use crate::engine::Cost;
 
 /// A row of the table: its name, and its text for a model that takes so many seconds per step, if measured.
 type Row = (&'static str, fn(&Cost, Option<f64>) -> String);
@@ -22,7 +22,7 @@ const ROWS: [Row; 7] = [
 ];
 
 /// Draws the panel.
-pub fn cost_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
+pub fn cost_ui(ui: &mut Ui, state: &AppState) {
     let Some(first) = state.costs.first() else {
         ui.label("The cost of a step is known once a stage is entered.");
         return;

@@ -1,7 +1,5 @@
 //! What training told so far as curves: loss, accuracy, gradient norms, learning rate, throughput; a table of costs.
 
-use std::sync::Arc;
-
 use eframe::egui::{Align2, FontId, Id, Role, TextStyle, Ui, Vec2b, WidgetInfo};
 use egui_plot::{
     Corner, GridMark, HoverPosition, Legend, Line, LineStyle, MarkerShape, Plot, PlotPoint, PlotPoints, Points, Text,
@@ -11,7 +9,9 @@ use egui_plot::{
 use super::cost::cost_ui;
 use super::format::short;
 use super::raster;
-use super::series::{self, Choice, Series, Tab};
+use super::series::{self, Choice, Series};
+use crate::app::actions::Action;
+use crate::app::permalink::Tab;
 use crate::app::{AppState, Control, theme};
 use crate::engine::{Command, Lane, Stage};
 
@@ -67,49 +67,50 @@ fn control_summary(state: &AppState) -> Option<String> {
 }
 
 /// Draws the panel.
-pub fn curves_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+pub fn curves_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     if !state.shows(Control::Curves) {
         return;
     }
-    let mut form = std::mem::take(&mut state.forms.curves);
-    tabs(ui, state, &mut form.choice.tab);
+    form.choice.tab = tabs(ui, state, out);
     ui.label(summary(state));
     if let Some(text) = control_summary(state) {
         ui.label(text);
     }
     if form.choice.tab == Tab::Cost {
-        cost_ui(ui, state, out);
+        cost_ui(ui, state);
     } else {
-        refresh(state, &mut form);
-        options(ui, state, &mut form, out);
+        refresh(state, form);
+        options(ui, state, form, out);
         if form.lines.is_empty() {
             ui.label("Curves appear here once training runs.");
         } else {
             ui.scope(|ui| {
                 // The legend's letters: egui's small ones are too small for a classroom.
                 ui.style_mut().text_styles.insert(TextStyle::Small, FontId::proportional(11.0));
-                plot(ui, &form);
+                plot(ui, form);
             });
         }
     }
-    state.forms.curves = form;
 }
 
-fn tabs(ui: &mut Ui, state: &AppState, tab: &mut Tab) {
+/// The tab that is shown.
+fn tabs(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) -> Tab {
     let shown = |t: Tab| match t {
         Tab::Accuracy => state.shows(Control::Scores),
         Tab::Norms => state.shows(Control::Norms),
         Tab::Cost => state.shows(Control::Cost),
         Tab::Loss | Tab::Rate | Tab::Throughput => true,
     };
-    if !shown(*tab) {
-        *tab = Tab::Loss;
-    }
+    let mut tab = if shown(state.tab) { state.tab } else { Tab::Loss };
     ui.horizontal_wrapped(|ui| {
         for t in Tab::ALL.into_iter().filter(|t| shown(*t)) {
-            ui.selectable_value(tab, t, t.name());
+            ui.selectable_value(&mut tab, t, t.name());
         }
     });
+    if tab != state.tab {
+        out.push(Action::Tab(tab));
+    }
+    tab
 }
 
 /// Makes the lines again if they have changed.
@@ -134,7 +135,7 @@ fn refresh(state: &AppState, form: &mut Form) {
     form.key = Some(key);
 }
 
-fn options(ui: &mut Ui, state: &mut AppState, form: &mut Form, out: &mut Vec<Command>) {
+fn options(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     ui.horizontal_wrapped(|ui| {
         let tab = form.choice.tab;
         if tab.has_smooth() {
@@ -157,20 +158,20 @@ fn options(ui: &mut Ui, state: &mut AppState, form: &mut Form, out: &mut Vec<Com
                 }
             }
             if state.preset.is_some() && ui.button("Score now").clicked() {
-                out.push(Command::Evaluate);
+                out.push(Command::Evaluate.into());
             }
         }
         if state.shows(Control::Export) && !form.lines.is_empty() {
-            export(ui, state, form);
+            export(ui, state, form, out);
         }
     });
 }
 
-fn export(ui: &mut Ui, state: &mut AppState, form: &Form) {
+fn export(ui: &mut Ui, state: &AppState, form: &Form, out: &mut Vec<Action>) {
     let stem = state.preset.as_ref().map_or("hive", |p| p.name.as_str()).to_owned();
     if ui.button("CSV…").on_hover_text("All points and scores of all curves as a table").clicked() {
         let table = series::csv(&state.log).into_bytes();
-        state.files.push((format!("{stem}-curves.csv"), Arc::new(table)));
+        out.push(Action::Save(format!("{stem}-curves.csv"), table));
     }
     if ui.button("PNG…").on_hover_text("The curves that are shown as a picture").clicked() {
         let lines: Vec<Series> = form.lines.iter().map(|(line, _)| line.clone()).collect();
@@ -179,7 +180,7 @@ fn export(ui: &mut Ui, state: &mut AppState, form: &Form) {
         let plot = raster::Plot { lines: &lines, stages: &form.stages, unit, log };
         if let Some(bytes) = raster::plot_png(&plot) {
             let name = format!("{stem}-{}.png", tab.name().replace(' ', "-"));
-            state.files.push((name, Arc::new(bytes)));
+            out.push(Action::Save(name, bytes));
         }
     }
 }

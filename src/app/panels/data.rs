@@ -4,19 +4,20 @@ use eframe::egui::{Button, ColorImage, Event, Image, Label, ScrollArea, Ui, Vec2
 
 use super::picture::Thumb;
 use super::{draw, examples, widgets};
-use crate::app::{AppState, Control};
-use crate::app::{Origin, Picture};
+use crate::app::actions::{Action, Request};
+use crate::app::files::Purpose;
+use crate::app::{AppState, Control, Origin, Picture};
 use crate::data::image::{ImageError, LARGEST_SIDE, Preprocess, Rgb};
-use crate::engine::{Command, Fault, FaultKind};
+use crate::engine::{Fault, FaultKind};
 use crate::platform;
 
 /// What people type and choose here.
 #[derive(Default)]
 pub struct Form {
-    /// Set by the button; the shell opens a dialog and clears it.
-    pub wants_picture: bool,
     /// Example browser.
     pub examples: examples::Form,
+    /// Drawing canvas.
+    pub draw: draw::Form,
     /// The picture in question, while it is no example.
     preview: Thumb,
 }
@@ -50,16 +51,9 @@ const CARDS: [Card; 2] = [
     },
 ];
 
-/// Selects the example that a link asks for, or the first where there is no picture yet. The panel does so whenever it
-/// is drawn; the shell has to where it is closed.
-pub fn choose_picture(state: &mut AppState) {
-    examples::select_first(state);
-}
-
 /// Draws the panel.
-pub fn data_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    choose_picture(state);
-    take_pasted(ui, state);
+pub fn data_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
+    take_pasted(ui, state, out);
     ScrollArea::vertical().id_salt("data").auto_shrink([false, true]).show(ui, |ui| {
         if state.shows(Control::Presets) {
             ui.heading("Data");
@@ -67,16 +61,16 @@ pub fn data_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
                 card_ui(ui, state, card, out);
             }
         }
-        examples::examples_ui(ui, state);
-        own_picture_ui(ui, state);
+        examples::examples_ui(ui, state, &mut form.examples, out);
+        own_picture_ui(ui, state, form, out);
         if state.shows(Control::Draw) {
             ui.add_space(6.0);
-            ui.collapsing("Draw a picture", |ui| draw::draw_ui(ui, state, out));
+            ui.collapsing("Draw a picture", |ui| draw::draw_ui(ui, state, &mut form.draw, out));
         }
     });
 }
 
-fn card_ui(ui: &mut Ui, state: &mut AppState, card: &Card, out: &mut Vec<Command>) {
+fn card_ui(ui: &mut Ui, state: &AppState, card: &Card, out: &mut Vec<Action>) {
     let open = state.preset.as_ref().is_some_and(|p| p.data == card.preset);
     let title = if open { format!("✔ {} (open)", card.title) } else { card.title.to_owned() };
     let job = widgets::lines(ui, &[&title, card.goal], &[card.accuracy, card.time]);
@@ -96,12 +90,12 @@ fn card_ui(ui: &mut Ui, state: &mut AppState, card: &Card, out: &mut Vec<Command
     ui.add_space(4.0);
 }
 
-fn open_card(state: &mut AppState, card: &Card, trained: bool, out: &mut Vec<Command>) {
+fn open_card(state: &AppState, card: &Card, trained: bool, out: &mut Vec<Action>) {
     let control = state.control && !trained;
-    out.extend(state.open(card.preset, control, trained));
+    out.extend(state.open(card.preset, control, trained).map(Action::from));
 }
 
-fn own_picture_ui(ui: &mut Ui, state: &mut AppState) {
+fn own_picture_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     if !state.shows(Control::OwnPicture) {
         return;
     }
@@ -111,12 +105,12 @@ fn own_picture_ui(ui: &mut Ui, state: &mut AppState) {
         let button = ui.add_enabled(state.preset.is_some(), Button::new("Choose a picture…"));
         let hover = "A PNG, JPEG or WebP file. It stays on this machine.";
         if button.on_hover_text(hover).clicked() {
-            state.forms.data.wants_picture = true;
+            out.push(Action::Shell(Request::Pick(Purpose::Picture)));
         }
         ui.label(if platform::PASTES_PICTURES { "or drop or paste one here" } else { "or drop one here" });
     });
-    let Some(picture) = state.picture.as_ref().filter(|_| examples::selected(state).is_none()) else { return };
-    let Some(texture) = state.forms.data.preview.texture(ui.ctx(), &picture.pixels, false) else { return };
+    let Some(picture) = state.picture.as_ref().filter(|p| p.index().is_none()) else { return };
+    let Some(texture) = form.preview.texture(ui.ctx(), &picture.pixels, false) else { return };
     ui.horizontal(|ui| {
         let alt = format!("{} as the model sees it", picture.origin);
         ui.add(Image::new(&texture).fit_to_exact_size(Vec2::splat(72.0)).alt_text(alt));
@@ -125,7 +119,7 @@ fn own_picture_ui(ui: &mut Ui, state: &mut AppState) {
 }
 
 /// A picture from the clipboard.
-fn take_pasted(ui: &Ui, state: &mut AppState) {
+fn take_pasted(ui: &Ui, state: &AppState, out: &mut Vec<Action>) {
     if !state.shows(Control::OwnPicture) {
         return;
     }
@@ -137,7 +131,7 @@ fn take_pasted(ui: &Ui, state: &mut AppState) {
     });
     if let (Some(image), Some(size)) = (pasted, image_size(state)) {
         let pixels = Preprocess::new(size).pixels(&on_white(&image));
-        use_picture(state, Origin::Pasted, pixels);
+        out.push(Action::Show(Picture::new(Origin::Pasted, pixels)));
     }
 }
 
@@ -151,29 +145,15 @@ fn image_size(state: &AppState) -> Option<usize> {
     state.preset.as_ref().map(|p| p.model.vision_config.image_size)
 }
 
-/// Makes it the picture that is asked about.
-pub(super) fn use_picture(state: &mut AppState, origin: Origin, pixels: Vec<f32>) {
-    state.announcement = format!("The {origin} is selected. Ask about it.");
-    state.picture = Some(Picture::new(origin, pixels));
-}
-
-/// Takes a picture file that came in.
-pub fn take_picture(state: &mut AppState, name: &str, bytes: &[u8]) {
-    let Some(size) = image_size(state) else {
-        state.fault(Fault {
-            kind: FaultKind::File,
-            what: format!("{name} came before a model was there to look at it."),
-            remedy: "Open a preset, then choose the picture again.".into(),
-            detail: String::new(),
-        });
-        return;
-    };
+/// See [`super::picture_of`].
+pub(super) fn picture_of(state: &AppState, name: &str, bytes: &[u8]) -> Result<Action, Fault> {
+    let what = || format!("{name} came before a model was there to look at it.");
+    let early = || Fault::new(FaultKind::File, what(), "Open a preset, then choose the picture again.");
+    let size = image_size(state).ok_or_else(early)?;
     // Transparent parts of drawn pictures are meant to be paper.
     let preprocess = Preprocess::on_white(size);
-    match preprocess.decode(bytes, name) {
-        Ok(pixels) => use_picture(state, Origin::File(name.to_owned()), pixels),
-        Err(error) => state.fault(fault(&error)),
-    }
+    let pixels = preprocess.decode(bytes, name).map_err(|e| fault(&e))?;
+    Ok(Action::Show(Picture::new(Origin::File(name.to_owned()), pixels)))
 }
 
 /// The card of a picture that cannot be used.

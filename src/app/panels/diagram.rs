@@ -7,7 +7,6 @@ use eframe::egui::{
 };
 
 use super::format::{compact, short};
-use super::model::lock_word;
 use crate::app::theme;
 use crate::engine::{Block, BlockId, Lane, Outline};
 
@@ -50,6 +49,16 @@ pub struct Touched {
 #[must_use]
 pub fn norm_share(norm: f32) -> f32 {
     ((norm.max(1e-9).log10() + 3.0) / (3.0 + 3.0_f32.log10())).clamp(0.0, 1.0)
+}
+
+/// `frozen`, `trained` or `partly trained`.
+#[must_use]
+pub fn lock_word(block: &Block) -> &'static str {
+    match block.trained {
+        0 => "frozen",
+        t if t < block.parameters => "partly trained",
+        _ => "trained",
+    }
 }
 
 /// Boxes of the three columns, bottom up.

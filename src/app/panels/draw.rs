@@ -6,11 +6,10 @@ use eframe::egui::{
     TextStyle, TextureHandle, TextureOptions, Ui, Vec2, WidgetInfo,
 };
 
-use super::data;
-use crate::app::{AppState, Control, Origin};
+use crate::app::actions::Action;
+use crate::app::{AppState, Control, Origin, Picture};
 use crate::data::worlds::planes;
 use crate::data::worlds::shapes::COLOURS;
-use crate::engine::Command;
 
 /// Colours beside those of the data set `shapes`, which the model knows by name.
 const MORE: [(&str, [u8; 3]); 3] = [("black", [20, 20, 24]), ("grey", [128, 128, 128]), ("brown", [130, 85, 45])];
@@ -109,7 +108,7 @@ impl Form {
 }
 
 /// Draws the panel.
-pub fn draw_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
+pub fn draw_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     let Some(side) = state.preset.as_ref().map(|p| p.model.vision_config.image_size) else {
         ui.label("Open a preset first: the canvas takes its size.");
         return;
@@ -117,7 +116,6 @@ pub fn draw_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
     if !state.shows(Control::Draw) {
         return;
     }
-    let form = &mut state.forms.draw;
     form.fit(side);
     colours_ui(ui, form);
     canvas_ui(ui, form);
@@ -129,8 +127,7 @@ pub fn draw_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
         }
     });
     if used {
-        let pixels = form.pixels();
-        data::use_picture(state, Origin::Drawing, pixels);
+        out.push(Action::Show(Picture::new(Origin::Drawing, form.pixels())));
     }
 }
 

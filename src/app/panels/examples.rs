@@ -7,8 +7,8 @@ use eframe::egui::{Button, Image, Ui, Vec2};
 
 use super::picture::Thumb;
 use super::widgets;
-use crate::app::{AppState, Control};
-use crate::app::{Origin, Picture};
+use crate::app::actions::Action;
+use crate::app::{AppState, Control, Picture};
 use crate::data::{Dataset, Split};
 
 /// Thumbnails at a time, in rows of three.
@@ -22,10 +22,8 @@ const WIDEST: f32 = 120.0;
 pub struct Form {
     /// First example shown.
     first: u64,
-    /// The one that a link asked for, until people choose another.
-    wanted: Option<u64>,
-    /// The question that came with an example, to tell it from one that people typed.
-    filled: String,
+    /// Links that asked for an example so far.
+    links: usize,
     /// Of which data the examples below are.
     dataset: Option<Dataset>,
     /// Those shown now, by index.
@@ -40,69 +38,20 @@ struct Shown {
     answer: String,
 }
 
-fn dataset(state: &AppState) -> Option<Dataset> {
-    Dataset::by_name(&state.preset.as_ref()?.data)
-}
-
-/// The example that is asked about, if one is.
-pub(super) fn selected(state: &AppState) -> Option<u64> {
-    state.picture.as_ref()?.index()
-}
-
-/// Selects the example that a link asks for, or the first where no picture is selected yet. What people typed, or what
-/// came with the link, stays in the field.
-pub(super) fn select_first(state: &mut AppState) {
-    let Some(dataset) = dataset(state) else { return };
-    let wanted = state.wanted_example.take();
-    let form = &mut state.forms.data.examples;
-    if wanted.is_some() {
-        form.wanted = wanted;
-        form.first = wanted.unwrap_or(0) / PAGE * PAGE;
-    } else if state.picture.is_some() {
-        return;
-    }
-    let index = form.wanted.unwrap_or(0);
-    let known = |word: &str| state.words.iter().any(|w| w == word);
-    let typed = state.forms.ask.question.clone();
-    // Of another data set's words not even the typed ones are of use.
-    let foreign = form.dataset.is_some_and(|d| d != dataset) && !typed.split_whitespace().all(known);
-    // A link that names an example has cleared the field where it gives no question of its own.
-    let keep = !typed.trim().is_empty() && (wanted.is_some() || typed != form.filled) && !foreign;
-    select(state, dataset, index);
-    if keep {
-        state.forms.ask.question = typed;
-    }
-}
-
-/// Makes an example the picture that is asked about; the next one is there to swap.
-fn select(state: &mut AppState, dataset: Dataset, index: u64) {
-    let picture = |index: u64| {
-        let sample = dataset.sample(Split::HeldOut, 0, index, 1);
-        let right = sample.turns.first().map(|t| (t.question.clone(), t.answer.clone()));
-        Picture { origin: Origin::HeldOut(index), pixels: Arc::new(sample.pixels), right }
-    };
-    let chosen = picture(index);
-    if let Some((question, _)) = &chosen.right {
-        state.forms.ask.question.clone_from(question);
-        state.forms.data.examples.filled.clone_from(question);
-    }
-    state.picture = Some(chosen);
-    state.other = Some(picture(index.saturating_add(1)));
-}
-
 /// Draws the browser.
-pub(super) fn examples_ui(ui: &mut Ui, state: &mut AppState) {
-    let Some(dataset) = dataset(state).filter(|_| state.shows(Control::Examples)) else { return };
-    let form = &mut state.forms.data.examples;
-    if form.dataset != Some(dataset) {
-        let first = form.wanted.unwrap_or(0) / PAGE * PAGE;
-        *form = Form { first, dataset: Some(dataset), shown: BTreeMap::new(), ..std::mem::take(form) };
+pub(super) fn examples_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
+    let Some(dataset) = state.dataset().filter(|_| state.shows(Control::Examples)) else { return };
+    let place = (Some(dataset), state.examples.links);
+    if place != (form.dataset, form.links) {
+        if form.dataset != place.0 {
+            form.shown.clear();
+        }
+        (form.dataset, form.links) = place;
+        form.first = state.examples.wanted.unwrap_or(0) / PAGE * PAGE;
     }
     ui.add_space(6.0);
     ui.heading("Examples it has never seen");
-    let mut clicked = None;
-    let chosen = selected(state);
-    let form = &mut state.forms.data.examples;
+    let chosen = state.picture.as_ref().and_then(Picture::index);
     let page = form.first..form.first + PAGE;
     form.shown.retain(|index, _| page.contains(index));
     // Three in a row, each with a label below.
@@ -112,7 +61,7 @@ pub(super) fn examples_ui(ui: &mut Ui, state: &mut AppState) {
             for index in row..row + PAGE / 2 {
                 let shown = form.shown.entry(index).or_insert_with(|| load(dataset, index));
                 if thumbnail(ui, shown, index, chosen == Some(index), width) {
-                    clicked = Some(index);
+                    out.push(Action::Example(index));
                 }
             }
         });
@@ -130,10 +79,6 @@ pub(super) fn examples_ui(ui: &mut Ui, state: &mut AppState) {
     if let Some(shown) = chosen.and_then(|index| form.shown.get(&index)) {
         ui.label(widgets::sentence(&shown.caption));
         ui.label(format!("{} Right answer “{}”", shown.question, shown.answer));
-    }
-    if let Some(index) = clicked {
-        state.forms.data.examples.wanted = None;
-        select(state, dataset, index);
     }
 }
 

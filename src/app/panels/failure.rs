@@ -3,6 +3,7 @@
 use eframe::egui::{CollapsingHeader, Color32, Frame, Label, RichText, Stroke, Ui};
 
 use super::{status, widgets};
+use crate::app::actions::Action;
 use crate::app::{AppState, theme};
 use crate::engine::{AdapterKind, Command, Fault, FaultKind, GpuOptions, Open};
 
@@ -61,15 +62,17 @@ fn again(kind: FaultKind) -> Again {
         FaultKind::NoAdapter => Again::Both,
         FaultKind::DeviceLost => Again::Adapter,
         FaultKind::OutOfMemory => Again::Open,
-        FaultKind::NoWebGpu
-        | FaultKind::SoftwareAdapter
-        | FaultKind::InsecureOrigin
-        | FaultKind::Panic
-        | FaultKind::SelfTest
-        | FaultKind::File
-        | FaultKind::Model
-        | FaultKind::Other => Again::No,
+        _ => Again::No,
     }
+}
+
+/// Which notices were put away.
+#[derive(Default)]
+pub struct Form {
+    /// That about software adapters.
+    pub seen_software: bool,
+    /// The wrong cases; others show their card again.
+    pub seen_wrong: Vec<(String, String)>,
 }
 
 /// What was pressed on a card.
@@ -81,33 +84,31 @@ struct Pressed {
 }
 
 /// Draws the panel.
-pub fn failure_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    let mut gone = None;
+pub fn failure_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     for (i, fault) in state.faults.iter().enumerate().rev().take(MOST) {
         let pressed = ui.push_id(("fault", i), |ui| card(ui, fault)).inner;
-        if pressed.dismiss || pressed.again {
-            gone = Some((i, pressed));
-        } else if pressed.verify {
-            out.push(Command::Verify);
+        if pressed.verify {
+            out.push(Command::Verify.into());
+        }
+        if !pressed.dismiss && !pressed.again {
+            continue;
+        }
+        out.push(Action::Dismiss(i));
+        if pressed.again {
+            try_again(state, fault.kind, out);
+        }
+        if fault.kind == FaultKind::SelfTest {
+            form.seen_wrong.clone_from(&state.self_test.wrong);
         }
     }
     if state.faults.len() > MOST {
         ui.label(format!("{} older messages follow when these are dismissed.", state.faults.len() - MOST));
     }
-    if let Some((i, pressed)) = gone {
-        let fault = state.faults.remove(i);
-        if pressed.again {
-            try_again(state, fault.kind, out);
-        }
-        if fault.kind == FaultKind::SelfTest {
-            state.forms.status.seen_wrong.clone_from(&state.self_test.wrong);
-        }
-    }
-    wrong_ui(ui, state, out);
-    software_ui(ui, state);
+    wrong_ui(ui, state, form, out);
+    software_ui(ui, state, form);
 }
 
-fn try_again(state: &mut AppState, kind: FaultKind, out: &mut Vec<Command>) {
+fn try_again(state: &AppState, kind: FaultKind, out: &mut Vec<Action>) {
     let (adapter, open) = match again(kind) {
         Again::No => return,
         Again::Open => (false, true),
@@ -116,15 +117,16 @@ fn try_again(state: &mut AppState, kind: FaultKind, out: &mut Vec<Command>) {
     };
     if adapter {
         let adapter = state.adapter.as_ref().map(|a| a.name.clone());
-        out.push(Command::Adapter(GpuOptions { adapter, ..GpuOptions::default() }));
+        out.push(Command::Adapter(GpuOptions { adapter, ..GpuOptions::default() }).into());
     }
     if !open {
         return;
     }
-    out.extend(match state.preset.clone() {
+    let command = match state.preset.clone() {
         Some(preset) => Some(Command::Open(Open { preset, control: state.control, trained: false })),
         None => state.open(state.link.preset.as_deref().unwrap_or("pictures"), false, false),
-    });
+    };
+    out.extend(command.map(Action::from));
 }
 
 fn frame<R>(ui: &mut Ui, colour: Color32, add: impl FnOnce(&mut Ui) -> R) -> R {
@@ -176,10 +178,10 @@ fn card(ui: &mut Ui, fault: &Fault) -> Pressed {
 }
 
 /// The self-test's own card, unless the session has sent one.
-fn wrong_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+fn wrong_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     let wrong = &state.self_test.wrong;
     let told = state.faults.iter().any(|f| f.kind == FaultKind::SelfTest);
-    let (Some((case, error)), false) = (wrong.first(), told || *wrong == state.forms.status.seen_wrong) else { return };
+    let (Some((case, error)), false) = (wrong.first(), told || *wrong == form.seen_wrong) else { return };
     let more = match wrong.len() {
         1 => String::new(),
         n => format!(" {} more cases are wrong.", n - 1),
@@ -192,17 +194,17 @@ fn wrong_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     };
     let pressed = ui.push_id("wrong", |ui| card(ui, &fault)).inner;
     if pressed.dismiss {
-        state.forms.status.seen_wrong.clone_from(&state.self_test.wrong);
+        form.seen_wrong.clone_from(&state.self_test.wrong);
     } else if pressed.verify {
-        out.push(Command::Verify);
+        out.push(Command::Verify.into());
     }
 }
 
 /// No failure, but good to know; said once.
-fn software_ui(ui: &mut Ui, state: &mut AppState) {
+fn software_ui(ui: &mut Ui, state: &AppState, form: &mut Form) {
     let software = state.adapter.as_ref().is_some_and(|a| a.kind == AdapterKind::Software);
     let told = state.faults.iter().any(|f| f.kind == FaultKind::SoftwareAdapter);
-    if !software || told || state.forms.status.seen_software {
+    if !software || told || form.seen_software {
         return;
     }
     let colour = ui.visuals().widgets.noninteractive.bg_stroke.color;
@@ -212,7 +214,7 @@ fn software_ui(ui: &mut Ui, state: &mut AppState) {
             let colour = ui.visuals().hyperlink_color;
             widgets::marked(ui, "ℹ", colour, text);
             if ui.button("Understood").on_hover_text("Puts this message away").clicked() {
-                state.forms.status.seen_software = true;
+                form.seen_software = true;
             }
         });
     });

@@ -4,10 +4,9 @@ use eframe::egui::{Button, CollapsingHeader, DragValue, Grid, Key, Label, Progre
 
 use super::widgets::{self, small};
 use crate::app::AppState;
+use crate::app::actions::{Action, Request};
 use crate::app::chat::Doing;
-use crate::app::permalink::Panel;
 use crate::engine::{ChatCommand, ChatModel, Command, Format, Plan, Progress, Wiring};
-use crate::platform::Blob;
 
 /// Names of unexplained tensors that are shown.
 const NAMES: usize = 5;
@@ -17,16 +16,8 @@ const LEAST_ROOM: usize = 16;
 /// What people choose here.
 #[derive(Default)]
 pub struct Form {
-    /// Set by the button; the shell opens a dialog and clears it.
-    pub wants_model: bool,
     /// A hub's id or an address, as typed.
     pub address: String,
-    /// Set by the button; the shell fetches the address and clears it.
-    pub wants_fetch: bool,
-    /// Set by the button; the shell ends the fetch and clears it.
-    pub stop_fetch: bool,
-    /// What its user should know of a model that was fetched.
-    pub notes: Vec<String>,
     /// Format to load; none: the best that fits.
     pub format: Option<Format>,
     /// Tokens of question and answer together, while it is being changed.
@@ -55,7 +46,7 @@ fn kind(kind: Wiring) -> &'static str {
 }
 
 /// Draws the panel.
-pub(super) fn load_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+pub(super) fn load_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     if state.chat.model.is_none() {
         ui.strong("Talk with a published model");
         ui.label(
@@ -63,55 +54,46 @@ pub(super) fn load_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>)
              models, and vision-language models made of them. The files stay on this machine.",
         );
     }
-    open_ui(ui, state);
-    fetch_ui(ui, state);
+    open_ui(ui, state, out);
+    fetch_ui(ui, state, form, out);
     if state.chat.doing == Doing::Opening {
+        // Another model has other sizes.
+        (form.format, form.room) = (None, None);
         ui.label("reading headers and tokenizer");
     }
-    let Some(model) = state.chat.model.clone() else { return };
+    let Some(model) = &state.chat.model else { return };
     ui.add_space(6.0);
     ui.separator();
     ui.strong(&model.name);
     ui.label(kind(model.kind));
     extra_ui(ui, &model.extra);
     ui.add_space(4.0);
-    plan_ui(ui, state, &model, out);
+    plan_ui(ui, model, form, out);
     ui.add_space(4.0);
-    start_ui(ui, state, &model, out);
-}
-
-/// Has the session look at a model's files.
-pub fn open(state: &mut AppState, name: String, blobs: Vec<Blob>, out: &mut Vec<Command>) {
-    state.forms.chat.shown = true;
-    state.link.set_open(Panel::Ask, true);
-    (state.forms.chat.load.format, state.forms.chat.load.room) = (None, None);
-    state.chat.doing = Doing::Opening;
-    state.announcement = format!("Opening {name}.");
-    out.push(Command::Chat(ChatCommand::Open { name, blobs }));
+    start_ui(ui, state, model, form, out);
 }
 
 /// The button, and what it wants.
-fn open_ui(ui: &mut Ui, state: &mut AppState) {
+fn open_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
     ui.horizontal_wrapped(|ui| {
         let idle = state.chat.doing == Doing::Nothing;
         let hover = "config.json, tokenizer.json and *.safetensors, whole or in shards";
         let button = ui.add_enabled(idle, Button::new("Open a model…")).on_hover_text(hover);
         if button.on_disabled_hover_text("Something is under way.").clicked() {
-            state.forms.chat.load.wants_model = true;
+            out.push(Action::Shell(Request::PickModel));
         }
         ui.label("or drop its folder, or all its files at once, here");
     });
 }
 
 /// The field for an id or an address, and how far fetching is.
-fn fetch_ui(ui: &mut Ui, state: &mut AppState) {
-    let form = &mut state.forms.chat.load;
+fn fetch_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     if let Doing::Fetching(progress) = state.chat.doing {
         let text = progress_text(progress);
         let share = progress.done as f32 / progress.total.max(1) as f32;
         ui.add(ProgressBar::new(share).text(&text)).accessible_name(format!("Fetching {text}"));
         if ui.button("Stop").on_hover_text("What has come is kept; fetching again goes on from there").clicked() {
-            form.stop_fetch = true;
+            out.push(Action::Shell(Request::StopFetch));
         }
         return;
     }
@@ -123,12 +105,10 @@ fn fetch_ui(ui: &mut Ui, state: &mut AppState) {
         let hover = "Fetches a model by its id on a hub, or from a folder's http address; it is kept for the next time";
         let clicked = ui.add_enabled(can, Button::new("Fetch")).on_hover_text(hover).clicked();
         if can && (clicked || enter) {
-            form.notes.clear();
-            form.wants_fetch = true;
-            state.chat.doing = Doing::Fetching(Progress { done: 0, total: 0 });
+            out.push(Action::Shell(Request::Fetch(form.address.clone())));
         }
     });
-    for note in &form.notes {
+    for note in &state.chat.notes {
         ui.label(small(note));
     }
 }
@@ -155,16 +135,15 @@ fn mib(bytes: u64) -> String {
 }
 
 /// The format that is chosen: the best that fits where nobody chose one, f16 where nobody knows what fits.
-fn chosen(state: &AppState, model: &ChatModel) -> Format {
-    let form = &state.forms.chat.load;
+fn chosen(form: &Form, model: &ChatModel) -> Format {
     let best = (form.memory > 0).then(|| model.plans.best(form.memory << 20)).flatten();
     form.format.or(best.filter(|f| *f != Format::F32)).unwrap_or(Format::F16)
 }
 
 /// One row per format.
-fn plan_ui(ui: &mut Ui, state: &mut AppState, model: &ChatModel, out: &mut Vec<Command>) {
-    let memory = state.forms.chat.load.memory << 20;
-    let mut format = chosen(state, model);
+fn plan_ui(ui: &mut Ui, model: &ChatModel, form: &mut Form, out: &mut Vec<Action>) {
+    let memory = form.memory << 20;
+    let mut format = chosen(form, model);
     let before = format;
     ui.label(format!("On disk {} MiB. On the GPU, weights and working memory:", on_disk(model)));
     Grid::new("plan").num_columns(3).striped(true).show(ui, |ui| {
@@ -182,14 +161,14 @@ fn plan_ui(ui: &mut Ui, state: &mut AppState, model: &ChatModel, out: &mut Vec<C
         }
     });
     if format != before {
-        state.forms.chat.load.format = Some(format);
+        form.format = Some(format);
     }
     ui.label(small(meaning(format)));
     if let Some(plan) = model.plans.of(format) {
         let title = format!("What {} is made of", format.name());
         CollapsingHeader::new(title).id_salt("parts").show(ui, |ui| parts_ui(ui, plan, model.plans.room));
     }
-    numbers_ui(ui, state, model, out);
+    numbers_ui(ui, model, form, out);
 }
 
 fn on_disk(model: &ChatModel) -> String {
@@ -235,8 +214,7 @@ fn count(n: u64) -> String {
 }
 
 /// Room, and what the GPU may use.
-fn numbers_ui(ui: &mut Ui, state: &mut AppState, model: &ChatModel, out: &mut Vec<Command>) {
-    let form = &mut state.forms.chat.load;
+fn numbers_ui(ui: &mut Ui, model: &ChatModel, form: &mut Form, out: &mut Vec<Action>) {
     ui.horizontal_wrapped(|ui| {
         let hover = format!("Tokens of question and answer together; it was trained for up to {}", model.longest);
         let label = ui.label("Room").on_hover_text(&hover);
@@ -249,7 +227,7 @@ fn numbers_ui(ui: &mut Ui, state: &mut AppState, model: &ChatModel, out: &mut Ve
         }
         // The plan is made again when the number stays.
         if form.room.is_some_and(|room| room != model.plans.room) && !field.dragged() && !field.has_focus() {
-            out.push(Command::Chat(ChatCommand::Plan { room }));
+            out.push(Command::Chat(ChatCommand::Plan { room }).into());
             form.room = None;
         }
     });
@@ -266,25 +244,23 @@ fn numbers_ui(ui: &mut Ui, state: &mut AppState, model: &ChatModel, out: &mut Ve
 }
 
 /// Load, or how far it is.
-fn start_ui(ui: &mut Ui, state: &mut AppState, model: &ChatModel, out: &mut Vec<Command>) {
+fn start_ui(ui: &mut Ui, state: &AppState, model: &ChatModel, form: &mut Form, out: &mut Vec<Action>) {
     if let Doing::Loading(progress) = state.chat.doing {
         let text = progress_text(progress);
         let share = progress.done as f32 / progress.total.max(1) as f32;
         ui.add(ProgressBar::new(share).text(&text)).accessible_name(format!("Loading {text}"));
         if ui.button("Stop").on_hover_text("Ends loading; the files stay open").clicked() {
-            out.push(Command::Chat(ChatCommand::Stop));
+            out.push(Command::Chat(ChatCommand::Stop).into());
         }
         return;
     }
-    let format = chosen(state, model);
-    let memory = Some(state.forms.chat.load.memory << 20).filter(|m| *m > 0);
+    let format = chosen(form, model);
+    let memory = Some(form.memory << 20).filter(|m| *m > 0);
     let idle = state.chat.doing == Doing::Nothing;
     let hover = if state.running { "Training pauses meanwhile" } else { "Brings the weights to the GPU" };
     let button = Button::new(format!("Load in {}", format.name()));
     let button = ui.add_enabled(idle, button).on_hover_text(hover);
     if button.clicked() {
-        let total = model.plans.of(format).map_or(0, Plan::file);
-        state.chat.doing = Doing::Loading(Progress { done: 0, total });
-        out.push(Command::Chat(ChatCommand::Load { format, room: model.plans.room, memory }));
+        out.push(Action::Load(format, memory));
     }
 }

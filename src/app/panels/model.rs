@@ -2,12 +2,12 @@
 
 use eframe::egui::{Frame, RichText, ScrollArea, Sense, Ui, Vec2, vec2};
 
-use super::diagram::{self, Scene};
+use super::diagram::{self, Scene, lock_word};
 use super::format::compact;
 use super::picture::Thumb;
 use super::widgets::small;
 use crate::app::{AppState, Control, theme};
-use crate::engine::{Block, BlockId, Command, Lane, Outline, Preset, Stage};
+use crate::engine::{Block, BlockId, Lane, Outline, Preset, Stage};
 
 /// Height of the details under the diagram; fixed, so that nothing below jumps while the pointer moves over boxes.
 const DETAIL_HEIGHT: f32 = 112.0;
@@ -65,26 +65,15 @@ pub fn caption(outline: &Outline, stage: Option<Stage>) -> String {
     }
 }
 
-/// `frozen`, `trained` or `partly trained`.
-#[must_use]
-pub fn lock_word(block: &Block) -> &'static str {
-    match block.trained {
-        0 => "frozen",
-        t if t < block.parameters => "partly trained",
-        _ => "trained",
-    }
-}
-
 /// Draws the panel.
-pub fn model_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
+pub fn model_ui(ui: &mut Ui, state: &AppState, form: &mut Form) {
     if !state.shows(Control::Diagram) {
         return;
     }
-    let Some(preset) = state.preset.clone() else {
+    let Some(preset) = &state.preset else {
         ui.label("The model will be drawn here once it is loaded.");
         return;
     };
-    let mut form = std::mem::take(&mut state.forms.model);
     form.control &= state.control;
     if state.control {
         ui.horizontal(|ui| {
@@ -97,14 +86,14 @@ pub fn model_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
     let stage = state.stage;
     let (mut pinned, pointed) = (form.pinned, form.pointed);
     let texture = state.picture.as_ref().and_then(|p| form.thumb.texture(ui.ctx(), &p.pixels, false));
-    let outline = form.outline(&preset, lane, stage);
+    let outline = form.outline(preset, lane, stage);
     ui.horizontal(|ui| {
         ui.label(caption(outline, stage));
         if state.shows(Control::Norms) && state.norms.get(&lane).is_some_and(|n| !n.is_empty()) {
             norm_scale(ui);
         }
     });
-    let question = if state.asked.question.is_empty() { &state.forms.ask.question } else { &state.asked.question };
+    let question = if state.asked.question.is_empty() { &state.question } else { &state.asked.question };
     let norms = if state.shows(Control::Norms) { state.norms.get(&lane).map_or(&[][..], Vec::as_slice) } else { &[] };
     let marked = pointed.or(pinned);
     let scene = Scene { outline, lane, norms, texture, question, marked, pinned };
@@ -116,7 +105,6 @@ pub fn model_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
     let block = shown.and_then(|id| outline.blocks().find(|b| b.id == id));
     details(ui, block, block.is_some_and(|b| Some(b.id) == pinned));
     (form.pinned, form.pointed) = (pinned, touched.pointed);
-    state.forms.model = form;
 }
 
 /// What the colours of boxes mean.

@@ -2,9 +2,10 @@
 
 use eframe::egui::{Button, TextEdit, Ui};
 
-use super::{stages, widgets};
+use super::widgets;
+use crate::app::actions::Action;
 use crate::app::{AppState, theme};
-use crate::engine::{Command, Stage, StageRecipe, assets};
+use crate::engine::{Stage, StageRecipe, assets};
 
 /// Fields: label, and what it means.
 const FIELDS: [(&str, &str); 8] = [
@@ -78,9 +79,9 @@ fn check(state: &AppState, stage: Stage, recipe: &StageRecipe) -> Result<(), Str
     preset.check().map_err(|e| e.to_string())
 }
 
-/// Draws the editor.
-pub(super) fn recipe_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    let Some(stage) = stages::next_stage(state) else {
+/// Draws the editor of the stage that comes next.
+pub(super) fn recipe_ui(ui: &mut Ui, state: &AppState, stage: Option<Stage>, form: &mut Form, out: &mut Vec<Action>) {
+    let Some(stage) = stage else {
         ui.label("All stages are done; there is no recipe left to change. Enter a stage again, or reset.");
         return;
     };
@@ -88,7 +89,6 @@ pub(super) fn recipe_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command
         ui.label(format!("This preset has no stage {}.", stage.number()));
         return;
     };
-    let form = &mut state.forms.stages.recipe;
     if form.filled.as_ref().is_none_or(|(s, r)| *s != stage || *r != old) {
         form.texts = texts(&old);
         form.filled = Some((stage, old.clone()));
@@ -114,16 +114,15 @@ pub(super) fn recipe_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command
         if apply.on_disabled_hover_text(why).clicked()
             && let Ok(recipe) = &parsed
         {
-            keep(state, stage, recipe);
-            out.push(Command::Recipe(stage, Box::new(recipe.clone())));
+            out.push(Action::Recipe(stage, Box::new(recipe.clone())));
         }
         if ui.button("Undo").on_hover_text("The recipe in use").clicked() {
-            state.forms.stages.recipe.filled = None;
+            form.filled = None;
         }
         if ui.button("Preset's own").on_hover_text("The recipe that the preset came with").clicked()
             && let Some(own) = own(state, stage)
         {
-            state.forms.stages.recipe.texts = self::texts(&own);
+            form.texts = self::texts(&own);
         }
         if let Err(reason) = &parsed {
             let colour = theme::bad(ui);
@@ -135,12 +134,4 @@ pub(super) fn recipe_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command
 fn own(state: &AppState, stage: Stage) -> Option<StageRecipe> {
     let preset = assets::preset(&state.preset.as_ref()?.name).ok()?;
     preset.stage(stage).cloned()
-}
-
-fn keep(state: &mut AppState, stage: Stage, recipe: &StageRecipe) {
-    if let Some(preset) = &mut state.preset
-        && let Some((_, old)) = preset.stages.iter_mut().find(|(s, _)| *s == stage)
-    {
-        *old = recipe.clone();
-    }
 }

@@ -3,69 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use crate::app::permalink::Tab;
 use crate::app::{AppState, Control};
 use crate::engine::{BlockId, Lane, Point, RunLog, ScorePoint, Stage};
-
-/// What is plotted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tab {
-    /// Training loss, and that of held-out questions.
-    #[default]
-    Loss,
-    /// Held-out accuracy.
-    Accuracy,
-    /// Gradient norms by block.
-    Norms,
-    /// Learning rate.
-    Rate,
-    /// Samples per second.
-    Throughput,
-    /// A table instead of a plot.
-    Cost,
-}
-
-impl Tab {
-    /// All of them.
-    pub const ALL: [Self; 6] = [Self::Loss, Self::Accuracy, Self::Norms, Self::Rate, Self::Throughput, Self::Cost];
-
-    /// Its name in words.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Loss => "loss",
-            Self::Accuracy => "accuracy",
-            Self::Norms => "gradient norm",
-            Self::Rate => "learning rate",
-            Self::Throughput => "throughput",
-            Self::Cost => "cost",
-        }
-    }
-
-    /// What its y axis counts.
-    #[must_use]
-    pub fn unit(self) -> &'static str {
-        match self {
-            Self::Loss => "loss, nats per token",
-            Self::Accuracy => "share of exact answers",
-            Self::Norms => "gradient norm",
-            Self::Rate => "learning rate",
-            Self::Throughput => "samples per second",
-            Self::Cost => "",
-        }
-    }
-
-    /// Do its values spread over decades?
-    #[must_use]
-    pub fn has_log(self) -> bool {
-        matches!(self, Self::Loss | Self::Norms | Self::Rate)
-    }
-
-    /// Is it noisy?
-    #[must_use]
-    pub fn has_smooth(self) -> bool {
-        matches!(self, Self::Loss | Self::Norms | Self::Throughput)
-    }
-}
 
 /// Which lines are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 use eframe::egui::{Align, Button, Checkbox, Color32, Context, DragValue, Key, Layout, Popup, Rect, Ui, Vec2};
 
 use super::{recipe, widgets};
+use crate::app::actions::Action;
 use crate::app::{AppState, Control, theme};
-use crate::engine::{Command, Open, Stage, Steps};
+use crate::engine::{Command, Stage, Steps};
 
 /// What people type and choose here.
 pub struct Form {
@@ -33,29 +34,29 @@ pub fn next_stage(state: &AppState) -> Option<Stage> {
 }
 
 /// Draws the panel.
-pub fn stages_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+pub fn stages_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     keys(ui.ctx(), state, out);
     if state.shows(Control::StageBar) {
         ui.horizontal_wrapped(|ui| Stage::ALL.into_iter().for_each(|stage| chip_ui(ui, state, stage, out)));
     }
     ui.horizontal_wrapped(|ui| {
         run_ui(ui, state, out);
-        step_ui(ui, state, out);
-        start_ui(ui, state, out);
+        step_ui(ui, state, form, out);
+        start_ui(ui, state, form, out);
         if state.shows(Control::Recipe) {
             let hover = "How the stage trains: steps, learning rate, batch and more";
-            ui.toggle_value(&mut state.forms.stages.recipe.open, "Recipe").on_hover_text(hover);
+            ui.toggle_value(&mut form.recipe.open, "Recipe").on_hover_text(hover);
         }
         progress_ui(ui, state);
     });
     warnings_ui(ui, state);
-    if state.shows(Control::Recipe) && state.forms.stages.recipe.open {
-        recipe::recipe_ui(ui, state, out);
+    if state.shows(Control::Recipe) && form.recipe.open {
+        recipe::recipe_ui(ui, state, next_stage(state), &mut form.recipe, out);
     }
 }
 
 /// Space, S and R, while nobody types or holds the focus elsewhere.
-fn keys(ctx: &Context, state: &mut AppState, out: &mut Vec<Command>) {
+fn keys(ctx: &Context, state: &AppState, out: &mut Vec<Action>) {
     // A focused button takes the space bar itself, and so does the canvas.
     if state.preset.is_none() || ctx.egui_wants_keyboard_input() || Popup::is_any_open(ctx) {
         return;
@@ -64,32 +65,18 @@ fn keys(ctx: &Context, state: &mut AppState, out: &mut Vec<Command>) {
         toggle(state, out);
     }
     if state.shows(Control::Step) && !state.running && next_stage(state).is_some() && widgets::pressed(ctx, Key::S) {
-        out.push(Command::Train(Steps::Count(1)));
+        out.push(Action::Train(Steps::Count(1)));
     }
     if state.shows(Control::Reset) && widgets::pressed(ctx, Key::R) {
-        out.push(Command::Reset);
+        out.push(Command::Reset.into());
     }
 }
 
-fn toggle(state: &mut AppState, out: &mut Vec<Command>) {
+fn toggle(state: &AppState, out: &mut Vec<Action>) {
     if state.running {
-        // Said at once: the session's word may come after a long step.
-        (state.running, state.run_all) = (false, false);
-        out.push(Command::Pause);
+        out.push(Action::Pause);
     } else if next_stage(state).is_some() {
-        run(state, Steps::Stage, out);
-    }
-}
-
-fn run(state: &mut AppState, steps: Steps, out: &mut Vec<Command>) {
-    (state.running, state.run_all) = (true, steps == Steps::All);
-    out.push(Command::Train(steps));
-}
-
-/// Opens what is open from its start weights, with the state's seed.
-fn reopen(state: &AppState, control: bool, out: &mut Vec<Command>) {
-    if let Some(preset) = state.preset.clone() {
-        out.push(Command::Open(Open { preset, control, trained: false }));
+        out.push(Action::Train(Steps::Stage));
     }
 }
 
@@ -104,7 +91,7 @@ fn updates(state: &AppState, stage: Stage) -> Option<(u64, u64)> {
     Some((done, of))
 }
 
-fn chip_ui(ui: &mut Ui, state: &mut AppState, stage: Stage, out: &mut Vec<Command>) {
+fn chip_ui(ui: &mut Ui, state: &AppState, stage: Stage, out: &mut Vec<Action>) {
     let n = stage.number();
     let done = state.done.contains(&stage);
     let now = state.stage == Some(stage) && !done;
@@ -137,7 +124,7 @@ fn chip_ui(ui: &mut Ui, state: &mut AppState, stage: Stage, out: &mut Vec<Comman
     widgets::describe(&response, whole);
     // A click on the stage in progress would begin it again and lose its place.
     if response.clicked() && !now {
-        out.push(Command::Enter(stage));
+        out.push(Command::Enter(stage).into());
     }
 }
 
@@ -149,7 +136,7 @@ fn bar(ui: &Ui, rect: Rect, share: f32, colour: Color32) {
     ui.painter().rect_filled(full, 1.0, colour);
 }
 
-fn run_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+fn run_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
     if !state.shows(Control::Run) {
         return;
     }
@@ -178,30 +165,30 @@ fn run_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
         "Train this stage and those after it, one after the other"
     };
     if ui.add_enabled(ready && next.is_some(), all).on_hover_text(hover).clicked() {
-        run(state, if state.run_all { Steps::Stage } else { Steps::All }, out);
+        out.push(Action::Train(if state.run_all { Steps::Stage } else { Steps::All }));
     }
 }
 
-fn step_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+fn step_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     if !state.shows(Control::Step) {
         return;
     }
     let ready = state.preset.is_some() && !state.running && next_stage(state).is_some();
     ui.separator();
     if ui.add_enabled(ready, Button::new("Step")).on_hover_text("One optimiser step (S)").clicked() {
-        out.push(Command::Train(Steps::Count(1)));
+        out.push(Action::Train(Steps::Count(1)));
     }
-    let count = state.forms.stages.steps;
+    let count = form.steps;
     let name = format!("Step {count}");
     if ui.add_enabled(ready, Button::new(name)).on_hover_text("So many optimiser steps, then pause").clicked() {
-        out.push(Command::Train(Steps::Count(count)));
+        out.push(Action::Train(Steps::Count(count)));
     }
-    let value = DragValue::new(&mut state.forms.stages.steps).range(2..=1000);
+    let value = DragValue::new(&mut form.steps).range(2..=1000);
     ui.add(value).accessible_name("Steps at a time").on_hover_text("Steps at a time: drag, or click and type");
 }
 
 /// From where training starts: reset, seed, control.
-fn start_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+fn start_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     let ready = state.preset.is_some();
     if [Control::Reset, Control::Seed, Control::Control].into_iter().any(|control| state.shows(control)) {
         ui.separator();
@@ -209,13 +196,13 @@ fn start_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     if state.shows(Control::Reset) {
         let hover = "Back to the start weights; what it has learned is lost (R)";
         if ui.add_enabled(ready, Button::new("⟲ Reset")).accessible_name("Reset").on_hover_text(hover).clicked() {
-            out.push(Command::Reset);
+            out.push(Command::Reset.into());
         }
     }
     if state.shows(Control::Seed)
         && let Some(seed) = state.preset.as_ref().map(|p| p.seed)
     {
-        seed_ui(ui, state, seed, out);
+        seed_ui(ui, seed, form, out);
     }
     if state.shows(Control::Control) {
         let mut control = state.control;
@@ -223,27 +210,22 @@ fn start_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
                      Training starts again.";
         let checkbox = Checkbox::new(&mut control, "Train the flattened control beside it");
         if ui.add_enabled(ready, checkbox).on_hover_text(hover).changed() {
-            state.control = control;
-            reopen(state, control, out);
+            out.push(Action::Control(control));
         }
     }
 }
 
-fn seed_ui(ui: &mut Ui, state: &mut AppState, seed: u64, out: &mut Vec<Command>) {
+fn seed_ui(ui: &mut Ui, seed: u64, form: &mut Form, out: &mut Vec<Action>) {
     let label = ui.label("Seed");
-    let mut value = state.forms.stages.seed.unwrap_or(seed);
+    let mut value = form.seed.unwrap_or(seed);
     let response = ui.add(DragValue::new(&mut value).range(0..=u64::from(u32::MAX)).speed(0.1));
     let busy = response.dragged() || response.has_focus();
     response.labelled_by(label.id).on_hover_text("Start values and data. A change starts training again.");
     if value != seed && !busy {
         // Only now: each number on the way would open a model of its own.
-        if let Some(preset) = &mut state.preset {
-            preset.seed = value;
-        }
-        let control = state.control;
-        reopen(state, control, out);
+        out.push(Action::Seed(value));
     }
-    state.forms.stages.seed = busy.then_some(value);
+    form.seed = busy.then_some(value);
 }
 
 fn progress_ui(ui: &mut Ui, state: &AppState) {

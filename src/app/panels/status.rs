@@ -2,20 +2,12 @@
 
 use eframe::egui::{Button, ComboBox, Label, ProgressBar, RichText, Ui};
 
+use crate::app::actions::Action;
 use crate::app::{AppState, Control, theme};
 use crate::engine::{AdapterKind, AdapterSummary, Command, GpuOptions, SelfTest};
 
 /// Width from which everything fits into a row.
 const ROW: f32 = 1200.0;
-
-/// What people chose here, and which notices they have put away.
-#[derive(Default)]
-pub struct Form {
-    /// The notice about software adapters was dismissed.
-    pub seen_software: bool,
-    /// The wrong cases that were dismissed; others show their card again.
-    pub seen_wrong: Vec<(String, String)>,
-}
 
 /// The adapter's kind in words.
 fn kind(kind: AdapterKind) -> &'static str {
@@ -26,7 +18,7 @@ fn kind(kind: AdapterKind) -> &'static str {
 }
 
 /// Draws the panel.
-pub fn status_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
+pub fn status_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
     // A single row where there is room: its height must not change with what it says, or everything above would jump.
     if ui.available_width() > ROW {
         ui.horizontal(|ui| row_ui(ui, state, out));
@@ -35,7 +27,7 @@ pub fn status_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     }
 }
 
-fn row_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Command>) {
+fn row_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
     if state.shows(Control::Adapter) {
         adapter_ui(ui, state, out);
     }
@@ -48,7 +40,7 @@ fn row_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Command>) {
     }
 }
 
-fn adapter_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Command>) {
+fn adapter_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
     let Some(used) = &state.adapter else {
         ui.label("No adapter yet");
         ui.separator();
@@ -64,7 +56,7 @@ fn adapter_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Command>) {
                 let chosen = adapter.name == used.name;
                 if ui.selectable_label(chosen, text).on_hover_text(details(adapter)).clicked() && !chosen {
                     let options = GpuOptions { adapter: Some(adapter.name.clone()), ..GpuOptions::default() };
-                    out.push(Command::Adapter(options));
+                    out.push(Command::Adapter(options).into());
                 }
             }
         });
@@ -102,7 +94,7 @@ pub(super) fn op(case: &str) -> &str {
     case.split(' ').next().unwrap_or(case)
 }
 
-fn self_test_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Command>) {
+fn self_test_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
     let test = &state.self_test;
     let (text, failed) = (verdict(test), !test.wrong.is_empty());
     if failed {
@@ -117,7 +109,7 @@ fn self_test_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Command>) {
     let hover = "All cases of all operations, forward and backward; some seconds to a minute";
     let why = if running { "The self-test is running." } else { "There is no adapter yet." };
     if button.on_hover_text(hover).on_disabled_hover_text(why).clicked() {
-        out.push(Command::Verify);
+        out.push(Command::Verify.into());
     }
     ui.separator();
 }

@@ -7,10 +7,11 @@ use eframe::egui::{
     Ui, vec2,
 };
 
-use super::lessons::LESSONS;
-use crate::app::permalink::{Permalink, apply_link};
+use crate::app::actions::Action;
+use crate::app::lessons::LESSONS;
+use crate::app::permalink::Permalink;
 use crate::app::{AppState, Control};
-use crate::engine::{Command, FaultKind, Stage};
+use crate::engine::{FaultKind, Stage};
 
 /// Width of the card, points.
 const WIDTH: f32 = 320.0;
@@ -104,20 +105,20 @@ impl Form {
 
 /// Is the tour to be shown? Not where it was seen or a link hides it, and not over the news that nothing can run.
 #[must_use]
-pub fn is_shown(state: &AppState) -> bool {
+pub fn is_shown(state: &AppState, form: &Form) -> bool {
     let fatal = |k: FaultKind| matches!(k, FaultKind::NoWebGpu | FaultKind::NoAdapter | FaultKind::InsecureOrigin);
-    !state.forms.tour.seen && state.shows(Control::Tour) && !state.faults.iter().any(|f| fatal(f.kind))
+    !form.seen && state.shows(Control::Tour) && !state.faults.iter().any(|f| fatal(f.kind))
 }
 
 /// Draws the tour over everything else.
-pub fn tour_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    if !is_shown(state) {
+pub fn tour_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
+    if !is_shown(state, form) {
         return;
     }
     let ctx = ui.ctx().clone();
-    keys(&ctx, &mut state.forms.tour);
-    let Some(step) = STEPS.get(state.forms.tour.step).filter(|_| !state.forms.tour.seen) else { return };
-    let target = state.forms.tour.anchors.get(step.anchor).copied();
+    keys(&ctx, form);
+    let Some(step) = STEPS.get(form.step).filter(|_| !form.seen) else { return };
+    let target = form.anchors.get(step.anchor).copied();
     if let Some(rect) = target {
         let layer = LayerId::new(Order::Foreground, Id::unique("tour frame"));
         let colour = ui.visuals().selection.bg_fill;
@@ -130,7 +131,7 @@ pub fn tour_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
         .pivot(pivot)
         .fixed_pos(at)
         .constrain(true)
-        .show(&ctx, |ui| Frame::popup(ui.style()).show(ui, |ui| card_ui(ui, state, step, out)));
+        .show(&ctx, |ui| Frame::popup(ui.style()).show(ui, |ui| card_ui(ui, state, form, step, out)));
 }
 
 /// Escape skips; Enter goes on, unless it is meant for something that has the focus.
@@ -164,13 +165,12 @@ fn place(screen: Rect, target: Option<Rect>) -> (Align2, Pos2) {
     }
 }
 
-fn card_ui(ui: &mut Ui, state: &mut AppState, step: &Step, out: &mut Vec<Command>) {
+fn card_ui(ui: &mut Ui, state: &AppState, form: &mut Form, step: &Step, out: &mut Vec<Action>) {
     ui.set_width(WIDTH);
-    let (at, last) = (state.forms.tour.step, state.forms.tour.step + 1 == STEPS.len());
+    let (at, last) = (form.step, form.step + 1 == STEPS.len());
     ui.heading(step.title);
     ui.label(step.text);
-    action_ui(ui, state, step, out);
-    let form = &mut state.forms.tour;
+    action_ui(ui, state, form, step, out);
     let mut focus = false;
     ui.horizontal(|ui| {
         let next = ui.button(if last { "Finish" } else { "Next" });
@@ -191,20 +191,22 @@ fn card_ui(ui: &mut Ui, state: &mut AppState, step: &Step, out: &mut Vec<Command
         ui.label(format!("{} of {}", at + 1, STEPS.len()));
     });
     if focus {
-        state.announcement = format!("Tour, {} of {}: {}. {}", at + 1, STEPS.len(), step.title, step.text);
+        let (of, title, text) = (STEPS.len(), step.title, step.text);
+        out.push(Action::Announce(format!("Tour, {} of {of}: {title}. {text}", at + 1)));
     }
 }
 
 /// What a step lets people do at once.
-fn action_ui(ui: &mut Ui, state: &mut AppState, step: &Step, out: &mut Vec<Command>) {
+fn action_ui(ui: &mut Ui, state: &AppState, form: &mut Form, step: &Step, out: &mut Vec<Action>) {
     let first = state.preset.is_some() && state.stage.is_none() && state.shows(Control::Run);
+    let mut follow = |link| out.push(Action::Follow(Box::new(link), Vec::new()));
     if step.anchor == "stages" && first && ui.button("Start stage 1 now").clicked() {
-        apply_link(state, &Permalink { stage: Some(Stage::Connector), run: true, ..Permalink::default() }, out);
-        state.forms.tour.next();
+        follow(Permalink { stage: Some(Stage::Connector), run: true, ..Permalink::default() });
+        form.next();
     }
     if step.anchor == "lessons" && state.shows(Control::Lessons) && ui.button("Open the first lesson").clicked() {
         let lesson = LESSONS.first().map(|l| l.name.to_owned());
-        apply_link(state, &Permalink { lesson, ..Permalink::default() }, out);
-        state.forms.tour.seen = true;
+        follow(Permalink { lesson, ..Permalink::default() });
+        form.seen = true;
     }
 }

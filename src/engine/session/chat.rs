@@ -8,7 +8,7 @@ use crate::engine::answers::open::{ModelFolder, OpenError};
 use crate::engine::chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion};
 use crate::engine::command::Command;
 use crate::engine::event::Event;
-use crate::engine::words::{Fault, FaultKind};
+use crate::engine::words::{Fault, FaultKind, sentence};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::decode::DecodeError;
 use crate::model::files::Folder;
@@ -47,7 +47,7 @@ enum Refusal {
 }
 
 fn fault(kind: FaultKind, what: &str, remedy: &str) -> Refusal {
-    Refusal::Fault(Box::new(Fault::new(kind, what, remedy)))
+    Refusal::Fault(Box::new(Fault::new(kind, sentence(what), remedy)))
 }
 
 impl From<GpuError> for Refusal {

@@ -148,7 +148,7 @@ impl Session {
                     Trouble::Checkpoint(_) | Trouble::Weights(_) => FaultKind::File,
                     _ => FaultKind::Other,
                 };
-                Fault { kind, what: other.to_string(), remedy: String::new(), detail: String::new() }
+                Fault::new(kind, other.to_string(), "")
             }
         };
         self.events.tell(Event::Fault(fault));
