@@ -9,10 +9,10 @@ use hive::data::bpe::Bpe;
 use hive::data::chat::{ChatTemplate, Message};
 use hive::data::dataset::Dataset;
 use hive::data::rng::hash_bytes;
+use hive::data::tokenizer::START;
 use hive::data::worlds::Split;
-use hive::engine::answers::assistant::Options;
-use hive::engine::answers::look::Answerer;
-use hive::engine::answers::open::ModelFolder;
+use hive::engine::answers::assistant::{Options, question};
+use hive::engine::answers::open::{ModelFolder, of_checkpoint};
 use hive::engine::assets;
 use hive::engine::convert::{Conversion, ConvertError, Origin, Request};
 use hive::gpu::{DType, Gpu, Recorder};
@@ -192,20 +192,24 @@ fn the_whole_model_answers_as_the_checkpoint_does() {
     let Some(gpu) = gpu() else { return };
     for (name, dataset) in [("shapes", Dataset::Shapes), ("pictures", Dataset::Pictures)] {
         let run = assets::model(name).unwrap();
-        let mut answerer = Answerer::from_checkpoint(&gpu, &run, true).unwrap();
+        let mut trained = block_on(of_checkpoint(&gpu, &run)).unwrap();
         let source = block_on(ModelFolder::open(&folder(&export(name), ""))).unwrap();
         assert_eq!(source.extra, [""; 0]);
         let mut assistant = block_on(source.load(&gpu, Formats::of(Format::F32), 96, None, |_| true)).unwrap();
         assert_eq!(assistant.preprocess().unwrap().background, Some([255; 3]));
         let mut answers = std::collections::BTreeSet::new();
         for sample in dataset.samples(Split::HeldOut, 0, 0, 12, 1) {
-            let question = &sample.turns[0].question;
-            let want = block_on(answerer.ask(&sample.pixels, question, |_| true)).unwrap().text();
+            let asked = &sample.turns[0].question;
+            let messages = [question(asked, true)];
+            // As training rows are made.
+            let row = [&[START][..], &run.meta.tokenizer.encode(asked)].concat();
+            assert_eq!(trained.tokens(&messages).unwrap().ids, row);
+            let want = block_on(trained.reply(&messages, &sample.pixels, &Options::default(), |_| true)).unwrap().text;
             // As hive ask puts it.
-            let content = format!("<image>\n{}", question.trim_end_matches(" ?").to_uppercase());
+            let content = format!("<image>\n{}", asked.trim_end_matches(" ?").to_uppercase());
             let messages = [Message { role: "user".into(), content }];
             let got = block_on(assistant.reply(&messages, &sample.pixels, &Options::default(), |_| true)).unwrap();
-            assert_eq!(got.text, want, "{name}: {question}");
+            assert_eq!(got.text, want, "{name}: {asked}");
             answers.insert(want);
         }
         assert!(answers.len() > 3, "{answers:?}");

@@ -1,15 +1,17 @@
 //! Linked attention in a small model: what its rows weigh, and the cached decoder against the whole text.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use hive::gpu::Recorder;
 use hive::model::config::{HiveConfig, LanguageConfig, LinkConfig, VisionConfig};
-use hive::model::generate::Generator;
+use hive::model::decode::{Decoder, Made, Prompt};
 use hive::model::inputs::{HostBatch, Inputs};
 use hive::model::model::{Model, Wiring};
 use hive::nn::Params;
 use hive::nn::params::Weights;
 use hive::ops::case::Array;
+use hive::ops::sample::Settings;
 use hive::platform::block_on;
 use hive::train::init;
 use hive::train::recipe::Init;
@@ -63,22 +65,33 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
     let params = Params::new(&gpu, specs, &weights, &BTreeSet::new());
     let picture = pixels(&config, 21);
     let mut texts = BTreeSet::new();
+    let (model, params) = (Arc::new(model), Arc::new(params));
     for (offset, with_image) in [(0, true), (2, true), (0, false)] {
-        let mut generator = Generator::new(&model, &params, ROOM, with_image);
-        // A second text with the same generator must not see the first.
-        generator.start(&pixels(&config, 99), offset);
-        block_on(generator.complete(&[7, 8, 9], 5, None)).unwrap();
-        generator.start(&picture, offset);
+        // One more row: a token is made after the last.
+        let made = Decoder::new(Arc::clone(&model), Arc::clone(&params), ROOM + 1, with_image);
+        let mut decoder = block_on(made).unwrap();
+        let begin = |decoder: &mut Decoder, ids: &[u32], pixels: &[f32]| {
+            block_on(decoder.begin(Prompt { ids, pixels, offset }, &Settings::default())).unwrap();
+        };
+        // A second text with the same decoder must not see the first.
+        begin(&mut decoder, &[7, 8, 9], &pixels(&config, 99));
+        block_on(decoder.next(5)).unwrap();
         let mut ids: Vec<u32> = vec![1, 17, 33];
-        let mut choices = Vec::new();
-        for t in 0..ROOM {
-            generator.feed(ids[t]);
-            choices.push(block_on(generator.choice()).unwrap());
-            if t + 1 == ids.len() && ids.len() < ROOM {
-                ids.push(choices[t].token);
+        // Of the prompt only tokens that see the image where there is one.
+        let mut choices: Vec<(usize, Made)> = Vec::new();
+        for t in offset..ids.len() {
+            begin(&mut decoder, &ids[..=t], &picture);
+            choices.push((t, block_on(decoder.next(1)).unwrap()[0]));
+        }
+        ids.push(choices[choices.len() - 1].1.token);
+        for t in ids.len() - 1..ROOM {
+            let made = block_on(decoder.next(1)).unwrap()[0];
+            choices.push((t, made));
+            if ids.len() < ROOM {
+                ids.push(made.token);
             }
         }
-        assert!(generator.is_full());
+        assert!(decoder.is_full());
 
         let inputs = Inputs::new(&gpu, &config, 1, ROOM, with_image);
         let batch = HostBatch {
@@ -93,7 +106,8 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
         let look = model.look(&mut r, &params, &inputs);
         r.finish().run();
         let logits = block_on(gpu.read_f32(&look.logits)).unwrap();
-        for (t, (row, choice)) in logits.chunks(vocab).zip(&choices).enumerate() {
+        for &(t, choice) in &choices {
+            let row = &logits[t * vocab..(t + 1) * vocab];
             let best = (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
             let sum: f64 = row.iter().map(|v| f64::from(v - row[best]).exp()).sum();
             assert_eq!(choice.token as usize, best, "token {t}, offset {offset}, image {with_image}: {choice:?}");

@@ -1,16 +1,19 @@
 //! Training: it learns, freezes what it should, hands over between stages, accumulates, and resumes bit for bit.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::common::{bits, difference, done, drawn, gpu, preset, source};
 use hive::data::batch::Batch;
 use hive::gpu::{Gpu, Recorder};
 use hive::model::config::HiveConfig;
+use hive::model::decode::{Decoder, Prompt};
 use hive::model::inputs::{HostBatch, Inputs};
 use hive::model::model::{Model, Wiring};
 use hive::model::weights::Precision;
 use hive::nn::Params;
 use hive::nn::params::Weights;
+use hive::ops::sample::Settings;
 use hive::platform::block_on;
 use hive::train::checkpoint::Checkpoint;
 use hive::train::evaluate::Evaluator;
@@ -128,7 +131,7 @@ fn a_stage_changes_what_it_trains_and_nothing_else() {
 fn forward_loss(gpu: &Gpu, config: &HiveConfig, weights: &Weights, batch: &Batch) -> f64 {
     let (model, specs) = Model::new(config, Wiring::Linked);
     let params = Params::new(gpu, specs, weights, &BTreeSet::new());
-    block_on(Evaluator::new(&model, &params, config, batch.rows, batch.tokens, true).run(batch)).unwrap().1
+    block_on(Evaluator::new(&model, &params, batch.rows, batch.tokens, true).run(batch)).unwrap().1
 }
 
 #[test]
@@ -152,6 +155,36 @@ fn entering_stage_two_changes_no_output() {
     weights.get_mut("links.1.image_v_proj.weight").unwrap().iter_mut().for_each(|v| *v *= 1.1);
     let other = forward_loss(&gpu, &config, &weights, &batch);
     assert!((other - before).abs() > 1e-5 * before, "{before} before, {other} with other projections");
+    done(&gpu);
+}
+
+/// What the decoder kept of a text and a picture is void when the weights move on.
+#[test]
+fn a_decoder_answers_by_the_weights_as_they_are() {
+    let Some(gpu) = gpu() else { return };
+    let preset = preset("tiny");
+    let s = start(&preset, Stage::Vision);
+    let mut trainer = s.trainer(&gpu);
+    let batch = rows(&preset, 5, s.recipe.batch);
+    let pixels = &batch.pixels[..batch.pixels.len() / batch.rows];
+    let decoder = |trainer: &Trainer| {
+        block_on(Decoder::new(Arc::clone(trainer.model()), Arc::clone(&trainer.params), 40, true)).unwrap()
+    };
+    let logits = |decoder: &mut Decoder| {
+        let prompt = Prompt { ids: &batch.ids[..6], pixels, offset: 0 };
+        block_on(decoder.begin(prompt, &Settings::default())).unwrap();
+        block_on(decoder.next(1)).unwrap();
+        block_on(decoder.logits()).unwrap()
+    };
+    let mut asked_before = decoder(&trainer);
+    let before = logits(&mut asked_before);
+    for i in 0..20 {
+        let batch = rows(&preset, 10 * i, s.recipe.batch);
+        block_on(trainer.step(&[HostBatch::from(&batch)])).unwrap();
+    }
+    let (got, fresh) = (logits(&mut asked_before), logits(&mut decoder(&trainer)));
+    assert!(difference(&before, &fresh) > 1e-3, "training changes nothing: this tests nothing");
+    assert!(difference(&got, &fresh) < 1e-6, "{:e}", difference(&got, &fresh));
     done(&gpu);
 }
 

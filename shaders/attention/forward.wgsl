@@ -13,11 +13,14 @@
 // | 5 | y     | write   | array<vec4<f32>> | (B, Tq, H, D) |
 // | 6 | lse   | write   | array<f32>       | (B, H, Tq) |
 //
-// grid: one workgroup per (sample, head, WG queries), folded.   overrides: WG, D4 (D / 4)
+// grid: one workgroup per (sample, head, WG queries), folded.   overrides: WG, D4 (D / 4), CACHED
 #import params
 #import grid
 #import place
 #import visible
+
+// Do queries start later than at zero?
+override CACHED: bool = false;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> rows: array<u32>;
@@ -45,7 +48,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var top = MASKED;
     var total = 0.0;
     // Keys that some lane may see: these text keys, then all image keys.
-    let text = seen_text(own.first);
+    var text = seen_text(own.first);
+    if CACHED && p.causal == 1u {
+        // By whole blocks, so that image keys stand in the same ones whatever is seen.
+        text = p.text - (p.text - min(row.start + own.first + WG, p.text)) / 4u * 4u;
+    }
     let count = text + p.image;
     for (var block = 0u; block < count; block += 4u) {
         var s = vec4(MASKED);

@@ -9,6 +9,7 @@ struct Params {
     dst_start: u32, // first of them
     table_rows: u32, // rows per sample of the table; 0: one table for all samples
     table_start: u32, // first row of the table
+    table_by_position: u32, // 1: rows[b].start is added to table_start
     dynamic: u32, // 1: rows[b].start is added to dst_start (a key-value cache)
     sign: f32, // 1 forward, -1 backward; 0: copy
 }

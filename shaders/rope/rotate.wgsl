@@ -36,7 +36,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let at = e / p.half * p.half * 2u + e % p.half;
         let width = pairs * 2u;
         let from_row = (b * p.src_rows + p.src_start + t) * width + at;
-        let to = p.dst_start + t + select(0u, rows[3u * b + 2u], p.dynamic == 1u);
+        let start = rows[3u * b + 2u];
+        let to = p.dst_start + t + select(0u, start, p.dynamic == 1u);
         let to_row = (b * p.dst_rows + to) * width + at;
         let u = x[from_row];
         let v = x[from_row + p.half];
@@ -44,7 +45,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             y[to_row] = u;
             y[to_row + p.half] = v;
         } else {
-            let turn = table[(b * p.table_rows + p.table_start + t) * p.half + e % p.half];
+            let position = p.table_start + t + select(0u, start, p.table_by_position == 1u);
+            let turn = table[(b * p.table_rows + position) * p.half + e % p.half];
             let s = turn.y * p.sign;
             y[to_row] = u * turn.x - v * s;
             y[to_row + p.half] = v * turn.x + u * s;

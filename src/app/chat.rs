@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::state::Picture;
+use super::picture::{Origin, Picture};
 use crate::data::chat::Message;
 use crate::engine::answers::assistant::{End, Options};
 use crate::engine::{ChatAnswer, ChatEvent, ChatModel, ChatQuestion, Fault, Format, Progress};
@@ -164,9 +164,9 @@ impl ChatState {
     }
 
     /// Another picture: what was said is about the old one.
-    pub fn show(&mut self, name: &str, pixels: Vec<f32>) {
+    pub fn show(&mut self, origin: Origin, pixels: Vec<f32>) {
         self.begin_again();
-        self.picture = Some(Picture { name: name.to_owned(), pixels: Arc::new(pixels), right: None });
+        self.picture = Some(Picture::new(origin, pixels));
     }
 }
 

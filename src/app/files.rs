@@ -111,7 +111,7 @@ impl Files {
         let purpose = if run { Purpose::Run } else { Purpose::Picture };
         let (sender, ctx) = (self.sender.clone(), ctx.clone());
         platform::spawn("drop", move || async move {
-            let bytes = platform::dropped_bytes(file).await;
+            let bytes = platform::dropped_bytes(&file).await;
             let _ = sender.try_send(Picked { purpose, name, bytes });
             ctx.request_repaint();
         });

@@ -1,46 +1,12 @@
 //! Links that restore the app's state: `#preset=pictures&seed=3&hide=recipe`, the same text in a URL's hash, as an
 //! argument of `hive app`, and behind the links of lessons, where it changes only what it names.
 
+use super::control::{CONTROLS, Control};
 use super::panels::lessons;
 use super::panels::series::Tab;
+use super::picture::Picture;
 use super::state::AppState;
 use crate::engine::{Command, Fault, FaultKind, Lane, Stage, Steps, assets};
-
-/// Names of controls that a link can hide, and what is hidden with them.
-pub const CONTROLS: &[(&str, &str)] = &[
-    ("presets", "the choice of a preset"),
-    ("examples", "browsing held-out examples"),
-    ("own-picture", "opening a picture of one's own"),
-    ("draw", "the drawing canvas"),
-    ("run", "the buttons that run and pause training"),
-    ("step", "the button that makes a single step"),
-    ("reset", "the button that goes back to the start weights"),
-    ("stage-bar", "the bar of the three stages"),
-    ("recipe", "the recipe editor"),
-    ("control", "training the flattened control beside the linked model"),
-    ("seed", "the seed"),
-    ("runs", "saving and opening runs"),
-    ("adapter", "the choice of an adapter"),
-    ("self-test", "the self-test"),
-    ("status", "the status bar"),
-    ("diagram", "the diagram of the model"),
-    ("curves", "the loss curves"),
-    ("scores", "the held-out accuracy"),
-    ("norms", "the gradient norms"),
-    ("cost", "the cost of a training step"),
-    ("export", "exporting curves and weights"),
-    ("ask", "asking questions"),
-    ("probes", "the same question with changed pictures"),
-    ("chat", "chatting with a model from files"),
-    ("sampling", "how a model from files chooses its words"),
-    ("attention", "the attention maps"),
-    ("replay", "the attention maps over the steps"),
-    ("lessons", "the lessons"),
-    ("tour", "the first-run tour"),
-];
-
-/// Controls that had another name in links of earlier versions: that name, and the one they have now.
-const RENAMED: [(&str, &str); 1] = [("talk", "chat")];
 
 /// Tabs of the curves by their names in links.
 pub const TABS: [(&str, Tab); 6] = [
@@ -128,8 +94,10 @@ pub struct Permalink {
     pub run: bool,
     /// Open panels; none: not said, that is, all but the lessons.
     pub panels: Option<Vec<Panel>>,
-    /// Names of hidden controls; the single name `none` shows all again.
-    pub hide: Vec<String>,
+    /// Hidden controls.
+    pub hide: Vec<Control>,
+    /// Show everything again that was hidden?
+    pub show_all: bool,
     /// Lesson to open.
     pub lesson: Option<String>,
     /// Tab of the curves.
@@ -153,6 +121,7 @@ impl Default for Permalink {
             run: false,
             panels: None,
             hide: Vec::new(),
+            show_all: false,
             lesson: None,
             tab: None,
             question: None,
@@ -201,18 +170,15 @@ impl Permalink {
             "tab" => one_of(key, value, TABS.iter().map(|t| t.0)).map(|v| self.tab = tab(&v)),
             "lesson" => one_of(key, value, lessons::LESSONS.iter().map(|l| l.name)).map(|v| self.lesson = Some(v)),
             "panels" => {
-                let names = list(value, Panel::ALL.map(Panel::name).into_iter(), "panel", complaints);
-                self.panels = Some(Panel::ALL.into_iter().filter(|p| names.contains(&p.name())).collect());
-                Ok(())
-            }
-            "hide" if value == NOTHING => {
-                self.hide = vec![NOTHING.to_owned()];
+                let find = |name: &str| Panel::ALL.into_iter().find(|p| p.name() == name);
+                self.panels = Some(list(value, &Panel::ALL, find, "panel", complaints));
                 Ok(())
             }
             "hide" => {
-                let value = RENAMED.iter().fold(value.to_owned(), |v, (old, new)| renamed(&v, old, new));
-                let names = list(&value, CONTROLS.iter().map(|c| c.0), "control", complaints);
-                self.hide = names.into_iter().map(str::to_owned).collect();
+                self.show_all = value == NOTHING;
+                if !self.show_all {
+                    self.hide = list(value, &CONTROLS.map(|c| c.0), Control::parse, "control", complaints);
+                }
                 Ok(())
             }
             "question" => {
@@ -247,7 +213,7 @@ impl Permalink {
             ("stage", self.stage.map(|s| s.number().to_string())),
             ("run", flag(self.run)),
             ("panels", self.panels.as_ref().map(panels)),
-            ("hide", (!self.hide.is_empty()).then(|| self.hide.join(","))),
+            ("hide", self.hidden()),
             ("lesson", self.lesson.clone()),
             ("tab", self.tab.and_then(|tab| TABS.iter().find(|t| t.1 == tab)).map(|t| t.0.to_owned())),
             ("example", self.example.map(|e| e.to_string())),
@@ -258,13 +224,18 @@ impl Permalink {
         if hash.is_empty() { hash } else { format!("#{hash}") }
     }
 
+    fn hidden(&self) -> Option<String> {
+        let names = || self.hide.iter().map(|c| c.name()).collect::<Vec<_>>().join(",");
+        if self.show_all { Some(NOTHING.to_owned()) } else { (!self.hide.is_empty()).then(names) }
+    }
+
     /// The link that restores this state. Weights are not in a link: it names a stage only where nothing was trained
     /// before that stage.
     #[must_use]
     pub fn of(state: &AppState) -> Self {
         let trained = holds_trained(state);
         let first = state.log.points(Lane::Hive).first().map(|p| p.stage);
-        let shown = state.picture.as_ref().map(|p| p.name.strip_prefix("held-out ").and_then(|n| n.parse().ok()));
+        let shown = state.picture.as_ref().map(Picture::index);
         let question = &state.forms.ask.question;
         let lesson = state.forms.lessons.lesson().map(|l| l.name.to_owned());
         Self {
@@ -347,7 +318,7 @@ fn remember(state: &mut AppState, link: &Permalink) {
     kept.preset = link.preset.clone().or(kept.preset.take());
     kept.seed = link.seed.or(kept.seed);
     kept.panels = link.panels.clone().or(kept.panels.take());
-    if link.hide.iter().any(|h| h == NOTHING) {
+    if link.show_all {
         kept.hide.clear();
     } else if !link.hide.is_empty() {
         kept.hide.clone_from(&link.hide);
@@ -424,11 +395,6 @@ fn quoted(text: &str) -> String {
     if short.len() < text.len() { format!("\"{short}...\"") } else { format!("\"{short}\"") }
 }
 
-/// A list of names in which one has another name now.
-fn renamed(list: &str, old: &str, new: &str) -> String {
-    list.split(',').map(|name| if name.trim() == old { new } else { name }).collect::<Vec<_>>().join(",")
-}
-
 fn tab(name: &str) -> Option<Tab> {
     TABS.iter().find(|t| t.0 == name).map(|t| t.1)
 }
@@ -451,15 +417,21 @@ fn one_of<'a>(key: &str, value: &str, names: impl Iterator<Item = &'a str>) -> R
     }
 }
 
-/// The names of a list that exist, each once, in their own order.
-fn list<'a>(
+/// What a list names, each once, in the order of `all`.
+fn list<T: Copy + PartialEq>(
     value: &str,
-    names: impl Iterator<Item = &'a str> + Clone,
+    all: &[T],
+    find: impl Fn(&str) -> Option<T>,
     what: &str,
     complaints: &mut Vec<String>,
-) -> Vec<&'a str> {
-    let given: Vec<&str> = value.split(',').map(str::trim).filter(|n| !n.is_empty()).collect();
-    let strange = given.iter().filter(|g| !names.clone().any(|n| n == **g));
-    complaints.extend(strange.map(|g| format!("The link names a {what} called {}; there is none.", quoted(g))));
-    names.filter(|n| given.contains(n)).collect()
+) -> Vec<T> {
+    let given = value.split(',').map(str::trim).filter(|n| !n.is_empty());
+    let mut named = Vec::new();
+    for name in given {
+        match find(name) {
+            Some(one) => named.push(one),
+            None => complaints.push(format!("The link names a {what} called {}; there is none.", quoted(name))),
+        }
+    }
+    all.iter().copied().filter(|one| named.contains(one)).collect()
 }

@@ -6,6 +6,7 @@ use eframe::egui;
 
 use super::access::Access;
 use super::chat::Doing;
+use super::control::Control;
 use super::fetching::{Fetching, News};
 use super::files::{Files, Picked, PickedModel, Purpose};
 use super::measure::{self, Measurement};
@@ -164,7 +165,7 @@ impl App {
     fn take_model(&mut self, out: &mut Vec<Command>) {
         while let Some(PickedModel { name, blobs }) = self.files.next_model() {
             match blobs {
-                _ if !self.state.shows("chat") => {}
+                _ if !self.state.shows(Control::Chat) => {}
                 Ok(blobs) => panels::load::open(&mut self.state, name, blobs, out),
                 Err(reason) => self.state.show_fault(Fault {
                     kind: FaultKind::File,
@@ -213,8 +214,8 @@ impl App {
         while let Some(Picked { purpose, name, bytes }) = self.files.next() {
             match (purpose, bytes) {
                 // What a teacher's link hides is not to be had by dropping a file either.
-                (Purpose::Run, _) if !self.state.shows("runs") => {}
-                (Purpose::Picture, _) if !self.state.shows("own-picture") => {}
+                (Purpose::Run, _) if !self.state.shows(Control::Runs) => {}
+                (Purpose::Picture, _) if !self.state.shows(Control::OwnPicture) => {}
                 (Purpose::Run, Ok(bytes)) => out.push(Command::Load { name, bytes }),
                 (Purpose::Picture, Ok(bytes)) if panels::chat::is_shown(&self.state) && self.state.chat.sees() => {
                     panels::chat::take_picture(&mut self.state, &name, &bytes);
@@ -350,16 +351,16 @@ fn title_ui(ui: &mut egui::Ui, about: &str) {
 
 fn menu_ui(ui: &mut egui::Ui, state: &mut AppState, out: &mut Vec<Command>) {
     egui::widgets::global_theme_preference_buttons(ui);
-    if state.shows("tour") && ui.button("Tour").on_hover_text("The first-run tour once more").clicked() {
+    if state.shows(Control::Tour) && ui.button("Tour").on_hover_text("The first-run tour once more").clicked() {
         state.forms.tour.restart();
     }
-    if state.shows("lessons") {
+    if state.shows(Control::Lessons) {
         let mut open = state.link.is_open(Panel::Lessons);
         if ui.toggle_value(&mut open, "Lessons").on_hover_text("Experiments for a class, step by step").changed() {
             state.link.set_open(Panel::Lessons, open);
         }
     }
-    if state.shows("runs") {
+    if state.shows(Control::Runs) {
         ui.menu_button("Files", |ui| panels::runs::runs_ui(ui, state, out));
     }
     ui.menu_button("Panels", |ui| {

@@ -4,23 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::chat::ChatState;
+use super::control::Control;
 use super::panels;
 use super::permalink::Permalink;
+use super::picture::Picture;
 use crate::engine::{
-    AdapterSummary, Answer, ChatEvent, Command, Cost, Event, Fault, FaultKind, Lane, Open, Opened, Preset, RunLog,
-    SelfTest, Stage, Steps, Word, assets,
+    AdapterSummary, Answer, BlockId, ChatEvent, Command, Cost, Event, Fault, FaultKind, Lane, Open, Opened, Preset,
+    RunLog, SelfTest, Stage, Steps, Word, assets,
 };
-
-/// A picture that questions are about.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Picture {
-    /// Name for people: `held-out 12`, a file name, `drawing`.
-    pub name: String,
-    /// (3, S, S), -1 to 1, S of the preset's data.
-    pub pixels: Arc<Vec<f32>>,
-    /// Right answer to the question it came with, if known.
-    pub right: Option<(String, String)>,
-}
 
 /// An answer being written or done.
 #[derive(Clone, Debug, Default)]
@@ -110,8 +101,8 @@ pub struct AppState {
     pub step_secs: BTreeMap<Lane, f64>,
     /// Curves, scores, maps.
     pub log: RunLog,
-    /// Gradient norms now, per lane, by block id.
-    pub norms: BTreeMap<Lane, Vec<(String, f32)>>,
+    /// Gradient norms now, per lane, by block.
+    pub norms: BTreeMap<Lane, Vec<(BlockId, f32)>>,
     /// The picture that is asked about.
     pub picture: Option<Picture>,
     /// Another picture, for the swap.
@@ -141,10 +132,10 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// Is this control to be shown? Teachers hide controls by link; names are those of [`super::permalink::CONTROLS`].
+    /// Is this control to be shown? Teachers hide controls by link.
     #[must_use]
-    pub fn shows(&self, control: &str) -> bool {
-        !self.link.hide.iter().any(|h| h == control)
+    pub fn shows(&self, control: Control) -> bool {
+        !self.link.hide.contains(&control)
     }
 
     /// Takes in an event.

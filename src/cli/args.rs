@@ -1,6 +1,7 @@
 //! Arguments: positional words, `--name value`, and `--flag`. Unknown ones are errors with the nearest known name.
 
-use super::{Fault, say};
+use super::fault::Fault;
+use super::output::say;
 
 /// Parsed arguments of a subcommand.
 #[derive(Debug, Default)]

@@ -10,7 +10,8 @@ use super::{Fault, chat, fetch, open_gpu, read, say, warn};
 use crate::data::dataset::Dataset;
 use crate::data::image::Preprocess;
 use crate::data::worlds::Split;
-use crate::engine::answers::look::Answerer;
+use crate::engine::answers::assistant::{Options, question as chat_question};
+use crate::engine::answers::open::of_checkpoint;
 use crate::engine::assets::made_source;
 use crate::platform::{self, block_on};
 use crate::train::checkpoint::Checkpoint;
@@ -56,16 +57,18 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
         ));
     }
     let gpu = open_gpu(&args)?;
-    let answer = block_on(Answerer::from_checkpoint(&gpu, &checkpoint, true)?.ask(&pixels, &question, |_| true))?;
+    let mut assistant = block_on(of_checkpoint(&gpu, &checkpoint))?;
+    let messages = [chat_question(&question, assistant.preprocess().is_some())];
+    let answer = block_on(assistant.reply(&messages, &pixels, &Options::default(), |_| true))?;
     if args.flag("json") {
-        let words: Vec<_> =
-            answer.words.iter().map(|w| json!({"word": w.text, "probability": w.probability})).collect();
-        say(&format!(
-            "{}\n",
-            json!({"question": question, "answer": answer.text(), "words": words, "unknown": unknown})
-        ));
+        let words: Vec<_> = answer
+            .tokens
+            .iter()
+            .map(|t| json!({"word": checkpoint.meta.tokenizer.decode(&[t.token]), "probability": t.probability}))
+            .collect();
+        say(&format!("{}\n", json!({"question": question, "answer": answer.text, "words": words, "unknown": unknown})));
     } else {
-        say(&format!("{}\n", answer.text()));
+        say(&format!("{}\n", answer.text));
     }
     Ok(())
 }

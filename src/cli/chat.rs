@@ -9,7 +9,7 @@ use super::args::Args;
 use super::progress::Progress;
 use super::{Fault, fetch, open_gpu, read, say, warn};
 use crate::data::chat::Message;
-use crate::engine::answers::assistant::{Assistant, End, Options, Reply};
+use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply};
 use crate::engine::answers::open::{ModelFolder, OpenError};
 use crate::gpu::Gpu;
 use crate::model::files::Folder;
@@ -125,9 +125,9 @@ fn reply(
     options: &Options,
     quiet: bool,
 ) -> Result<Reply, Fault> {
-    let told = |text: &str| {
+    let told = |piece: Piece<'_>| {
         if !quiet {
-            say(text);
+            say(piece.text);
         }
         true
     };

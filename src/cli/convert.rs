@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::args::Args;
+use super::fault::Fault;
+use super::output::{say, warn};
 use super::progress::Progress;
-use super::{Fault, say, warn};
 use crate::engine::assets;
 use crate::engine::convert::{Conversion, NewFile, Origin, Request};
 use crate::model::export::Part;

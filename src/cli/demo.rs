@@ -9,18 +9,14 @@ use super::progress::Steps;
 use super::report::{self, Example, Maps, Page, StageCurves};
 use super::shared::{find_preset, png, table};
 use super::{Fault, open_gpu, say, write};
-use crate::data::batch;
 use crate::data::worlds::{Sample, Split};
-use crate::engine::answers::look::Answerer;
+use crate::engine::answers::assistant::{Options, ReplyError, question};
+use crate::engine::answers::look::Looker;
+use crate::engine::answers::open::trained;
 use crate::engine::assets::{self, made_source};
 use crate::engine::outline::norms_by_block;
-use crate::gpu::{Gpu, Recorder};
-use crate::model::inputs::{HostBatch, Inputs};
-use crate::model::model::{Model, Wiring};
 use crate::model::weights::Precision;
-use crate::nn::Params;
 use crate::platform::{self, block_on};
-use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::run::Run;
 use crate::train::stage::Stage;
@@ -57,7 +53,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     let mut run = Run::new(&gpu, preset, source, &weights)?;
 
     let samples = example_samples(&run);
-    let before = answers(&gpu, &run, &samples)?;
+    let before = answers(&run, &samples)?;
     let alone = block_on(run.evaluate(Picture::None, questions))?;
     run.scores.push((Label::ALONE, alone));
     let mut curves = Vec::new();
@@ -69,8 +65,8 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     say(&format!("\nheld-out exact answers, {questions} questions each:\n{}", table(&run.scores)));
     say(&verdict(&run.scores));
 
-    let after = answers(&gpu, &run, &samples)?;
-    let maps = attention(&gpu, &run, &samples)?;
+    let after = answers(&run, &samples)?;
+    let maps = attention(&run, &samples)?;
     let examples = examples(&run, samples, &before, &after, maps)?;
     say("\nsix held-out questions, before and after:\n");
     for e in &examples {
@@ -108,7 +104,7 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
         if report.update.is_multiple_of(every)
             && let Some(trainer) = run.trainer()
         {
-            norms.push((report.update, modules(run, trainer)?));
+            norms.push((report.update, modules(trainer)?));
         }
     }
     block_on(run.leave())?;
@@ -121,8 +117,9 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
 }
 
 /// Gradient norm per block of the model.
-fn modules(run: &Run, trainer: &Trainer) -> Result<Vec<(String, f32)>, Fault> {
-    let mut out = norms_by_block(&block_on(trainer.gradient_norms())?, run.config());
+fn modules(trainer: &Trainer) -> Result<Vec<(String, f32)>, Fault> {
+    let norms = norms_by_block(&block_on(trainer.gradient_norms())?);
+    let mut out: Vec<_> = norms.into_iter().map(|(id, norm)| (id.to_string(), norm)).collect();
     out.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(out)
 }
@@ -158,43 +155,33 @@ fn example_samples(run: &Run) -> Vec<Sample> {
     out
 }
 
-fn answers(gpu: &Gpu, run: &Run, samples: &[Sample]) -> Result<Vec<String>, Fault> {
-    let checkpoint: Checkpoint = block_on(run.checkpoint())?;
-    let mut answerer = Answerer::from_checkpoint(gpu, &checkpoint, true)?;
-    let question = |s: &Sample| s.turns.first().map_or_else(String::new, |t| t.question.clone());
-    samples.iter().map(|s| Ok(block_on(answerer.ask(&s.pixels, &question(s), |_| true))?.text())).collect()
+fn asked(sample: &Sample) -> &str {
+    sample.turns.first().map_or("", |t| t.question.as_str())
+}
+
+fn answers(run: &Run, samples: &[Sample]) -> Result<Vec<String>, Fault> {
+    let (model, params) = run.on_gpu();
+    let mut assistant = block_on(trained(model, params, run.source.tokenizer()))?;
+    let mut answer = |s: &Sample| {
+        let messages = [question(asked(s), true)];
+        Ok(block_on(assistant.reply(&messages, &s.pixels, &Options::default(), |_| true))?.text)
+    };
+    samples.iter().map(&mut answer).collect()
 }
 
 /// For each sample and linked layer, where the token that begins the answer looks (mean over heads, image keys only).
-fn attention(gpu: &Gpu, run: &Run, samples: &[Sample]) -> Result<Vec<Maps>, Fault> {
-    const TOKENS: usize = 32;
-    let checkpoint = block_on(run.checkpoint())?;
-    let config = checkpoint.meta.model;
-    let (model, specs) = Model::new(&config, Wiring::Linked);
-    let params = Params::new(gpu, specs, &checkpoint.weights, &Default::default());
-    let inputs = Inputs::new(gpu, &config, samples.len(), TOKENS, true);
-    let batch = batch::questions(samples, run.source.tokenizer(), TOKENS);
-    inputs.write(HostBatch::from(&batch), 1);
-    let mut r = Recorder::new(gpu);
-    let look = model.look(&mut r, &params, &inputs);
-    r.finish().run();
-    let (heads, n) = (config.text_config.num_attention_heads, config.vision_config.tokens());
-    let mut maps: Vec<Maps> = vec![Vec::new(); samples.len()];
-    for (layer, tensor) in &look.attention {
-        let values = block_on(gpu.read_f32(tensor))?;
-        for (b, map) in maps.iter_mut().enumerate() {
-            // The row before the first target writes the first word of the answer.
-            let labels = &batch.labels[b * TOKENS..(b + 1) * TOKENS];
-            let row = labels.iter().position(|l| *l >= 0).unwrap_or(1).saturating_sub(1);
-            let mut mean = vec![0.0; n];
-            for h in 0..heads {
-                let at = ((b * heads + h) * TOKENS + row) * (TOKENS + n) + TOKENS;
-                mean.iter_mut().zip(&values[at..at + n]).for_each(|(m, v)| *m += v / heads as f32);
-            }
-            map.push((*layer, mean));
-        }
-    }
-    Ok(maps)
+fn attention(run: &Run, samples: &[Sample]) -> Result<Vec<Maps>, Fault> {
+    let (model, params) = run.on_gpu();
+    let words = run.source.tokenizer();
+    let Some(looker) = Looker::new(&model, &params) else { return Ok(vec![Vec::new(); samples.len()]) };
+    let assistant = block_on(trained(model, params, words))?;
+    let look = |s: &Sample| {
+        let prompt = assistant.tokens(&[question(asked(s), true)]).map_err(ReplyError::from)?.ids;
+        let maps = block_on(looker.maps(&s.pixels, &prompt, &[], words))?;
+        let layers = maps.layers.iter().enumerate();
+        Ok(layers.map(|(i, layer)| (*layer, maps.map(i, None, maps.first_answer))).collect())
+    };
+    samples.iter().map(look).collect()
 }
 
 fn examples(

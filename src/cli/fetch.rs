@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::args::Args;
+use super::fault::Fault;
+use super::output::{say, warn};
 use super::progress::Progress;
-use super::{Fault, say, warn};
 use crate::engine::fetch::{self, Address, FetchError, FetchOptions, FetchProgress};
 use crate::platform::{self, Blob, block_on};
 

@@ -8,115 +8,23 @@ mod bench_model;
 pub mod chat;
 mod convert;
 pub mod demo;
+pub mod fault;
 mod fetch;
+mod output;
 mod parity;
 mod pretrain;
 mod progress;
 mod quantise;
-pub mod report;
+mod report;
 mod shared;
 mod train;
 mod verify;
 #[cfg(feature = "gui")]
 mod window;
 
-use std::path::Path;
-
-use args::Args;
-use thiserror::Error;
-
-use crate::engine::answers::look::AnswerError;
-use crate::engine::assets::AssetError;
-use crate::engine::losses::LossesError;
-use crate::gpu::{Gpu, GpuError, GpuOptions};
-use crate::model::weights::WeightsError;
-use crate::platform;
-use crate::train::checkpoint::CheckpointError;
-use crate::train::evaluate::EvaluateError;
-use crate::train::recipe::PresetError;
-
-/// Why a command failed.
-#[derive(Debug, Error)]
-pub enum Fault {
-    /// Wrong words.
-    #[error("{0}. See hive --help")]
-    Usage(String),
-    /// A check found something wrong; what was said already.
-    #[error("{0}")]
-    Failed(String),
-    /// The GPU.
-    #[error(transparent)]
-    Gpu(#[from] GpuError),
-    /// A preset.
-    #[error(transparent)]
-    Preset(#[from] PresetError),
-    /// A preset, weights or data of that name.
-    #[error("{0}. See hive --help")]
-    Asset(#[from] AssetError),
-    /// A checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// A question.
-    #[error(transparent)]
-    Answer(#[from] AnswerError),
-    /// Weights.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// A first stretch of training.
-    #[error(transparent)]
-    Losses(#[from] LossesError),
-    /// Held-out questions.
-    #[error(transparent)]
-    Evaluate(#[from] EvaluateError),
-    /// A file.
-    #[error("{what} {path}: {reason}")]
-    File {
-        /// "cannot read" or "cannot write".
-        what: &'static str,
-        /// Path.
-        path: String,
-        /// The system's words.
-        reason: String,
-    },
-}
-
-impl Fault {
-    /// Wrong words.
-    pub fn usage(text: impl Into<String>) -> Self {
-        Self::Usage(text.into())
-    }
-
-    /// What another error says.
-    fn failed(e: impl std::error::Error) -> Self {
-        Self::Failed(e.to_string())
-    }
-
-    fn unreadable(path: &Path, e: &std::io::Error) -> Self {
-        Self::File { what: "cannot read", path: path.display().to_string(), reason: e.to_string() }
-    }
-
-    fn unwritable(path: &Path, e: &std::io::Error) -> Self {
-        Self::File { what: "cannot write", path: path.display().to_string(), reason: e.to_string() }
-    }
-
-    /// Exit code.
-    #[must_use]
-    pub fn code(&self) -> u8 {
-        match self {
-            Self::Usage(_)
-            | Self::Preset(_)
-            | Self::Asset(_)
-            | Self::Losses(LossesError::Asset(_) | LossesError::Stage { .. }) => 2,
-            Self::Gpu(
-                GpuError::NoAdapter
-                | GpuError::AdapterNotFound { .. }
-                | GpuError::NoDevice { .. }
-                | GpuError::LimitTooSmall { .. },
-            ) => 3,
-            _ => 1,
-        }
-    }
-}
+use fault::Fault;
+use output::{say, warn};
+use shared::{open_gpu, read, write};
 
 /// What a command does with the words behind its name.
 type Run = fn(&[String]) -> Result<(), Fault>;
@@ -193,38 +101,6 @@ pub fn run(list: &[String]) -> u8 {
             fault.code()
         }
     }
-}
-
-/// Writes to standard output; a closed pipe ends the program quietly, as it does other tools.
-fn say(text: &str) {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
-}
-
-/// Writes to standard error.
-fn warn(text: &str) {
-    use std::io::Write as _;
-    // Nobody is left to tell when standard error is closed.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
-}
-
-/// The adapter that the arguments choose.
-fn open_gpu(args: &Args) -> Result<Gpu, Fault> {
-    let options = GpuOptions { adapter: args.option("adapter").map(str::to_owned), ..GpuOptions::default() };
-    Ok(platform::block_on(Gpu::new(&options))?)
-}
-
-/// A file's contents.
-fn read(path: &Path) -> Result<Vec<u8>, Fault> {
-    platform::read_file(path).map_err(|e| Fault::unreadable(path, &e))
-}
-
-/// Writes a file, all or nothing.
-fn write(path: &Path, contents: &[u8]) -> Result<(), Fault> {
-    platform::write_file(path, contents).map_err(|e| Fault::unwritable(path, &e))
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::args::Args;
-use super::{Fault, say};
+use super::fault::Fault;
+use super::output::say;
 use crate::gpu::{Gpu, GpuOptions};
 use crate::model::files::Folder;
 use crate::platform::{self, block_on};

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::args::Args;
+use super::fault::Fault;
+use super::output::say;
 use super::progress::Steps;
-use super::shared::{find_preset, folder_source};
-use super::{Fault, open_gpu, say, write};
+use super::shared::{find_preset, folder_source, open_gpu, write};
 use crate::engine::assets::made_source;
 use crate::model::model::Model;
 use crate::model::weights::Precision;

@@ -4,7 +4,7 @@
 
 use std::io::IsTerminal as _;
 
-use super::warn;
+use super::output::warn;
 use crate::platform::now_secs;
 use crate::train::trainer::Report;
 

@@ -5,8 +5,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::args::Args;
+use super::chat;
+use super::fault::Fault;
+use super::output::{say, warn};
 use super::progress::Progress;
-use super::{Fault, chat, open_gpu, read, say, warn};
+use super::shared::{open_gpu, read};
 use crate::model::packing::{Rounding, TensorErrors};
 use crate::ops::packed::Format;
 use crate::platform::block_on;

@@ -7,48 +7,42 @@ use crate::train::recipe::Preset;
 use crate::train::stage::Stage;
 
 /// Attention over the picture's patches by linked layer.
-pub type Maps = Vec<(usize, Vec<f32>)>;
+pub(super) type Maps = Vec<(usize, Vec<f32>)>;
 
 /// What one stage left.
-pub struct StageCurves {
-    /// Which.
-    pub stage: Stage,
+pub(super) struct StageCurves {
+    pub(super) stage: Stage,
     /// Step and loss.
-    pub losses: Vec<(u64, f32)>,
+    pub(super) losses: Vec<(u64, f32)>,
     /// Step and gradient norm by module.
-    pub norms: Vec<(u64, Vec<(String, f32)>)>,
+    pub(super) norms: Vec<(u64, Vec<(String, f32)>)>,
 }
 
 /// A question with its picture and answers.
-pub struct Example {
-    /// PNG file.
-    pub png: Vec<u8>,
-    /// Question.
-    pub question: String,
+pub(super) struct Example {
+    pub(super) png: Vec<u8>,
+    pub(super) question: String,
     /// Right answer.
-    pub right: String,
+    pub(super) right: String,
     /// Answer before training.
-    pub before: String,
+    pub(super) before: String,
     /// Answer after training.
-    pub after: String,
+    pub(super) after: String,
     /// Where the answer's first word looked.
-    pub maps: Maps,
+    pub(super) maps: Maps,
 }
 
 /// Everything on the page.
-pub struct Page<'a> {
+pub(super) struct Page<'a> {
     /// What was run.
-    pub preset: &'a Preset,
-    /// On what.
-    pub adapter: String,
+    pub(super) preset: &'a Preset,
+    pub(super) adapter: String,
     /// How long, seconds.
-    pub secs: f64,
+    pub(super) secs: f64,
     /// Accuracy rows.
-    pub scores: &'a [(Label, Scores)],
-    /// Curves by stage.
-    pub curves: &'a [StageCurves],
-    /// Examples.
-    pub examples: &'a [Example],
+    pub(super) scores: &'a [(Label, Scores)],
+    pub(super) curves: &'a [StageCurves],
+    pub(super) examples: &'a [Example],
 }
 
 /// Colours that people with any colour vision tell apart (after Okabe and Ito).
@@ -67,9 +61,7 @@ svg text{font:11px system-ui,sans-serif;fill:#444}.note{color:#555;font-size:.9r
 figcaption,.note{color:#aaa}tr.control td{color:#999}.right{color:#5fd0a8}.wrong{color:#ff9a62}}
 ";
 
-/// The page.
-#[must_use]
-pub fn html(page: &Page<'_>) -> String {
+pub(super) fn html(page: &Page<'_>) -> String {
     let mut out = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>Hive: {name}</title><style>{STYLE}</style></head><body><h1>Hive: three stages on {name}</h1><p>{about}</p>\

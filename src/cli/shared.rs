@@ -1,20 +1,38 @@
-//! What several commands use: presets and data by their options, shipped models, tables of scores, pictures as files.
+//! What several commands use: files, adapters, presets and data by their options, shipped models, tables of scores, pictures as files.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use super::args::Args;
-use super::{Fault, read, warn};
+use super::fault::Fault;
+use super::output::warn;
 use crate::data::folder::Folder;
 use crate::data::tokenizer::Tokenizer;
 use crate::data::worlds::to_rgb8;
 use crate::engine::assets;
+use crate::gpu::{Gpu, GpuOptions};
 use crate::platform;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::Scores;
 use crate::train::recipe::Preset;
 use crate::train::source::Source;
+
+/// The adapter that the arguments choose.
+pub(super) fn open_gpu(args: &Args) -> Result<Gpu, Fault> {
+    let options = GpuOptions { adapter: args.option("adapter").map(str::to_owned), ..GpuOptions::default() };
+    Ok(platform::block_on(Gpu::new(&options))?)
+}
+
+/// A file's contents.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+    platform::read_file(path).map_err(|e| Fault::unreadable(path, &e))
+}
+
+/// Writes a file, all or nothing.
+pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), Fault> {
+    platform::write_file(path, contents).map_err(|e| Fault::unwritable(path, &e))
+}
 
 /// A shipped model by name, or a checkpoint file.
 pub(super) fn load(name: &str) -> Result<Checkpoint, Fault> {

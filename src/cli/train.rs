@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::args::Args;
+use super::fault::Fault;
+use super::output::say;
 use super::progress::Steps;
-use super::shared::{find_preset, folder_source};
-use super::{Fault, open_gpu, read, say, write};
+use super::shared::{find_preset, folder_source, open_gpu, read, write};
 use crate::engine::assets::{self, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;

@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::args::Args;
-use super::{Fault, open_gpu, say};
+use super::fault::Fault;
+use super::output::say;
+use super::shared::open_gpu;
 use crate::gpu::{AdapterKind, AdapterSummary, Gpu, GpuError, GpuOptions, Sabotage};
 use crate::ops::verify::{self, Outcome};
 use crate::platform::{self, block_on};

@@ -7,7 +7,8 @@ use eframe::egui;
 use serde_json::json;
 
 use super::args::Args;
-use super::{Fault, say};
+use super::fault::Fault;
+use super::output::say;
 use crate::app::App;
 use crate::app::measure::Measurement;
 use crate::gpu::GpuOptions;

@@ -14,27 +14,16 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// What is wrong with a picture.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentences say what the fields are")]
 pub enum ImageError {
     /// The bytes are no picture that can be read.
     #[error(
         "{name} cannot be read as a picture ({reason}): use a PNG, JPEG or WebP file of at most {LARGEST_SIDE} pixels a side"
     )]
-    Unreadable {
-        /// The picture's name.
-        name: String,
-        /// What the decoder said.
-        reason: String,
-    },
+    Unreadable { name: String, reason: String },
     /// The picture has no pixels.
     #[error("{name} is {width}x{height} pixels large and so shows nothing: use another picture")]
-    Empty {
-        /// The picture's name.
-        name: String,
-        /// In pixels.
-        width: usize,
-        /// In pixels.
-        height: usize,
-    },
+    Empty { name: String, width: usize, height: usize },
 }
 
 /// A picture in 8-bit red, green, blue.

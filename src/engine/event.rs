@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::chat::ChatEvent;
 use super::log::RunLog;
+use super::outline::BlockId;
 use super::words::{Answer, AttentionMaps, Cost, Fault, Lane, Probe, SelfTest, StepEvent, Steps, Word};
 use crate::gpu::AdapterSummary;
 use crate::train::evaluate::Scores;
@@ -63,7 +64,7 @@ pub enum Event {
     Running(Option<Steps>),
     /// An optimiser step.
     Step(StepEvent),
-    /// Gradient norms of the last step by block id (see [`super::Block::id`]).
+    /// Gradient norms of the last step by block.
     Norms {
         /// Which model.
         lane: Lane,
@@ -72,7 +73,7 @@ pub enum Event {
         /// Update.
         update: u64,
         /// Block and norm.
-        norms: Vec<(String, f32)>,
+        norms: Vec<(BlockId, f32)>,
     },
     /// Held-out accuracy.
     Scores {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
+use super::outline::BlockId;
 use super::snapshots::Snapshots;
 use super::words::{Lane, StepEvent};
 use crate::train::evaluate::Scores;
@@ -49,8 +50,8 @@ pub struct NormPoint {
     pub lane: Lane,
     /// Optimiser steps since the start.
     pub step: u64,
-    /// Block id and norm.
-    pub norms: Vec<(String, f32)>,
+    /// Block and norm.
+    pub norms: Vec<(BlockId, f32)>,
 }
 
 /// Everything a run told that is worth keeping.

@@ -26,7 +26,7 @@ pub use chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQue
 pub use command::{Command, Open};
 pub use event::{Event, Opened};
 pub use log::{Point, RunLog, ScorePoint};
-pub use outline::{Block, BlockKind, Outline};
+pub use outline::{Block, BlockId, BlockKind, Outline};
 pub use snapshots::Snapshots;
 pub use words::{
     Answer, AttentionMaps, Cost, Example, Fault, FaultKind, Lane, Probe, ProbeKind, Question, SelfTest, StepEvent,

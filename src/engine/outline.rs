@@ -1,5 +1,9 @@
 //! The model as a list of blocks: what a diagram draws, what a stage trains, and which shaders compute it. Pure: no GPU.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use super::words::Lane;
 use crate::model::config::HiveConfig;
 use crate::model::model::Model;
@@ -49,11 +53,73 @@ impl BlockKind {
     }
 }
 
+/// Which block of a model. As text, also in run files: `tower 0`, `link 1`, `decoder 2`, `patches`, `embedding`, `head`, ...
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum BlockId {
+    /// Picture to patch embeddings.
+    Patches,
+    /// A block of the tower.
+    Tower(usize),
+    /// The tower's last norm.
+    TowerNorm,
+    /// A link.
+    Link(usize),
+    /// The control's projector.
+    Projector,
+    /// Token embeddings.
+    Embedding,
+    /// A layer of the decoder.
+    Decoder(usize),
+    /// Last norm and output head.
+    Head,
+}
+
+impl fmt::Display for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Patches => f.write_str("patches"),
+            Self::Tower(i) => write!(f, "tower {i}"),
+            Self::TowerNorm => f.write_str("tower norm"),
+            Self::Link(i) => write!(f, "link {i}"),
+            Self::Projector => f.write_str("projector"),
+            Self::Embedding => f.write_str("embedding"),
+            Self::Decoder(i) => write!(f, "decoder {i}"),
+            Self::Head => f.write_str("head"),
+        }
+    }
+}
+
+impl From<BlockId> for String {
+    fn from(id: BlockId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for BlockId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (name, index) = text.split_once(' ').map_or((text.as_str(), None), |(n, i)| (n, i.parse().ok()));
+        Ok(match (name, index) {
+            ("patches", None) => Self::Patches,
+            ("tower", Some(i)) => Self::Tower(i),
+            ("tower", None) => Self::TowerNorm,
+            ("link", Some(i)) => Self::Link(i),
+            ("projector", None) => Self::Projector,
+            ("embedding", None) => Self::Embedding,
+            ("decoder", Some(i)) => Self::Decoder(i),
+            ("head", None) => Self::Head,
+            _ => return Err(format!("no block is called {text}")),
+        })
+    }
+}
+
 /// A box of the diagram.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
-    /// Name in events: `tower 0`, `link 1`, `decoder 2`, `patches`, `embedding`, `head`, ...
-    pub id: String,
+    /// Which one it is.
+    pub id: BlockId,
     /// What it is.
     pub kind: BlockKind,
     /// Title for people.
@@ -107,7 +173,7 @@ impl Outline {
         let trained = stage.map_or_else(Default::default, |s| trainable(&specs, &config.link_config, s, preset.scope));
         let mut outline = Self::empty(&config, lane);
         for spec in &specs {
-            let id = block_of(&spec.name, &config);
+            let id = block_of(&spec.name);
             let blocks = outline.tower.iter_mut().chain(&mut outline.links).chain(&mut outline.decoder);
             for block in blocks.filter(|b| b.id == id) {
                 block.parameters += spec.len();
@@ -120,7 +186,7 @@ impl Outline {
 
     fn empty(config: &HiveConfig, lane: Lane) -> Self {
         let (v, t, l) = (&config.vision_config, &config.text_config, &config.link_config);
-        let block = |id: String, kind, title: String, shape: String| Block {
+        let block = |id: BlockId, kind, title: String, shape: String| Block {
             id,
             kind,
             title,
@@ -132,31 +198,31 @@ impl Outline {
         let patches = format!("{} × {} (patches × width)", v.tokens(), v.hidden_size);
         let text = format!("T × {} (tokens × width)", t.hidden_size);
         let mut tower =
-            vec![block("patches".into(), BlockKind::Patches, "patches and positions".into(), patches.clone())];
+            vec![block(BlockId::Patches, BlockKind::Patches, "patches and positions".into(), patches.clone())];
         tower.extend((0..v.num_hidden_layers).map(|i| {
-            block(format!("tower {i}"), BlockKind::TowerBlock, format!("tower block {}", i + 1), patches.clone())
+            block(BlockId::Tower(i), BlockKind::TowerBlock, format!("tower block {}", i + 1), patches.clone())
         }));
-        tower.push(block("tower norm".into(), BlockKind::TowerNorm, "tower norm".into(), patches));
+        tower.push(block(BlockId::TowerNorm, BlockKind::TowerNorm, "tower norm".into(), patches));
         let linked = lane == Lane::Hive;
         let width = t.key_width();
         let links = if linked {
             let keys = format!("{} × {width} keys and values", v.tokens());
             (0..l.language_layers.len())
-                .map(|i| block(format!("link {i}"), BlockKind::Link, format!("link {}", i + 1), keys.clone()))
+                .map(|i| block(BlockId::Link(i), BlockKind::Link, format!("link {}", i + 1), keys.clone()))
                 .collect()
         } else {
             let shape = format!("{} × {} image tokens", v.tokens(), t.hidden_size);
-            vec![block("projector".into(), BlockKind::Projector, "projector".into(), shape)]
+            vec![block(BlockId::Projector, BlockKind::Projector, "projector".into(), shape)]
         };
         let mut decoder =
-            vec![block("embedding".into(), BlockKind::Embedding, "token embeddings".into(), text.clone())];
+            vec![block(BlockId::Embedding, BlockKind::Embedding, "token embeddings".into(), text.clone())];
         decoder.extend((0..t.num_hidden_layers).map(|i| {
             let kind =
                 if linked && l.language_layers.contains(&i) { BlockKind::LinkedLayer } else { BlockKind::DecoderLayer };
-            block(format!("decoder {i}"), kind, format!("decoder layer {}", i + 1), text.clone())
+            block(BlockId::Decoder(i), kind, format!("decoder layer {}", i + 1), text.clone())
         }));
         let head = format!("T × {} (tokens × words)", t.vocab_size);
-        decoder.push(block("head".into(), BlockKind::Head, "norm and head".into(), head));
+        decoder.push(block(BlockId::Head, BlockKind::Head, "norm and head".into(), head));
         let wires = if linked {
             l.vision_layers.iter().copied().zip(l.language_layers.iter().copied()).collect()
         } else {
@@ -167,20 +233,20 @@ impl Outline {
 }
 
 /// The block a parameter belongs to.
-#[must_use]
-pub fn block_of(name: &str, config: &HiveConfig) -> String {
+fn block_of(name: &str) -> BlockId {
     let words: Vec<&str> = name.split('.').collect();
+    let index = |text: &str| text.parse().unwrap_or_default();
     match words.as_slice() {
-        ["links", i, ..] => format!("link {i}"),
-        ["mm_projector", ..] => "projector".to_owned(),
-        ["model", "layers", i, ..] => format!("decoder {i}"),
-        ["model", "embed_tokens", ..] => "embedding".to_owned(),
-        ["vision_model", "encoder", "layers", i, ..] => format!("tower {i}"),
-        ["vision_model", "post_layernorm", ..] => "tower norm".to_owned(),
-        ["vision_model", ..] => "patches".to_owned(),
+        ["links", i, ..] => BlockId::Link(index(i)),
+        ["mm_projector", ..] => BlockId::Projector,
+        ["model", "layers", i, ..] => BlockId::Decoder(index(i)),
+        ["model", "embed_tokens", ..] => BlockId::Embedding,
+        ["vision_model", "encoder", "layers", i, ..] => BlockId::Tower(index(i)),
+        ["vision_model", "post_layernorm", ..] => BlockId::TowerNorm,
+        ["vision_model", ..] => BlockId::Patches,
         _ => {
-            debug_assert!(name == "model.norm.weight" || name == "lm_head.weight", "{name} of {config:?}");
-            "head".to_owned()
+            debug_assert!(name == "model.norm.weight" || name == "lm_head.weight", "{name}");
+            BlockId::Head
         }
     }
 }
@@ -197,10 +263,10 @@ fn short(name: &str) -> &str {
 
 /// Gradient norm per block, from the norms of its parameters.
 #[must_use]
-pub fn norms_by_block(norms: &[(String, f32)], config: &HiveConfig) -> Vec<(String, f32)> {
-    let mut out: Vec<(String, f32)> = Vec::new();
+pub fn norms_by_block(norms: &[(String, f32)]) -> Vec<(BlockId, f32)> {
+    let mut out: Vec<(BlockId, f32)> = Vec::new();
     for (name, norm) in norms {
-        let id = block_of(name, config);
+        let id = block_of(name);
         match out.iter_mut().find(|(b, _)| *b == id) {
             Some((_, sum)) => *sum += norm * norm,
             None => out.push((id, norm * norm)),

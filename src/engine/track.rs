@@ -1,11 +1,15 @@
 //! One model in training: its run, the point it can be restored to, and the tools that look into it.
 
-use super::answers::look::{AnswerError, Answerer, Looker, Prober, changed};
+use super::answers::assistant::{Assistant, Options, Piece, ReplyError, Tokens, question};
+use super::answers::look::{Looker, Prober, changed};
+use super::answers::open::{OpenError, trained};
 use super::assets::{self, AssetError, made_source};
-use super::outline::norms_by_block;
+use super::outline::{BlockId, norms_by_block};
 use super::words::{Answer, AttentionMaps, Cost, Lane, Probe, ProbeKind, Question, StepEvent, Word};
+use crate::data::chat::ChatError;
 use crate::data::tokenizer::Tokenizer;
 use crate::gpu::{Gpu, GpuError};
+use crate::model::decode::{DecodeError, Made, Prompt};
 use crate::model::weights::WeightsError;
 use crate::platform;
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
@@ -28,8 +32,6 @@ pub(super) enum Trouble {
     #[error("{0}")]
     Data(String),
     #[error("{0}")]
-    Question(AnswerError),
-    #[error("{0}")]
     Other(String),
 }
 
@@ -42,20 +44,60 @@ impl From<EvaluateError> for Trouble {
     }
 }
 
-impl From<AnswerError> for Trouble {
-    fn from(e: AnswerError) -> Self {
+impl From<ReplyError> for Trouble {
+    fn from(e: ReplyError) -> Self {
         match e {
-            AnswerError::Gpu(e) => Self::Gpu(e),
-            other => Self::Question(other),
+            ReplyError::Decode(DecodeError::Gpu(e)) => Self::Gpu(e),
+            other => Self::Other(other.to_string()),
         }
     }
 }
 
-/// What answers and looks; recorded when first needed, void once the parameters move.
+impl From<ChatError> for Trouble {
+    fn from(e: ChatError) -> Self {
+        Self::Other(e.to_string())
+    }
+}
+
+impl From<OpenError> for Trouble {
+    fn from(e: OpenError) -> Self {
+        match e {
+            OpenError::Gpu(e) => Self::Gpu(e),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// What answers and looks; recorded when first needed, void once the parameters are others.
 struct Tools {
-    answerer: Answerer,
-    looker: Looker,
+    assistant: Assistant,
+    looker: Option<Looker>,
     prober: Prober,
+}
+
+/// An answer, with the tokens of its question.
+struct Said {
+    prompt: Vec<u32>,
+    ids: Vec<u32>,
+    words: Vec<Word>,
+}
+
+impl Tools {
+    /// The likeliest answer to a question about pixels. `tell` gets each word as it comes; false ends the answer.
+    async fn say(
+        &mut self,
+        pixels: &[f32],
+        text: &str,
+        words: &Tokenizer,
+        mut tell: impl FnMut(&Word) -> bool,
+    ) -> Result<Said, Trouble> {
+        let Tokens { ids: prompt, offset } = self.assistant.tokens(&[question(text, true)])?;
+        let word = |made: &Made| Word { text: words.decode(&[made.token]), probability: made.probability };
+        let heard = |piece: Piece<'_>| piece.token.is_none_or(|made| tell(&word(&made)));
+        let reply = self.assistant.go_on(Prompt { ids: &prompt, pixels, offset }, &Options::default(), heard).await?;
+        let ids = reply.tokens.iter().map(|made| made.token).collect();
+        Ok(Said { prompt, ids, words: reply.tokens.iter().map(word).collect() })
+    }
 }
 
 /// One model in training.
@@ -156,9 +198,9 @@ impl Track {
     }
 
     /// Gradient norms of the last step, by block.
-    pub(super) async fn norms(&self) -> Result<Vec<(String, f32)>, Trouble> {
+    pub(super) async fn norms(&self) -> Result<Vec<(BlockId, f32)>, Trouble> {
         let Some(trainer) = self.run.trainer() else { return Ok(Vec::new()) };
-        Ok(norms_by_block(&trainer.gradient_norms().await?, self.run.config()))
+        Ok(norms_by_block(&trainer.gradient_norms().await?))
     }
 
     /// What a step costs.
@@ -194,20 +236,13 @@ impl Track {
         self.run.source.tokenizer()
     }
 
-    fn tools(&mut self) -> Result<&mut Tools, Trouble> {
+    async fn tools(&mut self) -> Result<&mut Tools, Trouble> {
         if self.tools.is_none() {
-            let words = self.words().clone();
-            let config = self.run.config().clone();
-            let made = self.run.with_params(|model, params| {
-                (!model.links().is_empty()).then(|| Tools {
-                    answerer: Answerer::new(model, params, words, true),
-                    looker: Looker::new(model, params),
-                    prober: Prober::new(model, params, &config),
-                })
-            });
-            self.tools = made;
+            let (model, params) = self.run.on_gpu();
+            let (looker, prober) = (Looker::new(&model, &params), Prober::new(&model, &params));
+            self.tools = Some(Tools { assistant: trained(model, params, self.words()).await?, looker, prober });
         }
-        self.tools.as_mut().ok_or(Trouble::Question(AnswerError::Control))
+        self.tools.as_mut().ok_or_else(|| Trouble::Other("nothing answers yet".into()))
     }
 
     /// Answers a question. `tell` gets each word; false ends the answer. The second part is the answer's token ids.
@@ -223,13 +258,14 @@ impl Track {
             return Err(Trouble::Other(format!("the picture has {have} values; this model sees 3 x {need} x {need}")));
         }
         let unknown = words.unknown(&question.text);
-        let tools = self.tools()?;
-        let prompt = tools.answerer.prompt(&question.text)?;
-        let greedy = tools.answerer.ask(&question.pixels, &question.text, tell).await?;
-        let maps = tools.looker.maps(&question.pixels, &prompt, &greedy.ids, &words).await?;
-        let probability = tools.prober.probability(&question.pixels, &prompt, &greedy.ids).await?;
-        let (maps, probes) = (Some(maps.into()), Vec::new());
-        Ok((Answer { id: question.id, words: greedy.words, probability, probes, maps, unknown }, greedy.ids))
+        let tools = self.tools().await?;
+        let Said { prompt, ids, words: said } = tools.say(&question.pixels, &question.text, &words, tell).await?;
+        let maps = match &tools.looker {
+            Some(looker) => Some(looker.maps(&question.pixels, &prompt, &ids, &words).await?.into()),
+            None => None,
+        };
+        let probability = tools.prober.probability(&question.pixels, &prompt, &ids).await?;
+        Ok((Answer { id: question.id, words: said, probability, probes: Vec::new(), maps, unknown }, ids))
     }
 
     /// Asks the same of a changed picture; none where that needs another picture and there is none.
@@ -242,19 +278,19 @@ impl Track {
         let vision = self.run.config().vision_config.clone();
         let other = question.other.as_ref().map(|o| o.as_slice());
         let Some(pixels) = changed(kind, &question.pixels, other, &vision) else { return Ok(None) };
-        let tools = self.tools()?;
-        let prompt = tools.answerer.prompt(&question.text)?;
-        let original = tools.prober.probability(&pixels, &prompt, ids).await?;
-        let answer = tools.answerer.ask(&pixels, &question.text, |_| true).await?;
-        Ok(Some(Probe { kind, words: answer.words, original }))
+        let words = self.words().clone();
+        let tools = self.tools().await?;
+        let said = tools.say(&pixels, &question.text, &words, |_| true).await?;
+        let original = tools.prober.probability(&pixels, &said.prompt, ids).await?;
+        Ok(Some(Probe { kind, words: said.words, original }))
     }
 
-    /// Where the model looks now to answer a question.
-    pub(super) async fn look(&mut self, question: &Question) -> Result<AttentionMaps, Trouble> {
+    /// Where the model looks now to answer a question; none where it has no links.
+    pub(super) async fn look(&mut self, question: &Question) -> Result<Option<AttentionMaps>, Trouble> {
         let words = self.words().clone();
-        let tools = self.tools()?;
-        let prompt = tools.answerer.prompt(&question.text)?;
-        let greedy = tools.answerer.ask(&question.pixels, &question.text, |_| true).await?;
-        Ok(tools.looker.maps(&question.pixels, &prompt, &greedy.ids, &words).await?)
+        let tools = self.tools().await?;
+        let said = tools.say(&question.pixels, &question.text, &words, |_| true).await?;
+        let Some(looker) = &tools.looker else { return Ok(None) };
+        Ok(Some(looker.maps(&question.pixels, &said.prompt, &said.ids, &words).await?))
     }
 }

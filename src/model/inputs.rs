@@ -89,9 +89,8 @@ impl Inputs {
         let (f, u) = (DType::F32, DType::U32);
         let size = if with_image { v.image_size } else { 1 };
         let table = |rows: usize, label| Table {
-            tensor: gpu.tensor([batch, rows, head], f, label),
             per_sample: rows,
-            start: 0,
+            ..Table::shared(&gpu.tensor([batch, rows, head], f, label))
         };
         let positions = Self::positions(config);
         let plain: Vec<f32> = (0..text + n).flat_map(|t| positions.row(t)).collect();
@@ -104,7 +103,7 @@ impl Inputs {
             scale: gpu.tensor([1], f, "loss scale"),
             order: gpu.tensor([batch * text], u, "order"),
             segments: gpu.tensor([batch * text, 3], u, "segments"),
-            plain: Table { tensor: gpu.upload(&plain, [text + n, head], "angles"), per_sample: 0, start: 0 },
+            plain: Table::shared(&gpu.upload(&plain, [text + n, head], "angles")),
             linked: LinkedTables { query: table(text, "query angles"), key: table(text + n, "key angles") },
             gpu: gpu.clone(),
             config: config.clone(),

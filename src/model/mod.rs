@@ -5,7 +5,6 @@ pub mod config;
 pub mod decode;
 pub mod export;
 pub mod files;
-pub mod generate;
 pub mod inputs;
 pub mod language;
 pub mod load;

@@ -11,36 +11,20 @@ use crate::nn::params::Weights;
 
 /// Why a weights file cannot be used.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the sentences say what the fields are")]
 pub enum WeightsError {
     /// Not safetensors.
     #[error(transparent)]
     Files(#[from] FilesError),
     /// A type that Hive does not read.
     #[error("tensor {name} is {dtype}; f32, f16, bf16, i64, i32 and u32 are read")]
-    Type {
-        /// Tensor name.
-        name: String,
-        /// Its type.
-        dtype: FileDType,
-    },
+    Type { name: String, dtype: FileDType },
     /// A tensor is not there.
     #[error("tensor {name} is missing{hint}")]
-    Missing {
-        /// Tensor name.
-        name: String,
-        /// The nearest name that is there.
-        hint: String,
-    },
+    Missing { name: String, hint: String },
     /// A tensor has another shape.
     #[error("tensor {name} has shape {have:?}, {need:?} is expected from config.json")]
-    Shape {
-        /// Tensor name.
-        name: String,
-        /// Shape in the file.
-        have: Vec<usize>,
-        /// Shape from the configuration.
-        need: Vec<usize>,
-    },
+    Shape { name: String, have: Vec<usize>, need: Vec<usize> },
 }
 
 /// A tensor on the host: shape, and values as f32 (whole numbers up to 2^24 are exact).

@@ -180,11 +180,10 @@ pub(super) fn state(model: &Model, room: usize) -> u64 {
     let links = model.links().len();
     let linked = if links > 0 { rows } else { 1 };
     let token = 2 * head * (rows + linked) + 2 * (rows + 1) + sample::SETTINGS + c.vocab_size + 4;
-    let piece = |size: usize| 3 * size * head + size + 3;
+    let piece = |size: usize| size + 3;
     let pieces: usize = pieces(room).map(piece).sum();
     let picture = if model.sees() {
-        let spliced = if links > 0 { 1 } else { v.tokens() };
-        v.num_channels * v.image_size * v.image_size + (v.tokens() + 3 * spliced) * head + 3
+        v.num_channels * v.image_size * v.image_size + if links > 0 { v.tokens() * head } else { 0 } + 3
     } else {
         0
     };

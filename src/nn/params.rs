@@ -2,6 +2,7 @@
 //! moments with the same layout, frozen tensors in buffers of their own. Zeroing, clipping and AdamW are loops over slabs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::stacks::{Packed, Stack, Stacked};
 use crate::gpu::{DType, Gpu, GpuError, Recorder, Tensor};
@@ -72,6 +73,7 @@ pub struct Params {
     places: Vec<(usize, usize)>,
     /// Matrices of frozen weights, where this is a model to run and not to train.
     packed: Packed,
+    version: AtomicU64,
 }
 
 /// Elements that a tensor's start is a multiple of: 256 bytes, the binding alignment every adapter has.
@@ -104,7 +106,7 @@ impl Params {
                 Slab { value, trained, decays: plan.decays, members: plan.members }
             })
             .collect();
-        Self { gpu: gpu.clone(), specs, slabs, places, packed: Packed::default() }
+        Self { gpu: gpu.clone(), specs, slabs, places, packed: Packed::default(), version: AtomicU64::new(0) }
     }
 
     /// Parameters of a model to run: the weights of `stacks` as packed matrices, everything else as floats; all zero until
@@ -121,7 +123,18 @@ impl Params {
                 Slab { value, trained: None, decays: plan.decays, members: plan.members }
             })
             .collect();
-        Self { gpu: gpu.clone(), specs, slabs, places, packed }
+        Self { gpu: gpu.clone(), specs, slabs, places, packed, version: AtomicU64::new(0) }
+    }
+
+    /// Changes whenever values do; what was computed with others is void.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// Values were changed on the GPU.
+    pub fn changed(&self) {
+        self.version.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Overwrites a parameter that is not packed.
@@ -130,6 +143,7 @@ impl Params {
         assert_eq!(values.len(), self.specs[id.0].len(), "size of {}", self.specs[id.0].name);
         self.gpu.write_part(&self.slabs[slab].value, start, values);
         self.packed.write_bias(&self.gpu, id, values);
+        self.changed();
     }
 
     /// The packed matrices.

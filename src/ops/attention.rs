@@ -2,7 +2,7 @@
 //! from the offset on). See `docs/MATH.md#attention`. The score matrix is never stored unless [`probabilities`] is asked.
 
 use super::case::{Array, Built, Case};
-use super::{elementwise, lanes};
+use super::{elementwise, flag, lanes};
 use crate::gpu::kernels::attention as k;
 use crate::gpu::{Constant, Recorder, Sabotage, Tensor};
 
@@ -62,9 +62,11 @@ impl Layout {
         ("D4", (self.head / 4) as f64)
     }
 
-    /// Multiply-adds of one pass over all pairs, times 2; causal pairs count half.
+    /// Multiply-adds of one pass over all pairs, times 2; causal pairs count half, and of rows in a cache those that come
+    /// with the queries.
     fn flops(&self) -> usize {
-        let pairs = if self.causal { self.queries * (self.text / 2 + self.image) } else { self.queries * self.keys() };
+        let text = if self.causal { self.text.min(self.queries) / 2 } else { self.text };
+        let pairs = self.queries * (text + self.image);
         2 * self.batch * self.heads * pairs * self.head
     }
 
@@ -94,7 +96,7 @@ pub fn forward(
     let lanes = lanes(r);
     let groups = Recorder::fold(layout.queries.div_ceil(lanes) * layout.heads * layout.batch);
     r.flops(2 * layout.flops());
-    let constants = [("WG", lanes as f64), layout.d4()];
+    let constants = [("WG", lanes as f64), layout.d4(), flag("CACHED", layout.queries != layout.text)];
     r.dispatch(&k::FORWARD, &constants, &layout.params(), &[rows, q, key, value, &y, &lse], groups);
     let saved =
         Saved { layout, rows: rows.clone(), q: q.clone(), key: key.clone(), value: value.clone(), y: y.clone(), lse };
@@ -285,6 +287,11 @@ pub fn cases() -> Vec<Case> {
 /// Faults that the cases must notice.
 pub const SABOTAGES: &[Sabotage] = &[
     Sabotage { kernel: "attention/forward", find: "t >= row.offset", replace: "true" },
+    Sabotage {
+        kernel: "attention/forward",
+        find: "min(row.start + own.first + WG, p.text)",
+        replace: "min(own.first + WG, p.text)",
+    },
     Sabotage {
         kernel: "attention/backward_kv",
         find: "head < (own.head + 1u) * share",

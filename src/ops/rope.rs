@@ -18,9 +18,17 @@ pub struct Table {
     pub per_sample: usize,
     /// First row to use.
     pub start: usize,
+    /// Is that the row of position 0, so that each sample begins with the row of its own `start`?
+    pub by_position: bool,
 }
 
 impl Table {
+    /// One table for all samples, from its first row on.
+    #[must_use]
+    pub fn shared(tensor: &Tensor) -> Self {
+        Self { tensor: tensor.clone(), per_sample: 0, start: 0, by_position: false }
+    }
+
     /// The angles from its row `rows` on.
     #[must_use]
     pub fn after(&self, rows: usize) -> Self {
@@ -79,6 +87,7 @@ pub fn rotate(r: &mut Recorder, rows: &Tensor, x: &Tensor, y: &Tensor, m: Move<'
         dst_start: first as u32,
         table_rows: m.angles.map_or(0, |t| t.per_sample as u32),
         table_start: m.angles.map_or(0, |t| t.start as u32),
+        table_by_position: u32::from(m.angles.is_some_and(|t| t.by_position)),
         dynamic: u32::from(matches!(m.to, To::Start)),
         sign,
     };
@@ -123,7 +132,7 @@ fn case(batch: usize, count: usize, heads: usize, head: usize) -> Case {
         ],
         wrt: vec![0],
         record: Box::new(move |r, x, dout| {
-            let table = Table { tensor: x[1].clone(), per_sample: count, start: 0 };
+            let table = Table { per_sample: count, ..Table::shared(&x[1]) };
             let y = r.alloc([batch, count + 5, width], "rotated");
             r.zero(&y);
             let there = Move { count, from: 0, to: To::Row(3), angles: Some(&table), back: false };
@@ -152,12 +161,50 @@ fn case(batch: usize, count: usize, heads: usize, head: usize) -> Case {
     }
 }
 
+/// Rows from each sample's own start on, by angles of all positions, into a longer tensor at that start.
+fn case_by_position(starts: [usize; 2], count: usize, heads: usize, head: usize) -> Case {
+    let (width, room) = (heads * head, 9 + count);
+    let angles = Array::random(&[2 + room, head / 2], 3);
+    let table: Vec<f64> = angles.values.iter().flat_map(|a| [a.cos(), a.sin()].map(|v| f64::from(v as f32))).collect();
+    Case {
+        name: format!("by position from {starts:?} T={count} H={heads} D={head}"),
+        inputs: vec![
+            Array::random(&[2, count, width], 1),
+            Array::floats(&[2 + room, head], &table),
+            Array::whole(&[2, 3], &starts.map(|s| [0, 7, s as u32]).concat()),
+        ],
+        wrt: vec![],
+        record: Box::new(move |r, x, _| {
+            let table = Table { by_position: true, ..Table::shared(&x[1]).after(2) };
+            let y = r.alloc([2, room, width], "rotated");
+            r.zero(&y);
+            let there = Move { count, from: 0, to: To::Start, angles: Some(&table), back: false };
+            rotate(r, &x[2], &x[0], &y, there);
+            Built { outs: vec![y], grads: vec![] }
+        }),
+        forward: Box::new(move |x| {
+            let mut placed = vec![0.0; 2 * room * width];
+            for (b, start) in starts.into_iter().enumerate() {
+                let rows = &x[0][b * count * width..(b + 1) * count * width];
+                let y = oracle::rotate(rows, &x[1][(2 + start) * head..], heads, head, 1.0);
+                placed[(b * room + start) * width..][..count * width].copy_from_slice(&y);
+            }
+            vec![placed]
+        }),
+        backward: None,
+        tolerance: 1e-6,
+    }
+}
+
 /// Textbook, one, prime.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    vec![case(2, 5, 3, 8), case(1, 1, 1, 2), case(3, 17, 7, 10), case(2, 40, 2, 64)]
+    let all = vec![case(2, 5, 3, 8), case(1, 1, 1, 2), case(3, 17, 7, 10), case(2, 40, 2, 64)];
+    all.into_iter().chain([case_by_position([0, 9], 1, 3, 8), case_by_position([5, 2], 4, 2, 10)]).collect()
 }
 
 /// Faults that the cases must notice.
-pub const SABOTAGES: &[Sabotage] =
-    &[Sabotage { kernel: "rope/rotate", find: "v * turn.x + u * s", replace: "v * turn.x - u * s" }];
+pub const SABOTAGES: &[Sabotage] = &[
+    Sabotage { kernel: "rope/rotate", find: "v * turn.x + u * s", replace: "v * turn.x - u * s" },
+    Sabotage { kernel: "rope/rotate", find: "p.table_by_position == 1u", replace: "false" },
+];

@@ -142,8 +142,8 @@ pub type DroppedFile = PathBuf;
 /// # Errors
 /// As the operating system says.
 #[expect(clippy::unused_async, reason = "the browser's side waits")]
-pub async fn dropped_bytes(file: DroppedFile) -> Result<Vec<u8>, String> {
-    read_file(&file).map_err(|e| e.to_string())
+pub async fn dropped_bytes(file: &DroppedFile) -> Result<Vec<u8>, String> {
+    read_file(file).map_err(|e| e.to_string())
 }
 
 /// Its name, without its folder.

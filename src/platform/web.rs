@@ -194,8 +194,8 @@ pub type DroppedFile = web_sys::File;
 ///
 /// # Errors
 /// As the browser says.
-pub async fn dropped_bytes(file: DroppedFile) -> Result<Vec<u8>, String> {
-    let blob = super::Blob::file(file);
+pub async fn dropped_bytes(file: &DroppedFile) -> Result<Vec<u8>, String> {
+    let blob = super::Blob::file(file.clone());
     blob.read(0, blob.len() as usize).await
 }
 

@@ -12,7 +12,6 @@ use super::source::Source;
 use super::stage::Stage;
 use crate::data::batch::Batch;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
-use crate::model::config::HiveConfig;
 use crate::model::inputs::{HostBatch, Inputs};
 use crate::model::model::Model;
 use crate::nn::Params;
@@ -134,16 +133,9 @@ pub struct Evaluator {
 impl Evaluator {
     /// For batches of `rows` rows of `tokens` tokens.
     #[must_use]
-    pub fn new(
-        model: &Model,
-        params: &Params,
-        config: &HiveConfig,
-        rows: usize,
-        tokens: usize,
-        with_image: bool,
-    ) -> Self {
+    pub fn new(model: &Model, params: &Params, rows: usize, tokens: usize, with_image: bool) -> Self {
         let gpu = params.gpu();
-        let inputs = Inputs::new(gpu, config, rows, tokens, with_image);
+        let inputs = Inputs::new(gpu, model.config(), rows, tokens, with_image);
         let loss = gpu.tensor([1], DType::F32, "loss");
         let state = gpu.tensor([rows * tokens, 4], DType::F32, "state");
         let mut r = Recorder::new(gpu);
@@ -199,8 +191,8 @@ const TOKENS: usize = 32;
 impl Evaluator {
     /// For scores of `count` held-out questions, with pictures or without.
     #[must_use]
-    pub fn for_questions(model: &Model, params: &Params, config: &HiveConfig, count: usize, with_image: bool) -> Self {
-        Self::new(model, params, config, count.clamp(1, 50), TOKENS, with_image)
+    pub fn for_questions(model: &Model, params: &Params, count: usize, with_image: bool) -> Self {
+        Self::new(model, params, count.clamp(1, 50), TOKENS, with_image)
     }
 
     /// Scores of `count` held-out questions; `count` is what this was made for.

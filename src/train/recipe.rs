@@ -150,6 +150,7 @@ pub struct Preset {
 
 /// A preset that cannot be used.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the sentences say what the fields are")]
 pub enum PresetError {
     /// Not JSON of that form.
     #[error("the preset is not valid: {0}. Compare it with assets/presets/pictures.json")]
@@ -159,14 +160,7 @@ pub enum PresetError {
     Config(#[from] ConfigError),
     /// A number out of range.
     #[error("the preset's {what} is {value}; it must be {need}")]
-    Range {
-        /// Which number.
-        what: String,
-        /// What it is.
-        value: f64,
-        /// What it should be.
-        need: &'static str,
-    },
+    Range { what: String, value: f64, need: &'static str },
 }
 
 impl Preset {

@@ -2,6 +2,7 @@
 //! on bit for bit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, FORMAT, Meta};
 use super::evaluate::{EvaluateError, Evaluator, Label, Picture, Scores};
@@ -15,6 +16,7 @@ use crate::model::config::HiveConfig;
 use crate::model::inputs::HostBatch;
 use crate::model::model::Model;
 use crate::model::weights::{WeightsError, select};
+use crate::nn::Params;
 use crate::nn::params::Weights;
 
 /// A model between or in stages.
@@ -114,13 +116,14 @@ impl Run {
         &self.config
     }
 
-    /// Model and parameters on the GPU as they are now: those of the stage in progress, else a copy.
-    pub fn with_params<R>(&self, look: impl FnOnce(&Model, &crate::nn::Params) -> R) -> R {
+    /// Model and parameters on the GPU: those of the stage in progress, which move on with it, else a copy.
+    #[must_use]
+    pub fn on_gpu(&self) -> (Arc<Model>, Arc<Params>) {
         if let Some(t) = &self.trainer {
-            return look(t.model(), &t.params);
+            return (Arc::clone(t.model()), Arc::clone(&t.params));
         }
         let (model, specs) = Model::new(&self.config, self.preset.wiring);
-        look(&model, &crate::nn::Params::new(&self.gpu, specs, &self.weights, &BTreeSet::new()))
+        (Arc::new(model), Arc::new(Params::new(&self.gpu, specs, &self.weights, &BTreeSet::new())))
     }
 
     /// Begins a stage from the weights as they are. Stage 2 gives the image its own key and value projections.
@@ -232,8 +235,8 @@ impl Run {
         count: usize,
     ) -> Result<[Scores; N], EvaluateError> {
         let count = count.min(self.source.held_out_size());
-        let record =
-            |with_image| self.with_params(|m, p| Evaluator::for_questions(m, p, &self.config, count, with_image));
+        let (model, params) = self.on_gpu();
+        let record = |with_image| Evaluator::for_questions(&model, &params, count, with_image);
         // Own and swapped pictures go through the same program.
         let (mut seeing, mut blind) = (None, None);
         let mut all = [const { None }; N];

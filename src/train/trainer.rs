@@ -1,6 +1,7 @@
 //! The trainer: records the programs of a stage once, replays them per step. It knows no channel and no screen.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::recipe::StageRecipe;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
@@ -130,8 +131,8 @@ pub struct Trainer {
     /// Which wiring.
     pub wiring: Wiring,
     /// Parameters, gradients, moments.
-    pub params: Params,
-    model: Model,
+    pub params: Arc<Params>,
+    model: Arc<Model>,
     recipe: StageRecipe,
     inputs: Inputs,
     step: Program,
@@ -174,8 +175,8 @@ impl Trainer {
             gpu: gpu.clone(),
             config: setup.config.clone(),
             wiring: setup.wiring,
-            params,
-            model,
+            params: Arc::new(params),
+            model: Arc::new(model),
             recipe: setup.recipe.clone(),
             inputs,
             optimiser,
@@ -186,7 +187,7 @@ impl Trainer {
 
     /// The model's structure.
     #[must_use]
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> &Arc<Model> {
         &self.model
     }
 
@@ -223,6 +224,7 @@ impl Trainer {
         self.updates += 1;
         let lr = self.recipe.schedule().rate(self.updates, self.recipe.steps);
         self.optimiser.step(&self.gpu, lr, self.recipe.beta2, self.updates);
+        self.params.changed();
         self.report().await
     }
 

@@ -3,8 +3,9 @@
 use eframe::egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use hive::app::Control;
 use hive::app::panels::ask::{ask_ui, example_questions, probes_ui, verdict};
-use hive::app::state::Picture;
+use hive::app::{Origin, Picture};
 use hive::engine::{Answer, Command, Event, Probe, ProbeKind, Word};
 
 use super::common::{Bench, harness, opened, pixels};
@@ -12,7 +13,7 @@ use super::common::{Bench, harness, opened, pixels};
 fn bench() -> Bench {
     let mut bench = opened();
     let right = Some(("what is it ?".to_owned(), "dog".to_owned()));
-    bench.state.picture = Some(Picture { name: "held-out 12".into(), pixels: pixels(), right });
+    bench.state.picture = Some(Picture { origin: Origin::HeldOut(12), pixels: pixels(), right });
     bench
 }
 
@@ -77,7 +78,7 @@ fn asking_sends_the_question() {
     assert_eq!((bench.state.asked.id, bench.state.asked.busy), (1, true));
     // the next one has another number, and the other picture when there is one
     bench.state.asked.busy = false;
-    bench.state.other = Some(Picture { name: "other".into(), pixels: pixels(), right: None });
+    bench.state.other = Some(Picture { origin: Origin::File("other".into()), pixels: pixels(), right: None });
     harness.run_steps(2);
     harness.get_by_label("Ask").click();
     harness.run_steps(3);
@@ -165,7 +166,7 @@ fn probes_tell_the_change() {
     for text in ["blindfold", "cat", "0.91 → 0.12", "another picture", "sun", "0.91 → 0.03"] {
         harness.get_by_label(text);
     }
-    harness.state_mut().state.link.hide.push("probes".into());
+    harness.state_mut().state.link.hide.push(Control::Probes);
     harness.run();
     assert!(harness.query_by_label("blindfold").is_none());
 }
@@ -195,6 +196,6 @@ fn pinning_tells_the_session() {
 #[test]
 fn a_link_can_hide_it() {
     let mut bench = bench();
-    bench.state.link.hide.push("ask".into());
+    bench.state.link.hide.push(Control::Ask);
     assert!(shown(bench).query_by_label("Ask").is_none());
 }

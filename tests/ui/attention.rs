@@ -5,9 +5,10 @@ use std::sync::Arc;
 use eframe::egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use hive::app::Control;
 use hive::app::panels::attention::{attention_ui, map_json, mass, mass_text, strongest, strongest_text};
 use hive::app::panels::heatmap::{PNG_SIDE, Shown};
-use hive::app::state::Picture;
+use hive::app::{Origin, Picture};
 use hive::engine::{Answer, AttentionMaps, Event, Lane, Stage};
 
 use super::common::{Bench, harness, maps, opened, pixels, step};
@@ -23,7 +24,7 @@ fn mean(layer: usize, token: usize) -> Vec<f32> {
 
 fn bench() -> Bench {
     let mut bench = opened();
-    bench.state.picture = Some(Picture { name: "grey".into(), pixels: pixels(), right: None });
+    bench.state.picture = Some(Picture { origin: Origin::File("grey".into()), pixels: pixels(), right: None });
     bench.state.asked.id = 1;
     bench.tell(Event::Answered(Box::new(Answer {
         id: 1,
@@ -197,10 +198,10 @@ fn maps_can_be_saved() {
 #[test]
 fn links_can_hide_parts() {
     let mut hidden = bench();
-    hidden.state.link.hide.push("attention".into());
+    hidden.state.link.hide.push(Control::Attention);
     assert!(shown(hidden).query_by_label("Where it looks").is_none());
     let mut hidden = replay(bench());
-    hidden.state.link.hide.extend(["replay".into(), "export".into()]);
+    hidden.state.link.hide.extend([Control::Replay, Control::Export]);
     let harness = shown(hidden);
     assert!(harness.query_by_label("replay of the pinned question").is_none());
     assert!(harness.query_by_label("Map as PNG…").is_none());

@@ -11,6 +11,7 @@ use hive::app::files::{Files, Purpose};
 use hive::app::panels::chat::{chat_ui, switch_ui, take_picture};
 use hive::app::panels::failure::failure_ui;
 use hive::app::shell::layout_ui;
+use hive::app::{Control, Origin};
 use hive::data::image::Preprocess;
 use hive::engine::answers::assistant::End;
 use hive::engine::{
@@ -132,7 +133,7 @@ fn the_switch_leads_there_and_a_link_can_hide_it() {
     harness.run_steps(3);
     harness.get_by_label("Ask about the picture");
     harness.get_by_label("Model from files").click();
-    harness.state_mut().state.link.hide.push("chat".into());
+    harness.state_mut().state.link.hide.push(Control::Chat);
     harness.run_steps(3);
     harness.get_by_label("Ask about the picture");
     assert!(harness.query_by_label("Model from files").is_none());
@@ -334,7 +335,7 @@ fn settings_go_along() {
     );
     assert_eq!((question.options.limit, question.options.sampling.temperature), (20, 0.7));
     let mut bench = ready();
-    bench.state.link.hide.push("sampling".into());
+    bench.state.link.hide.push(Control::Sampling);
     assert!(shown(bench).query_by_label("How it chooses its words").is_none());
 }
 
@@ -362,12 +363,12 @@ fn a_model_that_sees_is_asked_about_a_picture() {
 
     // The small picture of the data column, brought to size.
     let mut bench = seeing();
-    bench.state.picture = Some(hive::app::state::Picture { name: "held-out 3".into(), pixels: pixels(), right: None });
+    bench.state.picture = Some(hive::app::Picture { origin: Origin::HeldOut(3), pixels: pixels(), right: None });
     let mut harness = shown(bench);
     harness.get_by_label("Use the selected picture").click();
     harness.run_steps(2);
     let picture = harness.state().state.chat.picture.clone().unwrap();
-    assert_eq!((picture.name.as_str(), picture.pixels.len()), ("held-out 3", 3 * 20 * 20));
+    assert_eq!((picture.origin.to_string().as_str(), picture.pixels.len()), ("held-out 3", 3 * 20 * 20));
     assert!((picture.pixels[0] - 0.1).abs() < 0.01, "{}", picture.pixels[0]);
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use eframe::egui::{Ui, Vec2};
 use egui_kittest::Harness;
 use hive::app::AppState;
-use hive::engine::{AttentionMaps, Command, Cost, Event, Lane, Opened, Scores, Share, Stage, StepEvent, Steps, assets};
+use hive::engine::{
+    AttentionMaps, BlockId, Command, Cost, Event, Lane, Opened, Scores, Share, Stage, StepEvent, Steps, assets,
+};
 
 /// A panel's state beside the commands it gave.
 pub(crate) struct Bench {
@@ -52,7 +54,7 @@ pub(crate) fn training(updates: u64) -> Bench {
     for update in 1..=updates {
         bench.tell(step(Lane::Hive, Stage::Connector, update));
     }
-    let norms = vec![("link 0".to_owned(), 0.5), ("link 1".to_owned(), 0.25), ("link 2".to_owned(), 0.125)];
+    let norms = vec![(BlockId::Link(0), 0.5), (BlockId::Link(1), 0.25), (BlockId::Link(2), 0.125)];
     bench.tell(Event::Norms { lane: Lane::Hive, stage: Stage::Connector, update: updates, norms });
     bench.tell(scores(Lane::Hive, Some(Stage::Connector), updates, 34, 25));
     bench

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use hive::app::Control;
 use hive::app::panels::curves::{curves_ui, summary};
 use hive::app::panels::raster::{HEIGHT, WIDTH};
 use hive::app::panels::series::{Choice, Tab, csv, decimated, lines, smoothed, stage_starts};
@@ -212,7 +213,7 @@ fn scores_can_be_asked_for() {
 fn links_can_hide_parts() {
     let hidden = |name: &str| {
         let mut bench = training(20);
-        bench.state.link.hide.push(name.into());
+        bench.state.link.hide.push(Control::parse(name).unwrap());
         shown(bench)
     };
     assert!(hidden("curves").query_by_label_contains("loss").is_none());

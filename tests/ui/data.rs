@@ -6,6 +6,7 @@ use eframe::egui::{ColorImage, Event as Input, Key, Ui};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use hive::app::AppState;
+use hive::app::Control;
 use hive::app::panels::data::{data_ui, take_picture};
 use hive::app::panels::draw::draw_ui;
 use hive::data::{Dataset, Split};
@@ -63,7 +64,7 @@ fn the_first_example_is_selected_by_itself() {
     h.run();
     let sample = Dataset::Pictures.sample(Split::HeldOut, 0, 0, 1);
     let state = &h.state().state;
-    assert_eq!(state.picture.as_ref().unwrap().name, "held-out 0");
+    assert_eq!(state.picture.as_ref().unwrap().origin.to_string(), "held-out 0");
     assert_eq!(state.forms.ask.question, sample.turns[0].question);
 }
 
@@ -99,7 +100,7 @@ fn a_link_chooses_the_example() {
     bench.state.wanted_example = Some(8);
     let mut h = harness(bench, column);
     h.run();
-    assert_eq!(h.state().state.picture.as_ref().unwrap().name, "held-out 8");
+    assert_eq!(h.state().state.picture.as_ref().unwrap().origin.to_string(), "held-out 8");
     assert_eq!(h.state().state.wanted_example, None);
     h.get_by_label("✔ 8 selected");
 }
@@ -131,7 +132,7 @@ fn there_are_more_examples() {
     h.run();
     h.get_by_label("Example 6").click();
     h.run();
-    assert_eq!(h.state().state.picture.as_ref().unwrap().name, "held-out 6");
+    assert_eq!(h.state().state.picture.as_ref().unwrap().origin.to_string(), "held-out 6");
     h.get_by_label("Previous").click();
     h.run();
     h.get_by_label("Example 0");
@@ -148,7 +149,7 @@ fn teachers_can_hide_the_column() {
         let h = harness(opened(), column);
         assert!(h.query_by_label(label).is_some(), "{label}");
         let mut bench = opened();
-        bench.state.link.hide = vec![control.to_owned()];
+        bench.state.link.hide = vec![Control::parse(control).unwrap()];
         let h = harness(bench, column);
         assert!(h.query_by_label(label).is_none(), "{label} with {control} hidden");
     }
@@ -176,7 +177,10 @@ fn a_picture_file_is_taken_on_white_paper() {
     let mut bench = opened();
     take_picture(&mut bench.state, "cat.png", &png());
     let picture = bench.state.picture.clone().unwrap();
-    assert_eq!((picture.name.as_str(), picture.pixels.len(), picture.right), ("cat.png", 3 * 48 * 48, None));
+    assert_eq!(
+        (picture.origin.to_string().as_str(), picture.pixels.len(), picture.right),
+        ("cat.png", 3 * 48 * 48, None)
+    );
     assert!(picture.pixels.iter().all(|v| *v > 0.99));
     let h = harness(bench, column);
     h.get_by_label_contains("cat.png is selected");
@@ -207,7 +211,7 @@ fn a_picture_can_be_pasted() {
     h.event(Input::PasteImage(Arc::new(image)));
     h.run();
     let picture = h.state().state.picture.clone().unwrap();
-    assert_eq!(picture.name, "pasted picture");
+    assert_eq!(picture.origin.to_string(), "pasted picture");
     assert!(picture.pixels.iter().all(|v| *v > 0.99));
 }
 

@@ -2,6 +2,7 @@
 
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use hive::app::Control;
 use hive::app::panels::lessons::{LESSONS, destinations, lessons_ui};
 use hive::app::permalink::{Panel, Permalink};
 use hive::data::{Dataset, Split};
@@ -187,7 +188,7 @@ fn a_link_in_a_lesson_sets_the_app_up() {
 
 #[test]
 fn hidden_or_closed_lessons_draw_nothing() {
-    for (hide, open) in [(vec!["lessons".to_owned()], true), (Vec::new(), false)] {
+    for (hide, open) in [(vec![Control::Lessons], true), (Vec::new(), false)] {
         let mut bench = opened();
         bench.state.link.set_open(Panel::Lessons, open);
         bench.state.link.hide = hide;

@@ -2,8 +2,10 @@
 
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use hive::app::Control;
+use hive::app::Origin;
 use hive::app::panels::model::{caption, lock_word, model_ui};
-use hive::engine::{Event, Lane, Outline, Stage, assets};
+use hive::engine::{BlockId, Event, Lane, Outline, Stage, assets};
 
 use super::common::{Bench, harness, opened, pixels, training};
 
@@ -87,7 +89,7 @@ fn captions_and_locks_say_what_trains() {
     assert!(caption(&before, None).starts_with("before stage 1 nothing trains; the model has "));
     preset.scope = hive::engine::Scope::Linked;
     let second = Outline::new(&preset, Lane::Hive, Some(Stage::Adaptation));
-    let layer = second.decoder.iter().find(|b| b.id == "decoder 1").unwrap();
+    let layer = second.decoder.iter().find(|b| b.id == BlockId::Decoder(1)).unwrap();
     assert_eq!(lock_word(layer), "partly trained");
     assert_eq!(lock_word(&second.tower[1]), "frozen");
 }
@@ -98,7 +100,7 @@ fn norms_are_numbers_on_the_boxes_that_train() {
     harness.get_by_label_contains("link 1, partly trained, 64 × 96 keys and values");
     assert!(harness.query_by_label_contains("gradient norm 0.500").is_some());
     assert!(harness.query_by_label_contains("gradient norm 0.125").is_some());
-    harness.state_mut().state.link.hide.push("norms".into());
+    harness.state_mut().state.link.hide.push(Control::Norms);
     harness.run();
     assert!(harness.query_by_label_contains("gradient norm 0.500").is_none());
 }
@@ -120,7 +122,7 @@ fn pointing_shows_the_formula_and_clicking_keeps_it() {
     harness.hover_at(eframe::egui::pos2(1270.0, 790.0));
     harness.run();
     harness.get_by_label_contains("shaders/cross_entropy/*.wgsl");
-    assert_eq!(harness.state().state.forms.model.pinned.as_deref(), Some("head"));
+    assert_eq!(harness.state().state.forms.model.pinned, Some(BlockId::Head));
     harness.get_by_label_contains("norm and head, frozen").click();
     harness.run();
     assert_eq!(harness.state().state.forms.model.pinned, None);
@@ -134,7 +136,7 @@ fn the_keyboard_reaches_a_box() {
     harness.get_by_label_contains("shaders/embed/*.wgsl");
     harness.key_press(eframe::egui::Key::Enter);
     harness.run();
-    assert_eq!(harness.state().state.forms.model.pinned.as_deref(), Some("embedding"));
+    assert_eq!(harness.state().state.forms.model.pinned, Some(BlockId::Embedding));
 }
 
 #[test]
@@ -161,7 +163,8 @@ fn every_formula_has_its_letters() {
 #[test]
 fn the_control_has_a_projector() {
     let mut bench = opened();
-    bench.state.picture = Some(hive::app::state::Picture { name: "grey".into(), pixels: pixels(), right: None });
+    bench.state.picture =
+        Some(hive::app::Picture { origin: Origin::File("grey".into()), pixels: pixels(), right: None });
     assert!(shown(opened()).query_by_label("flattened control").is_none());
     bench.state.control = true;
     let mut harness = shown(bench);
@@ -175,7 +178,7 @@ fn the_control_has_a_projector() {
 #[test]
 fn a_link_can_hide_it() {
     let mut bench = opened();
-    bench.state.link.hide.push("diagram".into());
+    bench.state.link.hide.push(Control::Diagram);
     let harness = shown(bench);
     assert_eq!(boxes(&harness), 0);
 }

@@ -1,8 +1,10 @@
 //! Links: read, written, and applied to a state.
 
+use hive::app::Control;
+use hive::app::control::CONTROLS;
 use hive::app::panels::lessons::LESSONS;
 use hive::app::panels::series::Tab;
-use hive::app::permalink::{CONTROLS, Panel, Permalink, TABS, apply_link, complain};
+use hive::app::permalink::{Panel, Permalink, TABS, apply_link, complain};
 use hive::data::Rng;
 use hive::engine::{Command, Event, Stage, Steps, assets};
 
@@ -31,7 +33,7 @@ fn link(rng: &mut Rng) -> Permalink {
     let (preset, lesson, tab) = (rng.pick(&assets::PRESETS).0, rng.pick(&LESSONS).name, rng.pick(&TABS).1);
     let (seed, stage) = (number(rng), *rng.pick(&Stage::ALL));
     let panels = some_of(rng, &Panel::ALL);
-    let hide = some_of(rng, CONTROLS).into_iter().map(|c| c.0.to_owned()).collect();
+    let hide = some_of(rng, &CONTROLS.map(|c| c.0));
     let (question, example) = (text(rng), number(rng));
     Permalink {
         version: *rng.pick(&[1, 1, 2, 9]),
@@ -43,6 +45,7 @@ fn link(rng: &mut Rng) -> Permalink {
         fresh: rng.chance(0.5),
         run: rng.chance(0.5),
         panels: maybe(rng, panels),
+        show_all: hide.is_empty() && rng.chance(0.5),
         hide,
         lesson: maybe(rng, lesson.to_owned()),
         tab: maybe(rng, tab),
@@ -123,7 +126,7 @@ fn what_a_link_says_is_read_and_what_is_wrong_with_it_is_said() {
     assert_eq!(link.preset.as_deref(), Some("shapes"));
     assert_eq!((link.seed, link.stage, link.control, link.trained), (Some(3), Some(Stage::Adaptation), true, false));
     assert_eq!(link.panels, Some(vec![Panel::Data, Panel::Ask]));
-    assert_eq!(link.hide, ["recipe", "seed"]);
+    assert_eq!(link.hide.iter().map(|c| c.name()).collect::<Vec<_>>(), ["recipe", "seed"]);
     assert_eq!(link.question.as_deref(), Some("what is it ?"));
     for (wrong, word) in [
         ("preset=ponies", "pictures-long"),
@@ -147,6 +150,21 @@ fn what_a_link_says_is_read_and_what_is_wrong_with_it_is_said() {
     let mut bench = opened();
     complain(&mut bench.state, &Permalink::parse("preset=ponies").1);
     assert!(bench.state.faults[0].what.contains("ponies"));
+}
+
+#[test]
+fn links_of_earlier_versions_hide_what_has_another_name_now() {
+    let (link, complaints) = Permalink::parse("hide=seed, talk");
+    assert_eq!((link.hide, complaints), (vec![Control::Seed, Control::Chat], Vec::new()));
+}
+
+#[test]
+fn every_control_that_a_link_can_hide_is_asked_for() {
+    let mut code = String::new();
+    let panels = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/app/panels")).unwrap();
+    panels.for_each(|file| code += &std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let hides_nothing = |c: &&(Control, &str, &str)| !code.contains(&format!("Control::{:?}", c.0));
+    assert_eq!(CONTROLS.iter().filter(hides_nothing).collect::<Vec<_>>(), Vec::<&(Control, &str, &str)>::new());
 }
 
 fn applied(bench: &mut Bench, text: &str) -> Vec<Command> {
@@ -195,13 +213,13 @@ fn a_link_sets_question_example_panels_tab_and_hidden_controls() {
     assert_eq!((state.forms.ask.question.as_str(), state.wanted_example), ("what is it ?", Some(3)));
     assert!(state.link.is_open(Panel::Model) && !state.link.is_open(Panel::Data));
     assert_eq!(state.forms.curves.choice.tab, Tab::Accuracy);
-    assert!(!state.shows("recipe") && state.shows("run"));
+    assert!(!state.shows(Control::Recipe) && state.shows(Control::Run));
     // What a later link does not name stays.
     applied(&mut bench, "example=4");
     assert_eq!(bench.state.forms.ask.question, "", "the other example has its own question");
-    assert!(!bench.state.shows("seed") && !bench.state.link.is_open(Panel::Data));
+    assert!(!bench.state.shows(Control::Seed) && !bench.state.link.is_open(Panel::Data));
     applied(&mut bench, "hide=none&lesson=look");
-    assert!(bench.state.shows("recipe") && bench.state.link.is_open(Panel::Lessons));
+    assert!(bench.state.shows(Control::Recipe) && bench.state.link.is_open(Panel::Lessons));
     assert_eq!(bench.state.forms.lessons.lesson().map(|l| l.name), Some("look"));
 }
 

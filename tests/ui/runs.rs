@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use hive::app::Control;
 use hive::app::panels::runs::runs_ui;
 use hive::engine::{Command, Event};
 
@@ -52,7 +53,7 @@ fn before_anything_is_open_a_run_can_only_be_loaded() {
 #[test]
 fn teachers_can_hide_it() {
     let mut bench = training(3);
-    bench.state.link.hide = vec!["runs".to_owned()];
+    bench.state.link.hide = vec![Control::Runs];
     let h = harness(bench, runs_ui);
     for button in BUTTONS {
         assert!(h.query_by_label(button).is_none(), "{button}");

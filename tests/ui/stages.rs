@@ -3,6 +3,7 @@
 use eframe::egui::Key;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use hive::app::Control;
 use hive::app::panels::stages::stages_ui;
 use hive::engine::{Command, Event, Fault, FaultKind, Stage, Steps};
 
@@ -259,7 +260,7 @@ fn teachers_can_hide_the_bar() {
         let h = harness(training(3), stages_ui);
         assert!(h.query_by_label(label).is_some(), "{label}");
         let mut bench = training(3);
-        bench.state.link.hide = vec![control.to_owned()];
+        bench.state.link.hide = vec![Control::parse(control).unwrap()];
         let mut h = harness(bench, stages_ui);
         assert!(h.query_by_label(label).is_none(), "{label} with {control} hidden");
         let key = match control {

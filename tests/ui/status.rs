@@ -1,6 +1,7 @@
 //! Bottom bar.
 
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use hive::app::Control;
 use hive::app::panels::status::status_ui;
 use hive::engine::{AdapterKind, AdapterSummary, Command, Event, SelfTest};
 
@@ -100,7 +101,7 @@ fn teachers_can_hide_the_bar() {
         let h = harness(Bench { state: std::mem::take(&mut bench.state), out: Vec::new() }, status_ui);
         assert!(h.query_by_label(label).is_some(), "{label}");
         let mut bench = on(&[adapter("llvmpipe", AdapterKind::Software)]);
-        bench.state.link.hide = vec![control.to_owned()];
+        bench.state.link.hide = vec![Control::parse(control).unwrap()];
         let h = harness(bench, status_ui);
         assert!(h.query_by_label(label).is_none(), "{label} with {control} hidden");
     }

@@ -3,6 +3,7 @@
 use eframe::egui::{Key, Rect, pos2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use hive::app::Control;
 use hive::app::panels::tour::{STEPS, is_shown, tour_ui};
 use hive::app::prefs::{Prefs, Theme};
 use hive::engine::{Command, Fault, FaultKind, Stage};
@@ -68,7 +69,7 @@ fn skipping_is_remembered_and_what_was_seen_is_not_shown() {
 #[test]
 fn links_and_failures_keep_it_away() {
     let mut bench = opened();
-    bench.state.link.hide = vec!["tour".into()];
+    bench.state.link.hide = vec![Control::Tour];
     assert!(!is_shown(&bench.state));
     let mut bench = opened();
     let fault = |kind| Fault { kind, what: "a".into(), remedy: "b".into(), detail: String::new() };
@@ -118,7 +119,7 @@ fn frame(ctx: &eframe::egui::Context) {
 #[test]
 fn preferences_survive_and_bad_ones_do_no_harm() {
     let mut bench = opened();
-    bench.state.link.hide = vec!["seed".into()];
+    bench.state.link.hide = vec![Control::Seed];
     bench.state.forms.lessons.open("look", 1);
     let ctx = eframe::egui::Context::default();
     let before = Prefs { theme: Theme::Dark, zoom: 1.5, tour_seen: true, ..Prefs::of(&ctx, &bench.state) };

@@ -1,10 +1,12 @@
 // The numbers of the page: every case of every operation, parity fixtures, and the same losses as the native program.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import { promisify } from "node:util";
 
 const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
 const STEPS = 100;
+const execute = promisify(execFile);
 
 const base64 = (path) => ({ base64: readFileSync(path).toString("base64") });
 
@@ -45,7 +47,7 @@ export const TESTS = [
       // The same driver, so that only the browser differs.
       const driver = existsSync(SWIFTSHADER) ? { VK_DRIVER_FILES: SWIFTSHADER, VK_ICD_FILENAMES: SWIFTSHADER } : {};
       const command = ["bench", "losses", "--preset", "tiny", "--stage", "2", "--steps", String(STEPS), "--json"];
-      const there = JSON.parse(execFileSync(options.hive, command, { env: { ...process.env, ...driver }, encoding: "utf8" }));
+      const there = JSON.parse((await execute(options.hive, command, { env: { ...process.env, ...driver } })).stdout);
       assert.equal(here.losses.length, STEPS);
       assert.equal(there.losses.length, STEPS);
       assert.ok(new Set(here.losses).size > STEPS / 2, "these are no losses of a training");

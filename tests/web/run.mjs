@@ -1,6 +1,7 @@
 // Tests of the page in a real browser:  node tests/web/run.mjs [--dist DIR] [--hive PROGRAM] [--modules DIR] [--models DIR]
-//                                                              [--shots DIR] [--only TEXT] [--list]
-// One line per test; exit code 1 if one fails.
+//                                                              [--shots DIR] [--jobs N] [--only TEXT] [--list]
+// One line per test; exit code 1 if one fails. N tests run at the same time, each in a browser of its own: much of their time
+// they wait. Those that measure time run alone.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -20,6 +21,7 @@ const { values: options } = parseArgs({
     modules: { type: "string", default: "target/tools" },
     models: { type: "string", default: "target/models" },
     shots: { type: "string", default: "target/shots" },
+    jobs: { type: "string", default: "2" },
     only: { type: "string", default: "" },
     list: { type: "boolean", default: false },
   },
@@ -58,7 +60,7 @@ async function run(test) {
 }
 
 let failed = 0;
-for (const test of tests) {
+async function report(test) {
   const start = Date.now();
   const { result, error } = await run(test);
   const secs = ((Date.now() - start) / 1000).toFixed(1);
@@ -68,6 +70,14 @@ for (const test of tests) {
     console.log(`     ${String(error.message ?? error).replaceAll("\n", "\n     ")}`);
   }
 }
+
+async function work(queue) {
+  while (queue.length) await report(queue.shift());
+}
+
+const together = tests.filter((t) => !t.alone);
+await Promise.all(Array.from({ length: Number(options.jobs) }, () => work(together)));
+await work(tests.filter((t) => t.alone));
 server.close();
 console.log(`${tests.length - failed} passed, ${failed} failed`);
 process.exit(failed ? 1 : 0);

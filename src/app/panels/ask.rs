@@ -6,8 +6,7 @@ use eframe::egui::{
 
 use super::picture::Thumb;
 use super::widgets::small;
-use crate::app::state::Picture;
-use crate::app::{AppState, theme};
+use crate::app::{AppState, Control, Picture, theme};
 use crate::data::dataset::Dataset;
 use crate::data::worlds::Split;
 use crate::engine::{Answer, Command, ProbeKind, Question, Word};
@@ -75,7 +74,7 @@ pub fn verdict(question: &str, words: &[Word], right: Option<&(String, String)>)
 
 /// Draws the panel.
 pub fn ask_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    if !state.shows("ask") {
+    if !state.shows(Control::Ask) {
         return;
     }
     ui.strong("Ask about the picture");
@@ -91,10 +90,10 @@ pub fn ask_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     ui.horizontal_top(|ui| {
         if let Some(texture) = form.thumb.texture(ui.ctx(), &picture.pixels, false) {
             let image = Image::new(&texture).fit_to_exact_size(Vec2::splat(104.0));
-            ui.add(image.alt_text(format!("picture {}", picture.name)));
+            ui.add(image.alt_text(format!("picture {}", picture.origin)));
         }
         ui.vertical(|ui| {
-            ui.label(&picture.name);
+            ui.label(picture.origin.to_string());
             entry(ui, state, &mut form, &picture, out);
         });
     });
@@ -102,7 +101,7 @@ pub fn ask_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     if !state.asked.question.is_empty() {
         ui.separator();
         answer(ui, state, &form);
-        if state.shows("replay") {
+        if state.shows(Control::Replay) {
             pin(ui, state, &mut form, out);
         }
     }
@@ -195,8 +194,8 @@ fn answer(ui: &mut Ui, state: &AppState, form: &Form) {
 
 /// Draws the same question with changed pictures, once it is answered. It stands below the heat map, which is looked at first.
 pub fn probes_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
-    if state.shows("ask")
-        && state.shows("probes")
+    if state.shows(Control::Ask)
+        && state.shows(Control::Probes)
         && let Some(answer) = &state.asked.answer
     {
         probes(ui, answer);

@@ -8,8 +8,7 @@ use super::format::percent;
 use super::heatmap::{self, Shown};
 use super::picture::Thumb;
 use super::widgets::small;
-use crate::app::state::Picture;
-use crate::app::{AppState, theme};
+use crate::app::{AppState, Control, Picture, theme};
 use crate::engine::{AttentionMaps, Command};
 
 /// Seconds per map of the replay.
@@ -85,7 +84,7 @@ pub fn map_json(maps: &AttentionMaps, choice: &Shown<'_>) -> String {
 
 /// Draws the panel.
 pub fn attention_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
-    if !state.shows("attention") {
+    if !state.shows(Control::Attention) {
         return;
     }
     let mut form = std::mem::take(&mut state.forms.attention);
@@ -96,7 +95,7 @@ pub fn attention_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) 
         (form.seen, form.token, form.patch) = (state.asked.id, None, None);
         form.replay = false;
     }
-    let count = if state.shows("replay") { state.log.snapshots.len() } else { 0 };
+    let count = if state.shows(Control::Replay) { state.log.snapshots.len() } else { 0 };
     let answer = state.asked.answer.as_ref().and_then(|a| a.maps.clone());
     if count > 0 && answer.is_some() {
         ui.horizontal(|ui| {
@@ -194,7 +193,7 @@ fn body(
         || "Point at a patch, or use Tab and the arrow keys, to read its value.".to_owned(),
         |(p, v)| heatmap::patch_name(p, *v, maps.side),
     ));
-    if state.shows("export") {
+    if state.shows(Control::Export) {
         let choice = Shown { map: &map, token, layer: form.layer, head: form.head, step };
         ui.horizontal(|ui| {
             if ui.button("Map as PNG…").clicked()

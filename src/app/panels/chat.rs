@@ -8,8 +8,8 @@ use eframe::egui::{
 use super::picture::Thumb;
 use super::widgets::small;
 use super::{data, load, sampling};
-use crate::app::AppState;
 use crate::app::chat::{Doing, Loaded, Turn, summary};
+use crate::app::{AppState, Control, Origin, Picture};
 use crate::data::image::Rgb;
 use crate::data::worlds::to_rgb8;
 use crate::engine::{ChatCommand, Command};
@@ -31,12 +31,12 @@ pub struct Form {
 /// Is the model from files what the column shows?
 #[must_use]
 pub fn is_shown(state: &AppState) -> bool {
-    state.shows("chat") && state.forms.chat.shown
+    state.shows(Control::Chat) && state.forms.chat.shown
 }
 
 /// Draws the switch between the two models that can be asked.
 pub fn switch_ui(ui: &mut Ui, state: &mut AppState) {
-    if !state.shows("chat") {
+    if !state.shows(Control::Chat) {
         return;
     }
     ui.add_space(2.0);
@@ -63,7 +63,7 @@ pub fn chat_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
         ui.add_space(4.0);
         picture_ui(ui, state);
         message_ui(ui, state, out);
-        if state.shows("sampling") {
+        if state.shows(Control::Sampling) {
             CollapsingHeader::new("How it chooses its words").show(ui, |ui| {
                 sampling::sampling_ui(ui, &mut state.forms.chat.sampling);
             });
@@ -151,11 +151,11 @@ fn picture_ui(ui: &mut Ui, state: &mut AppState) {
             && let Some(texture) = state.forms.chat.thumb.texture(ui.ctx(), &picture.pixels, false)
         {
             let image = Image::new(&texture).fit_to_exact_size(Vec2::splat(64.0));
-            ui.add(image.alt_text(format!("picture {}", picture.name)));
+            ui.add(image.alt_text(format!("picture {}", picture.origin)));
         }
         ui.vertical(|ui| {
-            ui.label(picture.as_ref().map_or("no picture yet", |p| p.name.as_str()));
-            if state.shows("own-picture") {
+            ui.label(picture.as_ref().map_or_else(|| "no picture yet".to_owned(), |p| p.origin.to_string()));
+            if state.shows(Control::OwnPicture) {
                 let hover =
                     "A PNG, JPEG or WebP file. It stays on this machine. A conversation about another picture ends.";
                 if ui.button("Choose a picture…").on_hover_text(hover).clicked() {
@@ -163,9 +163,9 @@ fn picture_ui(ui: &mut Ui, state: &mut AppState) {
                 }
             }
             if let Some(other) = state.picture.clone() {
-                let hover = format!("{}, as the column at the left shows it", other.name);
+                let hover = format!("{}, as the column at the left shows it", other.origin);
                 if ui.small_button("Use the selected picture").on_hover_text(hover).clicked() {
-                    use_selected(state, &other.name, &other.pixels);
+                    use_selected(state, &other);
                 }
             }
         });
@@ -173,12 +173,13 @@ fn picture_ui(ui: &mut Ui, state: &mut AppState) {
 }
 
 /// The small picture of the data column, brought to this model's size.
-fn use_selected(state: &mut AppState, name: &str, pixels: &[f32]) {
+fn use_selected(state: &mut AppState, picture: &Picture) {
+    let Picture { origin, pixels, .. } = picture;
     let side = (pixels.len() / 3).isqrt();
     let Some(preprocess) = state.chat.model.as_ref().and_then(|m| m.sees.clone()) else { return };
     if side > 0 && pixels.len() == 3 * side * side {
         let picture = Rgb { width: side, height: side, data: to_rgb8(pixels) };
-        state.chat.show(name, preprocess.pixels(&picture));
+        state.chat.show(origin.clone(), preprocess.pixels(&picture));
     }
 }
 
@@ -188,7 +189,7 @@ pub fn take_picture(state: &mut AppState, name: &str, bytes: &[u8]) {
     match preprocess.decode(bytes, name) {
         Ok(pixels) => {
             state.announcement = format!("{name} is the picture now. Ask about it.");
-            state.chat.show(name, pixels);
+            state.chat.show(Origin::File(name.to_owned()), pixels);
         }
         Err(error) => state.show_fault(data::fault(&error)),
     }

@@ -12,7 +12,7 @@ use super::cost::cost_ui;
 use super::format::short;
 use super::raster;
 use super::series::{self, Choice, Series, Tab};
-use crate::app::{AppState, theme};
+use crate::app::{AppState, Control, theme};
 use crate::engine::{Command, Lane, Stage};
 
 /// Points of a line at most.
@@ -68,7 +68,7 @@ fn control_summary(state: &AppState) -> Option<String> {
 
 /// Draws the panel.
 pub fn curves_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    if !state.shows("curves") {
+    if !state.shows(Control::Curves) {
         return;
     }
     let mut form = std::mem::take(&mut state.forms.curves);
@@ -97,9 +97,9 @@ pub fn curves_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
 
 fn tabs(ui: &mut Ui, state: &AppState, tab: &mut Tab) {
     let shown = |t: Tab| match t {
-        Tab::Accuracy => state.shows("scores"),
-        Tab::Norms => state.shows("norms"),
-        Tab::Cost => state.shows("cost"),
+        Tab::Accuracy => state.shows(Control::Scores),
+        Tab::Norms => state.shows(Control::Norms),
+        Tab::Cost => state.shows(Control::Cost),
         Tab::Loss | Tab::Rate | Tab::Throughput => true,
     };
     if !shown(*tab) {
@@ -160,7 +160,7 @@ fn options(ui: &mut Ui, state: &mut AppState, form: &mut Form, out: &mut Vec<Com
                 out.push(Command::Evaluate);
             }
         }
-        if state.shows("export") && !form.lines.is_empty() {
+        if state.shows(Control::Export) && !form.lines.is_empty() {
             export(ui, state, form);
         }
     });

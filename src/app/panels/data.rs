@@ -1,13 +1,11 @@
 //! Left column: presets, examples, own pictures, drawing.
 
-use std::sync::Arc;
-
 use eframe::egui::{Button, ColorImage, Event, Image, Label, ScrollArea, Ui, Vec2};
 
 use super::picture::Thumb;
 use super::{draw, examples, widgets};
-use crate::app::AppState;
-use crate::app::state::Picture;
+use crate::app::{AppState, Control};
+use crate::app::{Origin, Picture};
 use crate::data::image::{ImageError, LARGEST_SIDE, Preprocess, Rgb};
 use crate::engine::{Command, Fault, FaultKind};
 use crate::platform;
@@ -63,7 +61,7 @@ pub fn data_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     choose_picture(state);
     take_pasted(ui, state);
     ScrollArea::vertical().id_salt("data").auto_shrink([false, true]).show(ui, |ui| {
-        if state.shows("presets") {
+        if state.shows(Control::Presets) {
             ui.heading("Data");
             for card in &CARDS {
                 card_ui(ui, state, card, out);
@@ -71,7 +69,7 @@ pub fn data_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
         }
         examples::examples_ui(ui, state);
         own_picture_ui(ui, state);
-        if state.shows("draw") {
+        if state.shows(Control::Draw) {
             ui.add_space(6.0);
             ui.collapsing("Draw a picture", |ui| draw::draw_ui(ui, state, out));
         }
@@ -104,7 +102,7 @@ fn open_card(state: &mut AppState, card: &Card, trained: bool, out: &mut Vec<Com
 }
 
 fn own_picture_ui(ui: &mut Ui, state: &mut AppState) {
-    if !state.shows("own-picture") {
+    if !state.shows(Control::OwnPicture) {
         return;
     }
     ui.add_space(6.0);
@@ -120,15 +118,15 @@ fn own_picture_ui(ui: &mut Ui, state: &mut AppState) {
     let Some(picture) = state.picture.as_ref().filter(|_| examples::selected(state).is_none()) else { return };
     let Some(texture) = state.forms.data.preview.texture(ui.ctx(), &picture.pixels, false) else { return };
     ui.horizontal(|ui| {
-        let alt = format!("{} as the model sees it", picture.name);
+        let alt = format!("{} as the model sees it", picture.origin);
         ui.add(Image::new(&texture).fit_to_exact_size(Vec2::splat(72.0)).alt_text(alt));
-        ui.add(Label::new(format!("✔ {} is selected. This is all the model sees of it.", picture.name)).wrap());
+        ui.add(Label::new(format!("✔ {} is selected. This is all the model sees of it.", picture.origin)).wrap());
     });
 }
 
 /// A picture from the clipboard.
 fn take_pasted(ui: &Ui, state: &mut AppState) {
-    if !state.shows("own-picture") {
+    if !state.shows(Control::OwnPicture) {
         return;
     }
     let pasted = ui.input(|input| {
@@ -139,7 +137,7 @@ fn take_pasted(ui: &Ui, state: &mut AppState) {
     });
     if let (Some(image), Some(size)) = (pasted, image_size(state)) {
         let pixels = Preprocess::new(size).pixels(&on_white(&image));
-        use_picture(state, "pasted picture", pixels);
+        use_picture(state, Origin::Pasted, pixels);
     }
 }
 
@@ -154,9 +152,9 @@ fn image_size(state: &AppState) -> Option<usize> {
 }
 
 /// Makes it the picture that is asked about.
-pub(super) fn use_picture(state: &mut AppState, name: &str, pixels: Vec<f32>) {
-    state.announcement = format!("The {name} is selected. Ask about it.");
-    state.picture = Some(Picture { name: name.to_owned(), pixels: Arc::new(pixels), right: None });
+pub(super) fn use_picture(state: &mut AppState, origin: Origin, pixels: Vec<f32>) {
+    state.announcement = format!("The {origin} is selected. Ask about it.");
+    state.picture = Some(Picture::new(origin, pixels));
 }
 
 /// Takes a picture file that came in.
@@ -173,7 +171,7 @@ pub fn take_picture(state: &mut AppState, name: &str, bytes: &[u8]) {
     // Transparent parts of drawn pictures are meant to be paper.
     let preprocess = Preprocess::on_white(size);
     match preprocess.decode(bytes, name) {
-        Ok(pixels) => use_picture(state, name, pixels),
+        Ok(pixels) => use_picture(state, Origin::File(name.to_owned()), pixels),
         Err(error) => state.fault(fault(&error)),
     }
 }

@@ -9,7 +9,7 @@ use eframe::egui::{
 use super::format::{compact, short};
 use super::model::lock_word;
 use crate::app::theme;
-use crate::engine::{Block, Lane, Outline};
+use crate::engine::{Block, BlockId, Lane, Outline};
 
 /// Height above which the diagram scrolls.
 const MOST_HEIGHT: f32 = 350.0;
@@ -24,25 +24,25 @@ pub struct Scene<'a> {
     pub outline: &'a Outline,
     /// Which one.
     pub lane: Lane,
-    /// Gradient norms by block id.
-    pub norms: &'a [(String, f32)],
+    /// Gradient norms by block.
+    pub norms: &'a [(BlockId, f32)],
     /// The picture at the tower's foot.
     pub texture: Option<TextureHandle>,
     /// The words at the decoder's foot.
     pub question: &'a str,
     /// Block whose wires are marked.
-    pub marked: Option<&'a str>,
+    pub marked: Option<BlockId>,
     /// Block whose details are kept.
-    pub pinned: Option<&'a str>,
+    pub pinned: Option<BlockId>,
 }
 
 /// What happened to the boxes.
 #[derive(Default)]
 pub struct Touched {
     /// Pointed at, or else with the keyboard's focus.
-    pub pointed: Option<String>,
+    pub pointed: Option<BlockId>,
     /// Clicked, or chosen with Enter.
-    pub clicked: Option<String>,
+    pub clicked: Option<BlockId>,
 }
 
 /// Where a gradient norm stands on the scale from 0.001 to 3, 0 to 1; the scale is logarithmic and never moves, so that
@@ -111,13 +111,13 @@ fn canvas(ui: &mut Ui, scene: &Scene<'_>, height: f32) -> Touched {
         for (block, rect) in blocks.iter().zip(rects) {
             let response = box_ui(ui, scene, block, *rect, layout.dense);
             if response.hovered() || (response.has_focus() && touched.pointed.is_none()) {
-                touched.pointed = Some(block.id.clone());
+                touched.pointed = Some(block.id);
             }
             if response.gained_focus() {
                 response.scroll_to_me(None);
             }
             if response.clicked() {
-                touched.clicked = Some(block.id.clone());
+                touched.clicked = Some(block.id);
             }
         }
     }
@@ -177,7 +177,7 @@ fn wires(ui: &Ui, scene: &Scene<'_>, layout: &Layout) {
         let into = layer.map_or(1, |l| l + 1);
         let (Some(from), Some(link), Some(to)) = (tower.get(*depth), links.get(i), decoder.get(into)) else { continue };
         let ids = [scene.outline.tower.get(*depth), scene.outline.links.get(i), scene.outline.decoder.get(into)];
-        let is_marked = ids.iter().flatten().any(|b| Some(b.id.as_str()) == scene.marked);
+        let is_marked = ids.iter().flatten().any(|b| Some(b.id) == scene.marked);
         let stroke = if is_marked { Stroke::new(2.5, strong) } else { Stroke::new(1.2, strong.gamma_multiply(0.75)) };
         // Wires that start at the same box start side by side.
         let (before, all) = wires
@@ -210,8 +210,8 @@ fn box_name(block: &Block, norm: Option<f32>) -> String {
 fn box_ui(ui: &mut Ui, scene: &Scene<'_>, block: &Block, rect: Rect, dense: bool) -> Response {
     // A frozen block has no gradient; what stands in the list is left from an earlier stage.
     let norm = scene.norms.iter().find(|(id, _)| *id == block.id && block.trained > 0).map(|(_, n)| *n);
-    let is_pinned = scene.pinned == Some(block.id.as_str());
-    let id = ui.make_persistent_id(("box", &block.id));
+    let is_pinned = scene.pinned == Some(block.id);
+    let id = ui.make_persistent_id(("box", block.id));
     let response = ui.interact(rect, id, Sense::click());
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, is_pinned, box_name(block, norm)));
     if !ui.is_rect_visible(rect) {

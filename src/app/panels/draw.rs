@@ -7,7 +7,7 @@ use eframe::egui::{
 };
 
 use super::data;
-use crate::app::AppState;
+use crate::app::{AppState, Control, Origin};
 use crate::data::worlds::planes;
 use crate::data::worlds::shapes::COLOURS;
 use crate::engine::Command;
@@ -114,7 +114,7 @@ pub fn draw_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
         ui.label("Open a preset first: the canvas takes its size.");
         return;
     };
-    if !state.shows("draw") {
+    if !state.shows(Control::Draw) {
         return;
     }
     let form = &mut state.forms.draw;
@@ -130,7 +130,7 @@ pub fn draw_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
     });
     if used {
         let pixels = form.pixels();
-        data::use_picture(state, "drawing", pixels);
+        data::use_picture(state, Origin::Drawing, pixels);
     }
 }
 

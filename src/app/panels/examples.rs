@@ -7,8 +7,8 @@ use eframe::egui::{Button, Image, Ui, Vec2};
 
 use super::picture::Thumb;
 use super::widgets;
-use crate::app::AppState;
-use crate::app::state::Picture;
+use crate::app::{AppState, Control};
+use crate::app::{Origin, Picture};
 use crate::data::{Dataset, Split};
 
 /// Thumbnails at a time, in rows of three.
@@ -44,13 +44,9 @@ fn dataset(state: &AppState) -> Option<Dataset> {
     Dataset::by_name(&state.preset.as_ref()?.data)
 }
 
-fn name(index: u64) -> String {
-    format!("held-out {index}")
-}
-
 /// The example that is asked about, if one is.
 pub(super) fn selected(state: &AppState) -> Option<u64> {
-    state.picture.as_ref()?.name.strip_prefix("held-out ")?.parse().ok()
+    state.picture.as_ref()?.index()
 }
 
 /// Selects the example that a link asks for, or the first where no picture is selected yet. What people typed, or what
@@ -83,7 +79,7 @@ fn select(state: &mut AppState, dataset: Dataset, index: u64) {
     let picture = |index: u64| {
         let sample = dataset.sample(Split::HeldOut, 0, index, 1);
         let right = sample.turns.first().map(|t| (t.question.clone(), t.answer.clone()));
-        Picture { name: name(index), pixels: Arc::new(sample.pixels), right }
+        Picture { origin: Origin::HeldOut(index), pixels: Arc::new(sample.pixels), right }
     };
     let chosen = picture(index);
     if let Some((question, _)) = &chosen.right {
@@ -96,7 +92,7 @@ fn select(state: &mut AppState, dataset: Dataset, index: u64) {
 
 /// Draws the browser.
 pub(super) fn examples_ui(ui: &mut Ui, state: &mut AppState) {
-    let Some(dataset) = dataset(state).filter(|_| state.shows("examples")) else { return };
+    let Some(dataset) = dataset(state).filter(|_| state.shows(Control::Examples)) else { return };
     let form = &mut state.forms.data.examples;
     if form.dataset != Some(dataset) {
         let first = form.wanted.unwrap_or(0) / PAGE * PAGE;

@@ -4,8 +4,8 @@
 use eframe::egui::{CollapsingHeader, ScrollArea, Ui};
 use egui_commonmark::{CommonMarkCache, CommonMarkViewer};
 
-use crate::app::AppState;
 use crate::app::permalink::{Panel, Permalink, apply_link, complain};
+use crate::app::{AppState, Control};
 use crate::engine::Command;
 
 /// What stands before the part of a section that is shown on demand.
@@ -91,7 +91,7 @@ impl Form {
 /// Is the panel to be shown at all?
 #[must_use]
 pub fn is_open(state: &AppState) -> bool {
-    state.shows("lessons") && state.link.is_open(Panel::Lessons)
+    state.shows(Control::Lessons) && state.link.is_open(Panel::Lessons)
 }
 
 /// Draws the panel; nothing where lessons are closed or hidden.
@@ -189,7 +189,7 @@ fn follow(state: &mut AppState, text: &str, out: &mut Vec<Command>) {
     let (link, complaints) = Permalink::parse(text);
     apply_link(state, &link, out);
     complain(state, &complaints);
-    state.link.hide.retain(|h| h != "lessons");
+    state.link.hide.retain(|h| *h != Control::Lessons);
     state.link.set_open(Panel::Lessons, true);
 }
 

@@ -6,8 +6,8 @@ use super::diagram::{self, Scene};
 use super::format::compact;
 use super::picture::Thumb;
 use super::widgets::small;
-use crate::app::{AppState, theme};
-use crate::engine::{Block, Command, Lane, Outline, Preset, Stage};
+use crate::app::{AppState, Control, theme};
+use crate::engine::{Block, BlockId, Command, Lane, Outline, Preset, Stage};
 
 /// Height of the details under the diagram; fixed, so that nothing below jumps while the pointer moves over boxes.
 const DETAIL_HEIGHT: f32 = 112.0;
@@ -26,9 +26,9 @@ pub struct Form {
     /// Show the flattened control in place of the linked model?
     pub control: bool,
     /// Box whose details stay.
-    pub pinned: Option<String>,
+    pub pinned: Option<BlockId>,
     /// Box that was pointed at or had the keyboard's focus in the last frame.
-    pub pointed: Option<String>,
+    pub pointed: Option<BlockId>,
     made: Option<Made>,
     thumb: Thumb,
 }
@@ -77,7 +77,7 @@ pub fn lock_word(block: &Block) -> &'static str {
 
 /// Draws the panel.
 pub fn model_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
-    if !state.shows("diagram") {
+    if !state.shows(Control::Diagram) {
         return;
     }
     let Some(preset) = state.preset.clone() else {
@@ -95,27 +95,26 @@ pub fn model_ui(ui: &mut Ui, state: &mut AppState, _out: &mut Vec<Command>) {
     }
     let lane = if form.control { Lane::Control } else { Lane::Hive };
     let stage = state.stage;
-    let Form { pinned, pointed, .. } = &form;
-    let (mut pinned, pointed) = (pinned.clone(), pointed.clone());
+    let (mut pinned, pointed) = (form.pinned, form.pointed);
     let texture = state.picture.as_ref().and_then(|p| form.thumb.texture(ui.ctx(), &p.pixels, false));
     let outline = form.outline(&preset, lane, stage);
     ui.horizontal(|ui| {
         ui.label(caption(outline, stage));
-        if state.shows("norms") && state.norms.get(&lane).is_some_and(|n| !n.is_empty()) {
+        if state.shows(Control::Norms) && state.norms.get(&lane).is_some_and(|n| !n.is_empty()) {
             norm_scale(ui);
         }
     });
     let question = if state.asked.question.is_empty() { &state.forms.ask.question } else { &state.asked.question };
-    let norms = if state.shows("norms") { state.norms.get(&lane).map_or(&[][..], Vec::as_slice) } else { &[] };
-    let marked = pointed.or_else(|| pinned.clone());
-    let scene = Scene { outline, lane, norms, texture, question, marked: marked.as_deref(), pinned: pinned.as_deref() };
+    let norms = if state.shows(Control::Norms) { state.norms.get(&lane).map_or(&[][..], Vec::as_slice) } else { &[] };
+    let marked = pointed.or(pinned);
+    let scene = Scene { outline, lane, norms, texture, question, marked, pinned };
     let touched = diagram::draw(ui, &scene);
     if let Some(id) = touched.clicked {
-        pinned = if pinned.as_deref() == Some(id.as_str()) { None } else { Some(id) };
+        pinned = (pinned != Some(id)).then_some(id);
     }
-    let shown = touched.pointed.as_ref().or(pinned.as_ref());
-    let block = shown.and_then(|id| outline.blocks().find(|b| b.id == *id));
-    details(ui, block, block.is_some_and(|b| Some(&b.id) == pinned.as_ref()));
+    let shown = touched.pointed.or(pinned);
+    let block = shown.and_then(|id| outline.blocks().find(|b| b.id == id));
+    details(ui, block, block.is_some_and(|b| Some(b.id) == pinned));
     (form.pinned, form.pointed) = (pinned, touched.pointed);
     state.forms.model = form;
 }

@@ -2,7 +2,7 @@
 
 use eframe::egui::{Button, Ui};
 
-use crate::app::AppState;
+use crate::app::{AppState, Control};
 use crate::engine::Command;
 
 /// What people ask for here.
@@ -18,7 +18,7 @@ pub struct Form {
 
 /// Draws the panel.
 pub fn runs_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    if !state.shows("runs") {
+    if !state.shows(Control::Runs) {
         return;
     }
     let open = state.preset.is_some();

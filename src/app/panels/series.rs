@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::app::AppState;
-use crate::engine::{Lane, Point, RunLog, ScorePoint, Stage};
+use crate::app::{AppState, Control};
+use crate::engine::{BlockId, Lane, Point, RunLog, ScorePoint, Stage};
 
 /// What is plotted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub fn lines(state: &AppState, choice: &Choice, most: usize) -> Vec<Series> {
                 put(&mut out, choice, lane.name().into(), lane as usize, points, |p| p.loss.into());
                 let with_picture = scores_of(log, lane).filter(|s| s.stage.is_some());
                 let held = with_picture.map(|s| [s.step as f64, s.own.loss]).collect();
-                if state.shows("scores") {
+                if state.shows(Control::Scores) {
                     push(&mut out, format!("{}, held-out", lane.name()), lane as usize, true, held);
                 }
             }
@@ -199,21 +199,21 @@ fn norms(out: &mut Vec<Series>, log: &RunLog, lane: Lane, choice: &Choice, both:
     let named = |what: &str| if both { format!("{}, {what}", lane.name()) } else { what.to_owned() };
     put(out, choice, named("whole model"), 6, log.points(lane), |p| p.grad_norm.into());
     out.iter_mut().rev().take(1).for_each(|line| line.dashed = dashed);
-    let mut blocks: BTreeMap<&str, Vec<[f64; 2]>> = BTreeMap::new();
-    let mut order: Vec<&str> = Vec::new();
+    let mut blocks: BTreeMap<BlockId, Vec<[f64; 2]>> = BTreeMap::new();
+    let mut order: Vec<BlockId> = Vec::new();
     for point in log.norms.iter().filter(|n| n.lane == lane) {
         for (id, norm) in &point.norms {
-            let points = blocks.entry(id).or_default();
+            let points = blocks.entry(*id).or_default();
             if points.is_empty() {
-                order.push(id);
+                order.push(*id);
             }
             points.push([point.step as f64, f64::from(*norm)]);
         }
     }
     for (i, id) in order.into_iter().enumerate() {
-        let points = blocks.remove(id).unwrap_or_default();
+        let points = blocks.remove(&id).unwrap_or_default();
         // Six colours; the second round is dashed.
-        push(out, named(id), i % 6, dashed || i / 6 % 2 == 1, points);
+        push(out, named(&id.to_string()), i % 6, dashed || i / 6 % 2 == 1, points);
     }
 }
 

@@ -3,7 +3,7 @@
 use eframe::egui::{Align, Button, Checkbox, Color32, Context, DragValue, Key, Layout, Popup, Rect, Ui, Vec2};
 
 use super::{recipe, widgets};
-use crate::app::{AppState, theme};
+use crate::app::{AppState, Control, theme};
 use crate::engine::{Command, Open, Stage, Steps};
 
 /// What people type and choose here.
@@ -35,21 +35,21 @@ pub fn next_stage(state: &AppState) -> Option<Stage> {
 /// Draws the panel.
 pub fn stages_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     keys(ui.ctx(), state, out);
-    if state.shows("stage-bar") {
+    if state.shows(Control::StageBar) {
         ui.horizontal_wrapped(|ui| Stage::ALL.into_iter().for_each(|stage| chip_ui(ui, state, stage, out)));
     }
     ui.horizontal_wrapped(|ui| {
         run_ui(ui, state, out);
         step_ui(ui, state, out);
         start_ui(ui, state, out);
-        if state.shows("recipe") {
+        if state.shows(Control::Recipe) {
             let hover = "How the stage trains: steps, learning rate, batch and more";
             ui.toggle_value(&mut state.forms.stages.recipe.open, "Recipe").on_hover_text(hover);
         }
         progress_ui(ui, state);
     });
     warnings_ui(ui, state);
-    if state.shows("recipe") && state.forms.stages.recipe.open {
+    if state.shows(Control::Recipe) && state.forms.stages.recipe.open {
         recipe::recipe_ui(ui, state, out);
     }
 }
@@ -60,13 +60,13 @@ fn keys(ctx: &Context, state: &mut AppState, out: &mut Vec<Command>) {
     if state.preset.is_none() || ctx.egui_wants_keyboard_input() || Popup::is_any_open(ctx) {
         return;
     }
-    if state.shows("run") && widgets::pressed(ctx, Key::Space) {
+    if state.shows(Control::Run) && widgets::pressed(ctx, Key::Space) {
         toggle(state, out);
     }
-    if state.shows("step") && !state.running && next_stage(state).is_some() && widgets::pressed(ctx, Key::S) {
+    if state.shows(Control::Step) && !state.running && next_stage(state).is_some() && widgets::pressed(ctx, Key::S) {
         out.push(Command::Train(Steps::Count(1)));
     }
-    if state.shows("reset") && widgets::pressed(ctx, Key::R) {
+    if state.shows(Control::Reset) && widgets::pressed(ctx, Key::R) {
         out.push(Command::Reset);
     }
 }
@@ -150,7 +150,7 @@ fn bar(ui: &Ui, rect: Rect, share: f32, colour: Color32) {
 }
 
 fn run_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    if !state.shows("run") {
+    if !state.shows(Control::Run) {
         return;
     }
     let next = next_stage(state);
@@ -183,7 +183,7 @@ fn run_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
 }
 
 fn step_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
-    if !state.shows("step") {
+    if !state.shows(Control::Step) {
         return;
     }
     let ready = state.preset.is_some() && !state.running && next_stage(state).is_some();
@@ -203,21 +203,21 @@ fn step_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
 /// From where training starts: reset, seed, control.
 fn start_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
     let ready = state.preset.is_some();
-    if ["reset", "seed", "control"].iter().any(|control| state.shows(control)) {
+    if [Control::Reset, Control::Seed, Control::Control].into_iter().any(|control| state.shows(control)) {
         ui.separator();
     }
-    if state.shows("reset") {
+    if state.shows(Control::Reset) {
         let hover = "Back to the start weights; what it has learned is lost (R)";
         if ui.add_enabled(ready, Button::new("⟲ Reset")).accessible_name("Reset").on_hover_text(hover).clicked() {
             out.push(Command::Reset);
         }
     }
-    if state.shows("seed")
+    if state.shows(Control::Seed)
         && let Some(seed) = state.preset.as_ref().map(|p| p.seed)
     {
         seed_ui(ui, state, seed, out);
     }
-    if state.shows("control") {
+    if state.shows(Control::Control) {
         let mut control = state.control;
         let hover = "The flattened control puts image tokens into the text, the usual way, with same seed and data. \
                      Training starts again.";

@@ -2,7 +2,7 @@
 
 use eframe::egui::{Button, ComboBox, Label, ProgressBar, RichText, Ui};
 
-use crate::app::{AppState, theme};
+use crate::app::{AppState, Control, theme};
 use crate::engine::{AdapterKind, AdapterSummary, Command, GpuOptions, SelfTest};
 
 /// Width from which everything fits into a row.
@@ -36,13 +36,13 @@ pub fn status_ui(ui: &mut Ui, state: &mut AppState, out: &mut Vec<Command>) {
 }
 
 fn row_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Command>) {
-    if state.shows("adapter") {
+    if state.shows(Control::Adapter) {
         adapter_ui(ui, state, out);
     }
-    if state.shows("self-test") {
+    if state.shows(Control::SelfTest) {
         self_test_ui(ui, state, out);
     }
-    if state.shows("status") {
+    if state.shows(Control::Status) {
         figures_ui(ui, state);
         busy_ui(ui, state);
     }

@@ -8,8 +8,8 @@ use eframe::egui::{
 };
 
 use super::lessons::LESSONS;
-use crate::app::AppState;
 use crate::app::permalink::{Permalink, apply_link};
+use crate::app::{AppState, Control};
 use crate::engine::{Command, FaultKind, Stage};
 
 /// Width of the card, points.
@@ -106,7 +106,7 @@ impl Form {
 #[must_use]
 pub fn is_shown(state: &AppState) -> bool {
     let fatal = |k: FaultKind| matches!(k, FaultKind::NoWebGpu | FaultKind::NoAdapter | FaultKind::InsecureOrigin);
-    !state.forms.tour.seen && state.shows("tour") && !state.faults.iter().any(|f| fatal(f.kind))
+    !state.forms.tour.seen && state.shows(Control::Tour) && !state.faults.iter().any(|f| fatal(f.kind))
 }
 
 /// Draws the tour over everything else.
@@ -197,12 +197,12 @@ fn card_ui(ui: &mut Ui, state: &mut AppState, step: &Step, out: &mut Vec<Command
 
 /// What a step lets people do at once.
 fn action_ui(ui: &mut Ui, state: &mut AppState, step: &Step, out: &mut Vec<Command>) {
-    let first = state.preset.is_some() && state.stage.is_none() && state.shows("run");
+    let first = state.preset.is_some() && state.stage.is_none() && state.shows(Control::Run);
     if step.anchor == "stages" && first && ui.button("Start stage 1 now").clicked() {
         apply_link(state, &Permalink { stage: Some(Stage::Connector), run: true, ..Permalink::default() }, out);
         state.forms.tour.next();
     }
-    if step.anchor == "lessons" && state.shows("lessons") && ui.button("Open the first lesson").clicked() {
+    if step.anchor == "lessons" && state.shows(Control::Lessons) && ui.button("Open the first lesson").clicked() {
         let lesson = LESSONS.first().map(|l| l.name.to_owned());
         apply_link(state, &Permalink { lesson, ..Permalink::default() }, out);
         state.forms.tour.seen = true;

@@ -14,6 +14,13 @@ const SUBMISSION_SECS: f64 = 0.03;
 /// Most tokens of a submission.
 const MOST_TOKENS: usize = 8;
 
+/// A user's question, about the picture where the model takes pictures.
+#[must_use]
+pub fn question(text: &str, sees: bool) -> Message {
+    let content = if sees { format!("{IMAGE}\n{text}") } else { text.to_owned() };
+    Message { role: "user".to_owned(), content }
+}
+
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub enum ReplyError {
@@ -55,6 +62,24 @@ pub enum End {
     Full,
     /// Whoever listened had enough.
     Cancelled,
+}
+
+/// A piece of an answer as it comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// Text that is complete now.
+    pub text: &'a str,
+    /// The token that was made; none while the prompt is read, and where only held back text comes.
+    pub token: Option<Made>,
+}
+
+/// A conversation as tokens.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Ids.
+    pub ids: Vec<u32>,
+    /// Those before the image.
+    pub offset: usize,
 }
 
 /// An answer.
@@ -130,8 +155,21 @@ impl Assistant {
         self.tokenizer.encode(text, false)
     }
 
-    /// Answers a conversation, about pixels (3, S, S) where the model takes pictures. `tell` gets pieces of text as they
-    /// come, and empty ones while the prompt is read; false ends the answer within a submission.
+    /// A conversation as tokens.
+    ///
+    /// # Errors
+    /// One that the template refuses.
+    pub fn tokens(&self, messages: &[Message]) -> Result<Tokens, ChatError> {
+        let text = self.template.render(messages, true)?;
+        let (before, after) = text.split_once(IMAGE).map_or(("", text.as_str()), |(b, a)| (b, a));
+        let mut ids = self.encode(before);
+        let offset = ids.len();
+        ids.extend(self.encode(after));
+        Ok(Tokens { ids, offset })
+    }
+
+    /// Answers a conversation, about pixels (3, S, S) where the model takes pictures. `tell` gets pieces as they come, and
+    /// empty ones while the prompt is read; false ends the answer within a submission.
     ///
     /// # Errors
     /// A conversation that the template refuses or that is too long, or a GPU fault.
@@ -140,13 +178,9 @@ impl Assistant {
         messages: &[Message],
         pixels: &[f32],
         options: &Options,
-        tell: impl FnMut(&str) -> bool,
+        tell: impl FnMut(Piece<'_>) -> bool,
     ) -> Result<Reply, ReplyError> {
-        let text = self.template.render(messages, true)?;
-        let (before, after) = text.split_once(IMAGE).map_or(("", text.as_str()), |(b, a)| (b, a));
-        let mut ids = self.encode(before);
-        let offset = ids.len();
-        ids.extend(self.encode(after));
+        let Tokens { ids, offset } = self.tokens(messages)?;
         self.go_on(Prompt { ids: &ids, pixels, offset }, options, tell).await
     }
 
@@ -158,11 +192,11 @@ impl Assistant {
         &mut self,
         prompt: Prompt<'_>,
         options: &Options,
-        mut tell: impl FnMut(&str) -> bool,
+        mut tell: impl FnMut(Piece<'_>) -> bool,
     ) -> Result<Reply, ReplyError> {
         let began = now_secs();
         // Nothing to tell yet, but whoever listens may have had enough.
-        if !self.decoder.begin_while(prompt, &options.sampling, &mut || tell("")).await? {
+        if !self.decoder.begin_while(prompt, &options.sampling, &mut || tell(Piece { text: "", token: None })).await? {
             let (tokens, first_secs) = (Vec::new(), now_secs() - began);
             let (text, prompt) = (String::new(), prompt.ids.len());
             return Ok(Reply { text, tokens, prompt, end: End::Cancelled, first_secs, rest_secs: 0.0 });
@@ -191,7 +225,7 @@ impl Assistant {
                     break;
                 }
                 tokens.push(made);
-                end = writer.push(made.token, &mut tell);
+                end = writer.push(made, &mut tell);
                 if end.is_some() {
                     break;
                 }
@@ -219,15 +253,15 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn push(&mut self, token: u32, tell: &mut impl FnMut(&str) -> bool) -> Option<End> {
-        self.text.push_str(&self.stream.push(token));
+    fn push(&mut self, made: Made, tell: &mut impl FnMut(Piece<'_>) -> bool) -> Option<End> {
+        self.text.push_str(&self.stream.push(made.token));
         let found = self.stop.iter().filter(|s| !s.is_empty()).filter_map(|s| self.text.find(s.as_str())).min();
         if let Some(at) = found {
             self.text.truncate(at);
             self.stopped = true;
             return Some(End::Stop);
         }
-        self.tell_to(self.text.len() - self.held_back(), tell)
+        self.tell_to(self.text.len() - self.held_back(), Some(made), tell)
     }
 
     /// Bytes at the end that may be the beginning of a stop text.
@@ -240,21 +274,21 @@ impl Writer<'_> {
         (1..=longest).rev().find(begins).unwrap_or(0)
     }
 
-    fn tell_to(&mut self, end: usize, tell: &mut impl FnMut(&str) -> bool) -> Option<End> {
-        if end <= self.told {
-            return None;
-        }
-        let go_on = tell(&self.text[self.told..end]);
+    fn tell_to(&mut self, end: usize, token: Option<Made>, tell: &mut impl FnMut(Piece<'_>) -> bool) -> Option<End> {
+        let end = end.max(self.told);
+        let go_on = tell(Piece { text: &self.text[self.told..end], token });
         self.told = end;
         (!go_on).then_some(End::Cancelled)
     }
 
-    fn finish(mut self, tell: &mut impl FnMut(&str) -> bool) -> String {
+    fn finish(mut self, tell: &mut impl FnMut(Piece<'_>) -> bool) -> String {
         if !self.stopped {
             let rest = self.stream.finish();
             self.text.push_str(&rest);
         }
-        self.tell_to(self.text.len(), tell);
+        if self.told < self.text.len() {
+            self.tell_to(self.text.len(), None, tell);
+        }
         self.text
     }
 }

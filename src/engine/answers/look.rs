@@ -1,154 +1,16 @@
-//! Questions about a picture: the greedy answer word by word, where it looked, and what it would say of a changed picture.
+//! Where an answer of a trained model looked, how likely it was, and pictures that are changed to see what it then says.
 
-use thiserror::Error;
-
-use super::super::words::{AttentionMaps, ProbeKind, Word};
+use super::open::TRAINED_ROOM as ROOM;
 use crate::data::batch::{Batch, NO_TARGET};
 use crate::data::rng::Rng;
-use crate::data::tokenizer::{END, PAD, START, Tokenizer};
+use crate::data::tokenizer::{END, PAD, Tokenizer};
+use crate::engine::words::{AttentionMaps, ProbeKind};
 use crate::gpu::{Gpu, GpuError, Program, Recorder, Tensor};
 use crate::model::config::VisionConfig;
-use crate::model::generate::Generator;
 use crate::model::inputs::{HostBatch, Inputs};
-use crate::model::model::{Model, Wiring};
+use crate::model::model::Model;
 use crate::nn::Params;
-use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::Evaluator;
-
-/// Longest text, question and answer, in tokens.
-pub const ROOM: usize = 96;
-
-/// A question that cannot be answered.
-#[derive(Debug, Error)]
-pub enum AnswerError {
-    /// The control has no generator.
-    #[error("only linked models answer; this checkpoint is of the flattened control")]
-    Control,
-    /// A weight of another size.
-    #[error("the checkpoint has {have} values for {name}, {need} are expected")]
-    Weight {
-        /// Tensor.
-        name: String,
-        /// Values there.
-        have: usize,
-        /// Values needed.
-        need: usize,
-    },
-    /// More words than there is room for.
-    #[error("the question has {words} words; there is room for {room}")]
-    Long {
-        /// Words of the question.
-        words: usize,
-        /// Words there is room for.
-        room: usize,
-    },
-    /// Nothing asked.
-    #[error("the question is empty. Ask, for example: what is it ?")]
-    Empty,
-    /// The GPU.
-    #[error(transparent)]
-    Gpu(#[from] GpuError),
-}
-
-/// A model ready to answer.
-pub struct Answerer {
-    generator: Generator,
-    tokenizer: Tokenizer,
-}
-
-/// The greedy answer.
-pub struct Greedy {
-    /// Token ids, without end mark.
-    pub ids: Vec<u32>,
-    /// Word and probability.
-    pub words: Vec<Word>,
-    /// Probability of the whole answer, its end mark included.
-    pub probability: f32,
-}
-
-impl Greedy {
-    /// The words in one line.
-    #[must_use]
-    pub fn text(&self) -> String {
-        self.words.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().join(" ")
-    }
-}
-
-impl Answerer {
-    /// From a checkpoint of a HIVE model.
-    ///
-    /// # Errors
-    /// A checkpoint of the flattened control, or one whose weights do not fit.
-    pub fn from_checkpoint(gpu: &Gpu, checkpoint: &Checkpoint, with_image: bool) -> Result<Self, AnswerError> {
-        if checkpoint.meta.preset.wiring != Wiring::Linked {
-            return Err(AnswerError::Control);
-        }
-        let (model, specs) = Model::new(&checkpoint.meta.model, Wiring::Linked);
-        for spec in &specs {
-            let have = checkpoint.weights.get(&spec.name).map_or(0, Vec::len);
-            if have != spec.len() {
-                return Err(AnswerError::Weight { name: spec.name.clone(), have, need: spec.len() });
-            }
-        }
-        let params = Params::new(gpu, specs, &checkpoint.weights, &Default::default());
-        Ok(Self::new(&model, &params, checkpoint.meta.tokenizer.clone(), with_image))
-    }
-
-    /// From parameters on the GPU; it answers by what they are when asked.
-    #[must_use]
-    pub fn new(model: &Model, params: &Params, tokenizer: Tokenizer, with_image: bool) -> Self {
-        Self { generator: Generator::new(model, params, ROOM, with_image), tokenizer }
-    }
-
-    /// Token ids of a question; it ends with a question mark whether or not one was typed.
-    ///
-    /// # Errors
-    /// An empty question, or one longer than the room.
-    pub fn prompt(&self, question: &str) -> Result<Vec<u32>, AnswerError> {
-        let question = question.trim().trim_end_matches('?').trim_end();
-        if question.is_empty() {
-            return Err(AnswerError::Empty);
-        }
-        let mut prompt = vec![START];
-        prompt.extend(self.tokenizer.encode(&format!("{question} ?")));
-        if prompt.len() + 8 > ROOM {
-            return Err(AnswerError::Long { words: prompt.len() - 1, room: ROOM - 9 });
-        }
-        Ok(prompt)
-    }
-
-    /// The greedy answer to a question about pixels (3, S, S). `tell` gets each word as it comes; false ends the answer.
-    ///
-    /// # Errors
-    /// A question that is empty or too long, or a GPU fault.
-    pub async fn ask(
-        &mut self,
-        pixels: &[f32],
-        question: &str,
-        mut tell: impl FnMut(&Word) -> bool,
-    ) -> Result<Greedy, AnswerError> {
-        let prompt = self.prompt(question)?;
-        self.generator.start(pixels, 0);
-        prompt.iter().for_each(|t| self.generator.feed(*t));
-        let mut greedy = Greedy { ids: Vec::new(), words: Vec::new(), probability: 1.0 };
-        while !self.generator.is_full() {
-            let choice = self.generator.choice().await?;
-            greedy.probability *= choice.probability;
-            if choice.token == END {
-                break;
-            }
-            let word = Word { text: self.tokenizer.decode(&[choice.token]), probability: choice.probability };
-            greedy.ids.push(choice.token);
-            let go_on = tell(&word);
-            greedy.words.push(word);
-            if !go_on {
-                break;
-            }
-            self.generator.feed(choice.token);
-        }
-        Ok(greedy)
-    }
-}
 
 /// Records attention over one text.
 pub struct Looker {
@@ -161,22 +23,24 @@ pub struct Looker {
 }
 
 impl Looker {
-    /// For a linked model.
+    /// For a linked model; others have no image keys to look at.
     #[must_use]
-    pub fn new(model: &Model, params: &Params) -> Self {
+    pub fn new(model: &Model, params: &Params) -> Option<Self> {
+        if model.links().is_empty() {
+            return None;
+        }
         let gpu = params.gpu();
         let inputs = Inputs::new(gpu, model.config(), 1, ROOM, true);
         let mut r = Recorder::new(gpu);
         let look = model.look(&mut r, params, &inputs);
-        let v = &model.config().vision_config;
-        Self {
+        Some(Self {
             gpu: gpu.clone(),
             inputs,
             program: r.finish(),
             attention: look.attention,
-            heads: model.config().text_config.num_attention_heads,
-            side: v.side(),
-        }
+            heads: model.language_config().num_attention_heads,
+            side: model.config().vision_config.side(),
+        })
     }
 
     /// Where each token of prompt and answer looks. `words` are those of the tokens.
@@ -222,8 +86,8 @@ pub struct Prober {
 impl Prober {
     /// For up to four pictures.
     #[must_use]
-    pub fn new(model: &Model, params: &Params, config: &crate::model::config::HiveConfig) -> Self {
-        Self { evaluator: Evaluator::new(model, params, config, 1, ROOM, true) }
+    pub fn new(model: &Model, params: &Params) -> Self {
+        Self { evaluator: Evaluator::new(model, params, 1, ROOM, true) }
     }
 
     /// Probability of `answer` and its end mark after `prompt`, given the pixels.

@@ -8,6 +8,8 @@ use super::assistant::Assistant;
 use crate::data::bpe::{Bpe, BpeError};
 use crate::data::chat::{ChatError, ChatTemplate};
 use crate::data::image::{Fit, Preprocess};
+use crate::data::tokenizer::{END, Tokenizer};
+use crate::data::tokenizer_files::{tokenizer_config, tokenizer_json};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::config::ConfigError;
 use crate::model::decode::{Decoder, most_room};
@@ -15,10 +17,15 @@ use crate::model::files::{Checkpoint, FilesError, Folder, ModelSpec, Resolved, r
 use crate::model::load::{self, Formats, LoadError, Progress};
 use crate::model::model::{Model, Wiring};
 use crate::model::plan::Plan;
-use crate::nn::ParamSpec;
+use crate::model::weights::WeightsError;
+use crate::nn::{ParamSpec, Params};
+use crate::train::checkpoint;
 
 /// Rows of text that a model has room for unless told otherwise.
 pub const ROOM: usize = 1024;
+
+/// Rows of text of a model that this program trained.
+pub const TRAINED_ROOM: usize = 96;
 
 /// Why a folder is no model to talk to.
 #[derive(Debug, Error)]
@@ -46,9 +53,45 @@ pub enum OpenError {
     /// Weights.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Weights of a checkpoint.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+}
+
+/// A model whose tokens are words: one in training, or trained by this program. It answers by what its weights are when asked.
+///
+/// # Errors
+/// A GPU fault.
+pub async fn trained(model: Arc<Model>, params: Arc<Params>, words: &Tokenizer) -> Result<Assistant, OpenError> {
+    let c = model.config();
+    let spliced = if model.wiring() == Wiring::Flattened { c.vision_config.tokens() } else { 0 };
+    let tokenizer = Bpe::from_json(&tokenizer_json(words))?;
+    let settings = tokenizer_config(c.text_config.max_position_embeddings);
+    let template = ChatTemplate::from_files(Some(&settings), None)?;
+    let preprocess = Preprocess { background: Some([255; 3]), ..Preprocess::new(c.vision_config.image_size) };
+    let preprocess = model.sees().then_some(preprocess);
+    let decoder = Decoder::new(model, params, TRAINED_ROOM + spliced, true).await?;
+    Ok(Assistant::new(decoder, tokenizer, template, vec![END], preprocess))
+}
+
+/// The model of a checkpoint.
+///
+/// # Errors
+/// Weights that do not fit the model, or a GPU fault.
+pub async fn of_checkpoint(gpu: &Gpu, checkpoint: &checkpoint::Checkpoint) -> Result<Assistant, OpenError> {
+    let (model, specs) = Model::new(&checkpoint.meta.model, checkpoint.meta.preset.wiring);
+    for spec in &specs {
+        let have = checkpoint.weights.get(&spec.name).map_or(0, Vec::len);
+        if have != spec.len() {
+            let (name, have, need) = (spec.name.clone(), vec![have], spec.shape.clone());
+            return Err(WeightsError::Shape { name, have, need }.into());
+        }
+    }
+    let params = Params::new(gpu, specs, &checkpoint.weights, &Default::default());
+    trained(Arc::new(model), Arc::new(params), &checkpoint.meta.tokenizer).await
 }
 
 /// A folder whose headers were read: everything is known but the numbers.

@@ -4,55 +4,28 @@ use thiserror::Error;
 
 /// Why a model cannot be had.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentences say what the fields are")]
 pub enum FetchError {
     /// Neither an id nor an address.
     #[error("\"{text}\" names no model: {reason}. Give OWNER/NAME or an http address of a folder")]
-    Address {
-        /// What was given.
-        text: String,
-        /// Why.
-        reason: &'static str,
-    },
+    Address { text: String, reason: &'static str },
     /// No model of that id.
     #[error("the hub has no model {id} at {revision}. Check the spelling; a private model needs HF_TOKEN")]
-    NoModel {
-        /// Id.
-        id: String,
-        /// Branch, tag or commit.
-        revision: String,
-    },
+    NoModel { id: String, revision: String },
     /// No file there.
     #[error("there is no {url}. Check the address")]
-    NotThere {
-        /// Address.
-        url: String,
-    },
+    NotThere { url: String },
     /// Not for everybody.
     #[error(
         "{url} is not open to everybody (status {status}). If it is a model of a hub, accept its licence on its page and set HF_TOKEN"
     )]
-    Denied {
-        /// Address.
-        url: String,
-        /// Status.
-        status: u16,
-    },
+    Denied { url: String, status: u16 },
     /// Another status.
     #[error("{url} answers with status {status}. Try again later")]
-    Server {
-        /// Address.
-        url: String,
-        /// Status.
-        status: u16,
-    },
+    Server { url: String, status: u16 },
     /// No connection.
     #[error("{host} cannot be reached: {reason}. Check the network, then try again: it goes on where it stopped")]
-    Network {
-        /// Scheme and host.
-        host: String,
-        /// Words of the system or of the browser.
-        reason: String,
-    },
+    Network { host: String, reason: String },
     /// Not the files of a model.
     #[error("this is no model that can be fetched: {0}. Choose another one")]
     NoFiles(String),
@@ -60,10 +33,7 @@ pub enum FetchError {
     #[error(
         "the server does not say how long {url} is: it must send Content-Length, or Content-Range for parts of files (for pages from elsewhere also Access-Control-Expose-Headers: Content-Range)"
     )]
-    NoLength {
-        /// Address.
-        url: String,
-    },
+    NoLength { url: String },
     /// A name from the server that would lead out of the folder.
     #[error("the server names a file \"{0}\", which is a path and not a name. It is not written")]
     Path(String),
@@ -72,56 +42,24 @@ pub enum FetchError {
     Lying(String),
     /// Other contents than the hub says.
     #[error("{file} has the SHA-256 {have}, the hub says {want}. What was fetched of it is removed: try again")]
-    Hash {
-        /// File name.
-        file: String,
-        /// As the hub says.
-        want: String,
-        /// As it is.
-        have: String,
-    },
+    Hash { file: String, want: String, have: String },
     /// No room.
     #[error(
         "there is no room for {file}: {missing} MB are missing in {place}. Make room and try again: it goes on where it stopped"
     )]
-    Full {
-        /// File name.
-        file: String,
-        /// Bytes that are still to come, in MB.
-        missing: u64,
-        /// Folder.
-        place: String,
-    },
+    Full { file: String, missing: u64, place: String },
     /// Files of somebody else.
     #[error("{place} has a file {file} that was not fetched into it. Choose another folder, or remove the file")]
-    Foreign {
-        /// Folder.
-        place: String,
-        /// File name.
-        file: String,
-    },
+    Foreign { place: String, file: String },
     /// The folder.
     #[error("{place} cannot be used: {reason}")]
-    Store {
-        /// Folder.
-        place: String,
-        /// The system's words.
-        reason: String,
-    },
+    Store { place: String, reason: String },
     /// Never fetched.
     #[error("{address} is not here. Get it with: hive fetch {address}")]
-    Absent {
-        /// Id or address.
-        address: String,
-    },
+    Absent { address: String },
     /// Fetched in part.
     #[error("of {address}, {file} is not whole yet. Go on with: hive fetch {address}")]
-    Incomplete {
-        /// Id or address.
-        address: String,
-        /// The first file that is not there.
-        file: String,
-    },
+    Incomplete { address: String, file: String },
     /// Stopped by the one who is told of the progress.
     #[error("stopped. Fetching it again goes on from here")]
     Stopped,

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Session, take};
-use crate::engine::answers::assistant::{Assistant, ReplyError};
+use crate::engine::answers::assistant::{Assistant, Piece, ReplyError};
 use crate::engine::answers::open::{ModelFolder, OpenError};
 use crate::engine::chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion};
 use crate::engine::command::Command;
@@ -244,8 +244,8 @@ impl Session {
             ));
         }
         let id = question.id;
-        let tell = |text: &str| {
-            events.tell(Event::Chat(ChatEvent::Text { id, text: text.to_owned() }));
+        let tell = |piece: Piece<'_>| {
+            events.tell(Event::Chat(ChatEvent::Text { id, text: piece.text.to_owned() }));
             !take(inbox, pending, ends_reply)
         };
         let reply = assistant.reply(&question.messages, &question.pixels, &question.options, tell).await?;

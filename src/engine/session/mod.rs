@@ -402,9 +402,9 @@ impl Session {
 
     async fn snapshot(&mut self) -> Result<(), Trouble> {
         let (Some(question), Some(track)) = (&self.pinned, self.tracks.first_mut()) else { return Ok(()) };
-        let maps = Arc::new(track.look(question).await?);
+        let Some(maps) = track.look(question).await? else { return Ok(()) };
         let (stage, update) = (track.run.stage(), track.updates());
-        self.events.tell(Event::Snapshot { stage, update, maps });
+        self.events.tell(Event::Snapshot { stage, update, maps: Arc::new(maps) });
         Ok(())
     }
 

@@ -8,15 +8,13 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::inputs::Inputs;
 use super::model::Model;
-use super::positions::LinkedPositions;
 use crate::data::rng::hash_bytes;
 use crate::gpu::{Gpu, GpuError, Program};
 use crate::nn::Params;
 use crate::ops::packed::MAX_SHARD;
 use crate::ops::sample::Settings;
-use record::{Piece, Positions, Recording, Sight, State};
+use record::{Piece, Recording, Sight, State};
 
 /// Rows of a piece of the prompt: the largest that is full, and at the end the smallest, padded.
 pub(super) const PIECES: [usize; 4] = [16, 32, 64, 128];
@@ -86,13 +84,14 @@ pub struct Decoder {
     params: Arc<Params>,
     room: usize,
     record: Recording,
-    positions: Positions,
     sight: Option<Sight>,
     pieces: BTreeMap<usize, Piece>,
     state: State,
     step: Program,
     /// What the caches hold: tokens by position, none for an image row.
     history: Vec<Option<u32>>,
+    /// The weights that they were computed with.
+    version: u64,
     /// The picture whose keys and values they hold, by its hash, and where it stands.
     seen: Option<(u64, usize)>,
     /// The token to feed next; it is not in the caches yet.
@@ -108,12 +107,10 @@ impl Decoder {
     pub async fn new(model: Arc<Model>, params: Arc<Params>, room: usize, with_image: bool) -> Result<Self, GpuError> {
         let gpu = params.gpu().clone();
         let with_image = with_image && model.sees();
-        let linked = (with_image && !model.links().is_empty()).then(|| Inputs::positions(model.config()));
-        let positions = Positions::new(model.language_config(), linked);
         // A padded piece may begin at the last row.
         let rows = room + PIECES[PIECES.len() - 1];
         let record = Recording::new(&model, &params, rows, with_image).await?;
-        let state = State::new(&gpu, &positions, rows, model.language_config().vocab_size);
+        let state = State::new(&gpu, rows, model.language_config().vocab_size);
         let step = record.step(&model, &params, &state);
         let sight = with_image.then(|| record.sight(&model, &params));
         // A device without the memory says so now.
@@ -124,9 +121,9 @@ impl Decoder {
             record,
             pieces: BTreeMap::new(),
             room,
-            positions,
             state,
             history: Vec::new(),
+            version: params.version(),
             seen: None,
             position: 0,
             gpu,
@@ -232,7 +229,7 @@ impl Decoder {
             return Err(DecodeError::Token { id, vocabulary });
         }
         let offset = prompt.offset.min(prompt.ids.len() - 1);
-        let spliced = self.sight.as_ref().map_or(0, |s| if s.spliced { s.tokens } else { 0 });
+        let spliced = self.sight.as_ref().map_or(0, Sight::spliced);
         let total = prompt.ids.len() + spliced;
         if total >= self.room {
             return Err(DecodeError::Long { tokens: total, room: self.room });
@@ -243,11 +240,16 @@ impl Decoder {
         self.gpu.write_u32(&self.state.tokens, &self.state.padded(&rows));
         self.gpu.write_u32(&self.state.settings, &settings.words());
         let cached = &rows[..total - 1];
+        if self.version != self.params.version() {
+            self.version = self.params.version();
+            self.history.clear();
+            self.seen = None;
+        }
         // Rows that the caches hold already; of a picture either all or none.
         let seen = self.sight.is_some().then(|| (hash_bytes(bytemuck::cast_slice(prompt.pixels)), offset));
         let mut same = self.history.iter().zip(cached).take_while(|(a, b)| a == b).count();
         if self.sight.is_some() {
-            self.state.write_linked(&self.gpu, &self.positions, offset);
+            self.record.write_linked(offset);
             if self.seen != seen || same < offset + spliced {
                 self.history.clear();
                 self.seen = None;
@@ -275,7 +277,7 @@ impl Decoder {
     /// Keys and values of the picture.
     async fn see(&mut self, pixels: &[f32], offset: usize) -> Result<(), GpuError> {
         if let Some(sight) = &self.sight {
-            sight.write(&self.gpu, &self.positions, pixels, offset);
+            sight.write(&self.gpu, &self.record.positions, pixels, offset);
             sight.program.run_shared().await?;
         }
         Ok(())
@@ -300,7 +302,7 @@ impl Decoder {
             }
             let (now, later) = rest.split_at(size.min(rest.len()));
             let piece = &self.pieces[&size];
-            piece.write(&self.gpu, &self.positions, now, start, offset);
+            piece.write(&self.gpu, now, start, offset);
             piece.program.run_shared().await?;
             start += now.len();
             rest = later;
@@ -319,19 +321,8 @@ impl Decoder {
         let made = |i: usize| Made { token: all[0][i].to_bits(), probability: all[1][i] };
         let made: Vec<Made> = (self.used()..self.used() + count).map(made).collect();
         // The last token made is not in the caches yet.
-        let fed = self.state_id(&all[0]).chain(made.iter().map(|m| Some(m.token)));
-        let fed: Vec<_> = fed.take(count).collect();
-        self.history.extend(fed);
+        self.history.extend((self.position..self.position + count).map(|i| Some(all[0][i].to_bits())));
         self.position += count;
         Ok(made)
     }
-
-    /// The token at the current position.
-    fn state_id<'a>(&self, tokens: &'a [f32]) -> impl Iterator<Item = Option<u32>> + 'a {
-        let at = self.position;
-        std::iter::once(Some(tokens[at].to_bits()))
-    }
 }
-
-/// How linked layers number their rows, where there are any.
-pub(super) type Shifted = Option<LinkedPositions>;

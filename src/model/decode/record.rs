@@ -1,10 +1,10 @@
 //! The decoder's programs and the tensors they work on.
 
-use super::Shifted;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor, Workspace};
 use crate::model::config::LanguageConfig;
+use crate::model::inputs::Inputs;
 use crate::model::model::{Bridge, Model};
-use crate::model::positions::row_1d;
+use crate::model::positions::LinkedPositions;
 use crate::nn::linked_attention::{Linked, LinkedTables};
 use crate::nn::self_attention::{Cache, Sequence};
 use crate::nn::{Params, RmsNorm};
@@ -13,79 +13,21 @@ use crate::ops::gemv::{self, Fused};
 use crate::ops::rope::Table;
 use crate::ops::sample::{self, Choice};
 
-/// Angles of a run of rows, uploaded when they are used.
-struct Angles {
-    plain: Tensor,
-    query: Tensor,
-    key: Tensor,
-}
-
-/// How rows are numbered.
-pub(super) struct Positions {
-    config: LanguageConfig,
-    linked: Shifted,
-}
-
-impl Positions {
-    pub(super) fn new(config: &LanguageConfig, linked: Shifted) -> Self {
-        Self { config: config.clone(), linked }
-    }
-
-    fn plain(&self, rows: std::ops::Range<usize>) -> Vec<f32> {
-        let c = &self.config;
-        rows.flat_map(|t| row_1d(t, c.head(), c.rope_theta, c.rope_scaling)).collect()
-    }
-
-    /// Angles of text queries, then of text keys, in linked layers.
-    fn shifted(&self, rows: std::ops::Range<usize>, offset: usize) -> Option<[Vec<f32>; 2]> {
-        let linked = self.linked.as_ref()?;
-        let query = rows.clone().flat_map(|t| linked.query(t, offset)).collect();
-        Some([query, rows.flat_map(|t| linked.text_key(t, offset)).collect()])
-    }
-}
-
-impl Angles {
-    fn new(gpu: &Gpu, rows: usize, head: usize) -> Self {
-        let make = |label| gpu.tensor([rows, head], DType::F32, label);
-        Self { plain: make("angles"), query: make("query angles"), key: make("key angles") }
-    }
-
-    /// Those of the rows from `start` on.
-    fn write(&self, gpu: &Gpu, of: &Positions, start: usize, offset: usize) {
-        let rows = start..start + self.plain.shape().rows();
-        gpu.write(&self.plain, &of.plain(rows.clone()));
-        if let Some([query, key]) = of.shifted(rows, offset) {
-            gpu.write(&self.query, &query);
-            gpu.write(&self.key, &key);
-        }
-    }
-
-    fn linked(&self) -> LinkedTables {
-        LinkedTables { query: table(&self.query), key: table(&self.key) }
-    }
-}
-
-fn table(t: &Tensor) -> Table {
-    Table { tensor: t.clone(), per_sample: 0, start: 0 }
-}
-
 /// A program for a piece of text.
 pub(super) struct Piece {
     pub(super) program: Program,
     ids: Tensor,
     rows: Tensor,
-    angles: Angles,
 }
 
 impl Piece {
     /// Tokens `ids` from position `start` on; what is left of the piece is padding that later rows overwrite.
-    pub(super) fn write(&self, gpu: &Gpu, positions: &Positions, ids: &[u32], start: usize, offset: usize) {
+    pub(super) fn write(&self, gpu: &Gpu, ids: &[u32], start: usize, offset: usize) {
         let size = self.ids.shape().len();
         let mut padded = ids.to_vec();
         padded.resize(size, ids[ids.len() - 1]);
         gpu.write_u32(&self.ids, &padded);
         gpu.write_u32(&self.rows, &[(start + size) as u32, offset as u32, start as u32]);
-        self.angles.write(gpu, positions, start, offset);
     }
 }
 
@@ -94,26 +36,25 @@ pub(super) struct Sight {
     pub(super) program: Program,
     pixels: Tensor,
     rows: Tensor,
-    angles: Angles,
     /// Angles of image keys, for linked models.
-    image_key: Tensor,
+    image_key: Option<Tensor>,
     /// N.
     pub(super) tokens: usize,
-    /// Do image rows stand in the text's sequence?
-    pub(super) spliced: bool,
 }
 
 impl Sight {
-    pub(super) fn write(&self, gpu: &Gpu, positions: &Positions, pixels: &[f32], offset: usize) {
+    /// Image rows that stand in the text's sequence.
+    pub(super) fn spliced(&self) -> usize {
+        if self.image_key.is_none() { self.tokens } else { 0 }
+    }
+
+    pub(super) fn write(&self, gpu: &Gpu, positions: &LinkedPositions, pixels: &[f32], offset: usize) {
         gpu.write(&self.pixels, pixels);
-        let start = if self.spliced { offset } else { 0 };
+        let start = if self.spliced() > 0 { offset } else { 0 };
         gpu.write_u32(&self.rows, &[(start + self.tokens) as u32, offset as u32, start as u32]);
-        match &positions.linked {
-            Some(linked) => {
-                let angles: Vec<f32> = (0..self.tokens).flat_map(|n| linked.image_key(n, offset)).collect();
-                gpu.write(&self.image_key, &angles);
-            }
-            None => self.angles.write(gpu, positions, start, offset),
+        if let Some(image_key) = &self.image_key {
+            let angles: Vec<f32> = (0..self.tokens).flat_map(|n| positions.image_key(n, offset)).collect();
+            gpu.write(image_key, &angles);
         }
     }
 }
@@ -132,18 +73,10 @@ pub(super) struct State {
     pub(super) settings: Tensor,
     /// (V).
     pub(super) logits: Tensor,
-    /// (2, rows, D): queries' and keys' angles of ordinary layers.
-    plain: Tensor,
-    /// The same of linked layers.
-    linked: Tensor,
 }
 
 impl State {
-    pub(super) fn new(gpu: &Gpu, positions: &Positions, rows: usize, vocabulary: usize) -> Self {
-        let head = positions.config.head();
-        let half = positions.plain(0..rows);
-        let both: Vec<f32> = half.iter().chain(&half).copied().collect();
-        let linked = if positions.linked.is_some() { rows } else { 1 };
+    pub(super) fn new(gpu: &Gpu, rows: usize, vocabulary: usize) -> Self {
         Self {
             id: gpu.tensor([1], DType::U32, "id"),
             rows: gpu.tensor([1, 3], DType::U32, "rows"),
@@ -151,8 +84,6 @@ impl State {
             chosen: gpu.tensor([rows + 1], DType::F32, "probabilities of tokens"),
             settings: gpu.tensor([sample::SETTINGS], DType::U32, "sampling settings"),
             logits: gpu.tensor([vocabulary], DType::F32, "logits"),
-            plain: gpu.upload(&both, [2, rows, head], "angles"),
-            linked: gpu.tensor([2, linked, head], DType::F32, "angles of linked layers"),
         }
     }
 
@@ -173,16 +104,9 @@ impl State {
             chosen: &self.chosen,
         }
     }
-
-    pub(super) fn write_linked(&self, gpu: &Gpu, positions: &Positions, offset: usize) {
-        let rows = self.linked.shape().dims()[1];
-        if let Some(both) = positions.shifted(0..rows, offset) {
-            gpu.write(&self.linked, &both.concat());
-        }
-    }
 }
 
-/// Caches, and what every program is recorded with.
+/// Caches and angles, and what every program is recorded with.
 pub(super) struct Recording {
     gpu: Gpu,
     caches: Vec<Cache>,
@@ -191,6 +115,11 @@ pub(super) struct Recording {
     /// Rows of text in a cache.
     rows: usize,
     with_image: bool,
+    pub(super) positions: LinkedPositions,
+    /// (2, rows, D): queries' and keys' angles of ordinary layers, by position.
+    plain: Tensor,
+    /// The same of linked layers.
+    linked: Tensor,
     /// Temporaries: the programs run one after the other.
     workspace: Workspace,
 }
@@ -199,12 +128,11 @@ impl Recording {
     pub(super) async fn new(model: &Model, params: &Params, rows: usize, with_image: bool) -> Result<Self, GpuError> {
         let gpu = params.gpu().clone();
         let c = model.language_config();
-        let kv = c.key_width();
         let (mut caches, mut gains) = (Vec::new(), Vec::new());
         for i in 0..c.num_hidden_layers {
             let link = model.link_of(i).filter(|_| with_image);
             let keys = rows + if link.is_some() { model.config().vision_config.tokens() } else { 0 };
-            let make = |label| gpu.tensor([keys, kv], DType::F32, label);
+            let make = |label| gpu.tensor([keys, c.key_width()], DType::F32, label);
             caches.push(Cache { key: make("key cache"), value: make("value cache") });
             gains.push(match link.and_then(|l| l.qk_norm.as_ref()) {
                 Some((q, k)) => {
@@ -214,27 +142,38 @@ impl Recording {
                 None => None,
             });
         }
+        let positions = Inputs::positions(model.config());
+        let half: Vec<f32> = (0..rows).flat_map(|t| positions.row(t)).collect();
+        let plain = gpu.upload(&[half.as_slice(), &half].concat(), [2, rows, c.head()], "angles");
+        let linked = if with_image && !model.links().is_empty() { rows } else { 1 };
+        let linked = gpu.tensor([2, linked, c.head()], DType::F32, "angles of linked layers");
         let workspace = Workspace::new(&gpu);
-        Ok(Self { gpu, caches, gains, rows, with_image, workspace })
+        Ok(Self { gpu, caches, gains, rows, with_image, positions, plain, linked, workspace })
+    }
+
+    /// Angles of linked layers, for a picture before token `offset`.
+    pub(super) fn write_linked(&self, offset: usize) {
+        let rows = self.linked.shape().dims()[1];
+        if rows == self.rows {
+            let query = (0..rows).flat_map(|t| self.positions.query(t, offset));
+            let both: Vec<f32> = query.chain((0..rows).flat_map(|t| self.positions.text_key(t, offset))).collect();
+            self.gpu.write(&self.linked, &both);
+        }
+    }
+
+    /// Text of one sample whose rows are in the caches from its `start` on; `image` keys besides.
+    fn sequence(&self, c: &LanguageConfig, rows: &Tensor, queries: usize, image: usize) -> Sequence {
+        let table = Table { by_position: true, ..Table::shared(&self.plain) };
+        Sequence { rows: rows.clone(), table, layout: c.layout(1, queries, self.rows, image) }
     }
 
     /// The stream (t, C) through all layers, whose caches get its keys and values.
-    fn layers(
-        &self,
-        r: &mut Recorder,
-        model: &Model,
-        params: &Params,
-        (rows, angles): (&Tensor, &Angles),
-        x: Tensor,
-    ) -> Tensor {
+    fn layers(&self, r: &mut Recorder, model: &Model, params: &Params, rows: &Tensor, x: Tensor) -> Tensor {
         let (c, t) = (model.language_config(), x.shape().rows());
-        let n = model.config().vision_config.tokens();
-        let sequence = |image| Sequence {
-            rows: rows.clone(),
-            table: table(&angles.plain),
-            layout: c.layout(1, t, self.rows, image),
-        };
-        let (plain, linked, tables) = (sequence(0), sequence(n), angles.linked());
+        let (plain, linked) =
+            (self.sequence(c, rows, t, 0), self.sequence(c, rows, t, model.config().vision_config.tokens()));
+        let query = Table { by_position: true, ..Table::shared(&self.linked) };
+        let tables = LinkedTables { key: query.after(self.rows), query };
         let mut x = x;
         for (i, layer) in model.language().layers.iter().enumerate() {
             let link = model.link_of(i).filter(|_| self.with_image).map(|l| (l, &tables));
@@ -248,11 +187,10 @@ impl Recording {
         let gpu = &self.gpu;
         let ids = gpu.tensor([size], DType::U32, "ids");
         let rows = gpu.tensor([1, 3], DType::U32, "rows");
-        let angles = Angles::new(gpu, size, model.language_config().head());
         let mut r = Recorder::within(gpu, &self.workspace);
         let x = model.language().embed(&mut r, params, &ids);
-        self.layers(&mut r, model, params, (&rows, &angles), x);
-        Piece { program: r.finish(), ids, rows, angles }
+        self.layers(&mut r, model, params, &rows, x);
+        Piece { program: r.finish(), ids, rows }
     }
 
     pub(super) fn sight(&self, model: &Model, params: &Params) -> Sight {
@@ -261,36 +199,51 @@ impl Recording {
         let n = v.tokens();
         let pixels = gpu.tensor([1, v.num_channels, v.image_size, v.image_size], DType::F32, "pixels");
         let rows = gpu.tensor([1, 3], DType::U32, "rows");
-        let image_key = gpu.tensor([n, c.head()], DType::F32, "image key angles");
-        let spliced = matches!(model.bridge(), Bridge::Projector(_));
-        let angles = Angles::new(gpu, if spliced { n } else { 1 }, c.head());
         let mut r = Recorder::within(gpu, &self.workspace);
         let features = model.features(&mut r, params, &rows, &pixels);
-        if let Bridge::Projector(projector) = model.bridge() {
-            let image = projector.forward(&mut r, params, &features[0]).0;
-            self.layers(&mut r, model, params, (&rows, &angles), image);
-        } else {
-            let tables = LinkedTables { query: table(&image_key), key: table(&image_key) };
-            let sequence =
-                Sequence { rows: rows.clone(), table: table(&angles.plain), layout: c.layout(1, 1, self.rows, n) };
-            for (link, (&at, features)) in
-                model.links().iter().zip(model.config().link_config.language_layers.iter().zip(&features))
-            {
-                let layer = &model.language().layers[at].attention;
-                let linked = Linked { layer, link, tables: &tables };
-                linked.prepare(&mut r, params, &sequence, &self.caches[at], features);
+        let mut image_key = None;
+        match model.bridge() {
+            Bridge::None => {}
+            Bridge::Projector(projector) => {
+                let image = projector.forward(&mut r, params, &features[0]).0;
+                self.layers(&mut r, model, params, &rows, image);
+            }
+            Bridge::Links(links) => {
+                let key = image_key.insert(gpu.tensor([n, c.head()], DType::F32, "image key angles"));
+                let tables = LinkedTables { query: Table::shared(key), key: Table::shared(key) };
+                let sequence = self.sequence(c, &rows, 1, n);
+                let layers = &model.config().link_config.language_layers;
+                for ((link, &at), features) in links.iter().zip(layers).zip(&features) {
+                    let layer = &model.language().layers[at].attention;
+                    let linked = Linked { layer, link, tables: &tables };
+                    linked.prepare(&mut r, params, &sequence, &self.caches[at], features);
+                }
             }
         }
-        Sight { program: r.finish(), pixels, rows, angles, image_key, tokens: n, spliced }
+        Sight { program: r.finish(), pixels, rows, image_key, tokens: n }
     }
 
-    /// One token: its row through all layers by fused kernels, logits, choice, advance.
+    /// One token: its row through all layers, logits, choice, advance.
     pub(super) fn step(&self, model: &Model, params: &Params, state: &State) -> Program {
         let mut r = Recorder::within(&self.gpu, &self.workspace);
+        let x = model.language().embed(&mut r, params, &state.id);
+        if params.packed_view(model.language().head).is_some() {
+            self.fused(&mut r, model, params, state, x);
+        } else {
+            let x = self.layers(&mut r, model, params, &state.rows, x);
+            let logits = model.language().logits(&mut r, params, &x);
+            r.copy(&logits.reshaped([logits.shape().len()]), &state.logits);
+        }
+        sample::choose(&mut r, &state.choice());
+        r.finish()
+    }
+
+    /// The logits of row x, by fused kernels, which want packed weights.
+    fn fused(&self, r: &mut Recorder, model: &Model, params: &Params, state: &State, x: Tensor) {
         let (c, language) = (model.language_config(), model.language());
         let n = model.config().vision_config.tokens();
         let norm = |norm: &RmsNorm| (params.value(norm.w), norm.eps);
-        let mut x = language.embed(&mut r, params, &state.id).reshaped([c.hidden_size]);
+        let mut x = x.reshaped([c.hidden_size]);
         for (i, layer) in language.layers.iter().enumerate() {
             let (a, m) = (&layer.attention, &layer.mlp);
             let linked = self.with_image && model.link_of(i).is_some();
@@ -299,33 +252,31 @@ impl Recording {
             let (gain, eps) = norm(&a.norm);
             let qkv = r.alloc([qkv_stack.matrix.rows], "q, k and v");
             let fused = Fused { norm: Some((&gain, eps)), bias: qkv_stack.bias.as_ref(), residual: None };
-            gemv::project(&mut r, &x, &qkv_stack.matrix.whole(), fused, &qkv);
+            gemv::project(r, &x, &qkv_stack.matrix.whole(), fused, &qkv);
             let cached = Cached {
                 layout: c.layout(1, 1, self.rows, if linked { n } else { 0 }),
                 rows: &state.rows,
-                angles: if linked { &state.linked } else { &state.plain },
+                angles: if linked { &self.linked } else { &self.plain },
                 norm: self.gains[i].as_ref().map(|(gains, eps)| (gains, *eps)),
                 key: &self.caches[i].key,
                 value: &self.caches[i].value,
             };
             let attended = r.alloc([c.hidden_size], "attended");
-            cached_attention::attend(&mut r, &cached, &qkv, &attended);
+            cached_attention::attend(r, &cached, &qkv, &attended);
             let y = r.alloc([c.hidden_size], "stream");
             let o = stack(a.o.w);
             let fused = Fused { norm: None, bias: o.bias.as_ref(), residual: Some(&x) };
-            gemv::project(&mut r, &attended, &o.matrix.whole(), fused, &y);
+            gemv::project(r, &attended, &o.matrix.whole(), fused, &y);
             let (gain, eps) = norm(&m.norm);
             let gated = r.alloc([c.intermediate_size], "gated");
-            gemv::gated(&mut r, &y, &stack(m.gate.w).matrix, (&gain, eps), &gated);
+            gemv::gated(r, &y, &stack(m.gate.w).matrix, (&gain, eps), &gated);
             x = r.alloc([c.hidden_size], "stream");
             let fused = Fused { norm: None, bias: None, residual: Some(&y) };
-            gemv::project(&mut r, &gated, &stack(m.down.w).matrix.whole(), fused, &x);
+            gemv::project(r, &gated, &stack(m.down.w).matrix.whole(), fused, &x);
         }
         let (gain, eps) = norm(&language.norm);
         let head = params.stack(language.head);
         let fused = Fused { norm: Some((&gain, eps)), bias: None, residual: None };
-        gemv::project(&mut r, &x, &head.matrix.whole(), fused, &state.logits);
-        sample::choose(&mut r, &state.choice());
-        r.finish()
+        gemv::project(r, &x, &head.matrix.whole(), fused, &state.logits);
     }
 }

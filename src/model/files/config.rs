@@ -4,12 +4,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::error::{CONFIG, FilesError, shown};
 use super::folder::Folder;
 use super::json::{Keys, parse};
-use super::{FilesError, shown};
 use crate::model::config::{HiveConfig, LanguageConfig, LinkConfig, RopeScaling, RopeType, VisionConfig, Wiring};
 
-pub(super) const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 
 /// A model as its folder describes it.

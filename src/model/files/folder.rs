@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::error::{FilesError, listed, shown};
 use super::header::{self, TensorInfo};
 use super::json::{Entries, parse};
-use super::{FilesError, listed, shown};
 use crate::platform::Blob;
 
 /// Longest text file that is read, bytes.

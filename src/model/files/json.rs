@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{FilesError, cut, shown};
+use super::error::{FilesError, cut, shown};
 
 /// An object whose keys must differ. (A map alone would keep the last of two equal keys silently.)
 pub(super) struct Entries<T> {

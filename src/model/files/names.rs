@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::dtype::FileDType;
+use super::error::{FilesError, LISTED, listed, shown};
 use super::folder::{Checkpoint, Place};
-use super::{FileDType, FilesError, LISTED, TensorInfo, listed, shown};
+use super::header::TensorInfo;
 use crate::model::weights::distance;
 use crate::nn::ParamSpec;
 use crate::ops::blocks;

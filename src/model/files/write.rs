@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use super::dtype::FileDType;
+use super::error::{FilesError, shown};
 use super::folder::{Checkpoint, INDEX, Place, WHOLE};
-use super::header::METADATA;
-use super::{FileDType, FilesError, TensorInfo, shown};
+use super::header::{METADATA, TensorInfo};
 use crate::ops::blocks;
 use crate::ops::packed::Format;
 
@@ -19,6 +20,7 @@ const F16_MAX: f32 = 65504.0;
 
 /// Why weights cannot be written.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the sentences say what the fields are")]
 pub enum WriteError {
     /// The files that are read.
     #[error(transparent)]
@@ -27,14 +29,7 @@ pub enum WriteError {
     #[error(
         "tensor {tensor} has {count} values beyond 65504, the largest number of f16; the largest is {largest:e}. Choose --dtype bf16 or f32"
     )]
-    Overflow {
-        /// Tensor name.
-        tensor: String,
-        /// How many.
-        count: u64,
-        /// The largest, without its sign.
-        largest: f32,
-    },
+    Overflow { tensor: String, count: u64, largest: f32 },
     /// Whoever takes the bytes could not.
     #[error("{0}")]
     Sink(String),

@@ -11,7 +11,9 @@ use crate::data::batch::Batch;
 use crate::data::image::Preprocess;
 use crate::gpu::{Gpu, GpuError};
 use crate::model::config::ConfigError;
-use crate::model::files::{Checkpoint, FileDType, FilesError, Folder, ModelSpec, resolve};
+use crate::model::decode::DecodeError;
+use crate::model::files::{Checkpoint, FileDType, FilesError, Folder, ModelSpec, Resolved, resolve};
+use crate::model::load::LoadError;
 use crate::model::probe::Kind;
 use crate::model::weights::{self, HostTensor, HostTensors, WeightsError};
 use crate::nn::params::Weights;
@@ -73,6 +75,12 @@ pub enum FixtureError {
     /// A picture that cannot be read.
     #[error("{0}")]
     Picture(String),
+    /// Weights that cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A prompt that cannot be read.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
     /// The GPU failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
@@ -205,11 +213,15 @@ impl Fixture {
         Group::new(name, self.tolerances.output)
     }
 
-    async fn weights(&self, specs: &[ParamSpec]) -> Result<Weights, FixtureError> {
+    fn resolved(&self, specs: &[ParamSpec]) -> Result<Resolved, FixtureError> {
         let links = self.config["link_config"]["language_layers"].as_array().into_iter().flatten();
         let links: Vec<usize> = links.filter_map(|l| usize::try_from(l.as_u64()?).ok()).collect();
+        Ok(resolve(&self.checkpoint, specs, &links)?)
+    }
+
+    async fn weights(&self, specs: &[ParamSpec]) -> Result<Weights, FixtureError> {
         let mut out = Weights::new();
-        for (name, found) in resolve(&self.checkpoint, specs, &links)?.found {
+        for (name, found) in self.resolved(specs)?.found {
             out.insert(name, self.checkpoint.read_values(&found.name).await?);
         }
         Ok(out)

@@ -1,16 +1,21 @@
 //! Outputs and gradients of a model of each kind against a fixture.
 
+use std::sync::Arc;
+
 use super::{Fixture, FixtureError, Group, ROW_TOLERANCE, valid, whole};
 use crate::data::batch::Batch;
 use crate::gpu::{DType, Gpu, Recorder, Tensor};
 use crate::model::config::HiveConfig;
-use crate::model::generate::Generator;
+use crate::model::decode::{Decoder, Prompt};
 use crate::model::inputs::{HostBatch, Inputs};
+use crate::model::load::{Formats, load};
 use crate::model::model::{Model, Wiring};
 use crate::model::probe::{Kind, Probe, ProbeInputs, Sizes};
 use crate::model::registry::Registry;
 use crate::model::vision::Vision;
 use crate::nn::Params;
+use crate::ops::packed::Format;
+use crate::ops::sample::Settings;
 
 pub(super) async fn vision(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, FixtureError> {
     let config = f.spec()?.config.vision_config;
@@ -76,9 +81,7 @@ pub(super) async fn whole_model(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, Fi
     groups.push(logits(gpu, f, &batch, &look.logits).await?);
     groups.push(loss_group(gpu, f, &loss).await?);
     groups.push(f.gradients(&params.download_grads().await?));
-    if !matches!(spec.kind, Wiring::Flattened) {
-        groups.extend(greedy(f, &model, &params, &batch).await?);
-    }
+    groups.extend(greedy(f, Arc::new(model), Arc::new(params), &batch).await?);
     Ok(groups)
 }
 
@@ -121,30 +124,46 @@ pub(super) async fn loss_group(gpu: &Gpu, f: &Fixture, loss: &Tensor) -> Result<
     Ok(group)
 }
 
-/// Greedy tokens of a cached decoder: against those that the same weights choose without a cache, and, where rounding of the
-/// weights cannot have changed them, against the fixture's.
-async fn greedy(f: &Fixture, model: &Model, params: &Params, batch: &Batch) -> Result<Vec<Group>, FixtureError> {
-    let (prompt, want) = (whole(f.expect("prompt")?), whole(f.expect("out.greedy")?));
-    let mut generator = Generator::new(model, params, prompt.len() + want.len(), model.sees());
-    let image = &batch.pixels[..batch.pixels.len() / batch.rows];
-    generator.start(image, batch.offset[0] as usize);
-    let cached = generator.complete(&prompt, want.len(), None).await?;
-    let cached: Vec<u32> = cached.iter().map(|c| c.token).collect();
-    let uncached = uncached(model, params, &prompt, &cached, image, batch.offset[0]).await?;
-    let mut groups = vec![same_tokens("cached tokens", &cached, &uncached)];
-    if f.tolerances.tokens {
-        groups.push(same_tokens("greedy tokens", &cached, &want));
+/// Greedy tokens of the decoder, with weights as they are trained and with packed ones: against those that the same weights
+/// choose without a cache, and, where rounding of the weights cannot have changed them, against the fixture's.
+async fn greedy(
+    f: &Fixture,
+    model: Arc<Model>,
+    params: Arc<Params>,
+    batch: &Batch,
+) -> Result<Vec<Group>, FixtureError> {
+    let (resolved, specs, stacks) = (f.resolved(params.specs())?, params.specs().to_vec(), model.stacks());
+    let formats = Formats::of(Format::F32);
+    let packed = load(params.gpu(), &f.checkpoint, &resolved, specs, &stacks, formats, |_| true).await?;
+    // A fixture without a text of its own to go on with has a batch.
+    let prompt = f.io.get("prompt").map_or_else(|| batch.ids[..batch.lengths[0] as usize].to_vec(), whole);
+    let want = f.io.get("out.greedy").map(whole);
+    let (count, offset) = (want.as_ref().map_or(TOKENS, Vec::len), batch.offset[0] as usize);
+    let pixels = &batch.pixels[..batch.pixels.len() / batch.rows];
+    let spliced = if model.wiring() == Wiring::Flattened { model.config().vision_config.tokens() } else { 0 };
+    let (mut cached, mut agreed) = (Group::new("cached tokens", 0.0), Group::new("greedy tokens", 0.0));
+    for weights in [Arc::clone(&params), Arc::new(packed)] {
+        let room = prompt.len() + spliced + count + 1;
+        let mut decoder = Decoder::new(Arc::clone(&model), weights, room, true).await?;
+        decoder.begin(Prompt { ids: &prompt, pixels, offset }, &Settings::default()).await?;
+        let made: Vec<u32> = decoder.next(count).await?.iter().map(|made| made.token).collect();
+        let uncached = uncached(&model, &params, &prompt, &made, pixels, batch.offset[0]).await?;
+        same_tokens(&mut cached, &made, &uncached);
+        if let Some(want) = want.as_ref().filter(|_| f.tolerances.tokens) {
+            same_tokens(&mut agreed, &made, want);
+        }
     }
-    Ok(groups)
+    Ok([cached, agreed].into_iter().filter(|group| group.tensors > 0).collect())
 }
 
-fn same_tokens(name: &str, got: &[u32], want: &[u32]) -> Group {
-    let mut group = Group::new(name, 0.0);
-    group.tensors = 1;
+/// Tokens that are made where a fixture does not say how many.
+const TOKENS: usize = 8;
+
+fn same_tokens(group: &mut Group, got: &[u32], want: &[u32]) {
+    group.tensors += 1;
     if got != want {
         group.faults.push(format!("got {got:?}, expected {want:?}"));
     }
-    group
 }
 
 /// The likeliest token after the prompt and after each of `made` but the last, from one pass over all of them.

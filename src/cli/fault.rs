@@ -1,0 +1,95 @@
+//! Why commands fail, and their exit codes.
+
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::engine::answers::assistant::ReplyError;
+use crate::engine::answers::open::OpenError;
+use crate::engine::assets::AssetError;
+use crate::engine::losses::LossesError;
+use crate::gpu::GpuError;
+use crate::model::weights::WeightsError;
+use crate::train::checkpoint::CheckpointError;
+use crate::train::evaluate::EvaluateError;
+use crate::train::recipe::PresetError;
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the sentences say what the fields are")]
+pub enum Fault {
+    /// Wrong words.
+    #[error("{0}. See hive --help")]
+    Usage(String),
+    /// A check found something wrong; what was said already.
+    #[error("{0}")]
+    Failed(String),
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// A preset.
+    #[error(transparent)]
+    Preset(#[from] PresetError),
+    /// A preset, weights or data of that name.
+    #[error("{0}. See hive --help")]
+    Asset(#[from] AssetError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A model to answer.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A question.
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    /// Weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A first stretch of training.
+    #[error(transparent)]
+    Losses(#[from] LossesError),
+    /// Held-out questions.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// A file.
+    #[error("{what} {path}: {reason}")]
+    File { what: &'static str, path: String, reason: String },
+}
+
+impl Fault {
+    /// Wrong words.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::Usage(text.into())
+    }
+
+    /// What another error says.
+    pub(super) fn failed(e: impl std::error::Error) -> Self {
+        Self::Failed(e.to_string())
+    }
+
+    pub(super) fn unreadable(path: &Path, e: &std::io::Error) -> Self {
+        Self::File { what: "cannot read", path: path.display().to_string(), reason: e.to_string() }
+    }
+
+    pub(super) fn unwritable(path: &Path, e: &std::io::Error) -> Self {
+        Self::File { what: "cannot write", path: path.display().to_string(), reason: e.to_string() }
+    }
+
+    /// Exit code.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_)
+            | Self::Preset(_)
+            | Self::Asset(_)
+            | Self::Losses(LossesError::Asset(_) | LossesError::Stage { .. }) => 2,
+            Self::Gpu(
+                GpuError::NoAdapter
+                | GpuError::AdapterNotFound { .. }
+                | GpuError::NoDevice { .. }
+                | GpuError::LimitTooSmall { .. },
+            ) => 3,
+            _ => 1,
+        }
+    }
+}
