@@ -11,7 +11,7 @@ use hive::data::dataset::Dataset;
 use hive::data::rng::hash_bytes;
 use hive::data::tokenizer::START;
 use hive::data::worlds::Split;
-use hive::engine::answers::assistant::{Options, question};
+use hive::engine::answers::assistant::Options;
 use hive::engine::answers::open::{ModelFolder, of_checkpoint};
 use hive::engine::assets;
 use hive::engine::convert::{Conversion, ConvertError, Origin, Request};
@@ -200,7 +200,7 @@ fn the_whole_model_answers_as_the_checkpoint_does() {
         let mut answers = std::collections::BTreeSet::new();
         for sample in dataset.samples(Split::HeldOut, 0, 0, 12, 1) {
             let asked = &sample.turns[0].question;
-            let messages = [question(asked, true)];
+            let messages = [Message::question(asked, true)];
             // As training rows are made.
             let row = [&[START][..], &run.meta.tokenizer.encode(asked)].concat();
             assert_eq!(trained.tokens(&messages).unwrap().ids, row);

@@ -76,8 +76,10 @@ linted() {
 }
 
 compile() {
-    linted test --features gui --no-run --lib --bins --examples --tests --test real_size && linted build --package page
+    linted test --features gui --no-run --lib --bins --examples --tests --test real_size && linted test --package page --no-run
 }
+
+tests() { linted test --features gui && linted test --package page; }
 
 doc() { RUSTDOC=$root/tools/rustdoc.sh RUSTDOCFLAGS='-D warnings' linted test --features gui --doc; }
 
@@ -161,7 +163,7 @@ test_all() {
     step 'clippy and compiling' compile
     step 'documentation' doc
     step 'real models' real_models
-    step 'tests' linted test --features gui
+    step 'tests' tests
     [ -n "$full" ] || note 'all texts of real models' 0 'left for ./hive test full (3 minutes)'
     slow_step 'tests of real sizes' 'minutes' linted test --features gui --test real_size
     step 'GPU tests on SwiftShader' gpu_tests_on_swiftshader

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::Args;
 use super::{Fault, chat, open_gpu, say};
+use crate::engine::answers::open::ROOM;
 use crate::engine::speed::{self, Roofline};
 use crate::gpu::{Gpu, GpuError, Timing};
 use crate::model::decode::Decoder;
@@ -163,7 +164,6 @@ pub(super) fn decode(list: &[String]) -> Result<(), Fault> {
 /// # Errors
 /// See [`Fault`].
 pub(super) fn encode(list: &[String]) -> Result<(), Fault> {
-    const ROOM: usize = 256;
     let Some((_, mut bench)) = Bench::open(list, ROOM)? else { return Ok(()) };
     let mut all = bench.head();
     let image =

@@ -1,4 +1,4 @@
-//! `hive ask --model FOLDER`, `hive chat` and `hive plan`: models of any size from folders of Hugging Face's files.
+//! `hive ask`, `hive chat` and `hive plan`: models from folders of Hugging Face's files, and those that this program trained.
 
 use std::io::BufRead as _;
 use std::path::Path;
@@ -7,17 +7,22 @@ use serde_json::json;
 
 use super::args::Args;
 use super::progress::Progress;
+use super::shared::{self, png};
 use super::{Fault, fetch, open_gpu, read, say, warn};
 use crate::data::chat::Message;
+use crate::data::dataset::Dataset;
+use crate::data::worlds::Split;
 use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply};
-use crate::engine::answers::open::{ModelFolder, OpenError};
+use crate::engine::answers::open::{ModelFolder, OpenError, of_checkpoint};
 use crate::gpu::Gpu;
+use crate::model::decode::Made;
 use crate::model::files::Folder;
 use crate::model::load::{self, Formats};
-use crate::model::plan::Plan;
+use crate::model::memory::Plan;
 use crate::ops::packed::Format;
 use crate::ops::sample::Settings;
-use crate::platform::block_on;
+use crate::platform::{self, block_on};
+use crate::train::checkpoint::Meta;
 
 /// Options of every command that loads a model.
 const MODEL: [&str; 4] = ["model", "weights", "room", "memory"];
@@ -38,8 +43,18 @@ const OPTIONS: &str = "\
   --system TEXT              the system message
 ";
 
+const ASK_HELP: &str = "\
+hive ask IMAGE QUESTION [--model NAME|FILE|FOLDER|ID]
+
+Asks a model about a picture (PNG, JPEG or WebP), with the options of hive chat. --model is a shipped model (pictures, shapes), a
+checkpoint file, a folder with Hugging Face's files, or the id of a model that hive fetch got; default pictures. Where the model
+knows text alone there is no IMAGE. IMAGE can also be held-out:N, a held-out picture of the data that the model was trained on,
+which is then saved beside you as held-out-N.png. The shipped models know a small world; hive ask --model NAME --help lists its
+words.
+";
+
 const CHAT_HELP: &str = "\
-hive chat --model FOLDER|ID [--image PICTURE]
+hive chat --model NAME|FILE|FOLDER|ID [--image PICTURE]
 
 Talks with a model, line by line. /image FILE shows it another picture, /new begins again, /quit or end of input leaves.
 
@@ -131,7 +146,7 @@ fn reply(
         }
         true
     };
-    let reply = block_on(assistant.reply(messages, pixels, options, told)).map_err(|e| Fault::Failed(e.to_string()))?;
+    let reply = block_on(assistant.reply(messages, pixels, options, told))?;
     let tail = match reply.end {
         End::Limit => format!(", cut at --limit {}", options.limit),
         End::Full => format!(", cut at --room {}", assistant.decoder().room()),
@@ -150,35 +165,90 @@ fn reply(
     Ok(reply)
 }
 
-/// `hive ask --model FOLDER IMAGE QUESTION`, or without an image for a model of text alone.
+/// The model of the arguments, and what it says of its training where this program trained it.
+fn answering(args: &Args) -> Result<(Assistant, Option<Meta>), Fault> {
+    let name = args.option("model").unwrap_or("pictures");
+    if platform::is_folder(name) || fetch::is_name(name) {
+        return Ok((load(args, &open_gpu(args)?, None)?, None));
+    }
+    let checkpoint = shared::load(name)?;
+    Ok((block_on(of_checkpoint(&open_gpu(args)?, &checkpoint))?, Some(checkpoint.meta)))
+}
+
+/// Pixels of `held-out:N`, a picture of the data that a model was trained on, which is written beside the user.
+fn held_out(n: &str, meta: &Meta) -> Result<Vec<f32>, Fault> {
+    let index = n.parse().map_err(|_unparsed| Fault::usage(format!("held-out:N needs a number, not \"{n}\"")))?;
+    let dataset = Dataset::by_name(&meta.preset.data)
+        .ok_or_else(|| Fault::usage("this model was trained on a folder; give a picture"))?;
+    let sample = dataset.sample(Split::HeldOut, 0, index, 1);
+    let path = format!("held-out-{n}.png");
+    super::write(Path::new(&path), &png(&sample.pixels, meta.model.vision_config.image_size)?)?;
+    warn(&format!("wrote {path}; its own question: {}\n", sample.turns.first().map_or("", |t| &t.question)));
+    Ok(sample.pixels)
+}
+
+/// `hive ask`.
 ///
 /// # Errors
 /// See [`Fault`].
-pub fn ask(args: &Args) -> Result<(), Fault> {
-    let options = options(args)?;
-    let mut assistant = load(args, &open_gpu(args)?, None)?;
+pub fn ask(list: &[String]) -> Result<(), Fault> {
+    let args = Args::parse(list, &options_of_text(), &[])?;
+    let name = args.option("model").unwrap_or("pictures");
+    let trained = !platform::is_folder(name) && !fetch::is_name(name);
+    if args.flag("help") {
+        say(ASK_HELP);
+        if trained {
+            let words = shared::load(name)?.meta.tokenizer.words()[4..].join(" ");
+            say(&format!("\nwords of {name}: {words}\n"));
+        }
+        return Ok(());
+    }
+    let needs = |what: &str| Fault::usage(format!("hive ask needs {what}"));
+    let picture = "an image and a question, as in: hive ask dog.png \"what is it ?\"";
+    if trained && args.words().len() < 2 {
+        return Err(needs(picture));
+    }
+    let options = options(&args)?;
+    let (mut assistant, meta) = answering(&args)?;
     let sees = assistant.preprocess().is_some();
     let words = args.words();
     let (image, question) = words.split_at(usize::from(sees).min(words.len()));
     if question.is_empty() {
-        let what = if sees { "an image and a question" } else { "a question" };
-        return Err(Fault::usage(format!("hive ask with this model needs {what}")));
+        return Err(needs(if sees { picture } else { "a question" }));
     }
-    let pixels = image.first().map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;
+    let held_out_index = image.first().and_then(|image| image.strip_prefix("held-out:"));
+    let pixels = match (image, held_out_index, &meta) {
+        (_, Some(n), Some(meta)) => held_out(n, meta)?,
+        ([image, ..], ..) => pixels(&assistant, image)?,
+        ([], ..) => Vec::new(),
+    };
+    let mut question = question.join(" ");
+    let mut unknown = Vec::new();
+    if let Some(meta) = &meta {
+        question = if question.trim_end().ends_with('?') { question } else { format!("{question} ?") };
+        unknown = meta.tokenizer.unknown(&question);
+    }
+    if !unknown.is_empty() {
+        let list = unknown.join(", ");
+        warn(&format!("the model does not know: {list}. hive ask --model {name} --help lists its words\n"));
+    }
     let mut messages: Vec<Message> = args.option("system").map(|s| Message::new("system", s)).into_iter().collect();
-    messages.push(Message::question(&question.join(" "), sees));
+    messages.push(Message::question(&question, sees));
     let reply = reply(&mut assistant, &messages, &pixels, &options, args.flag("json"))?;
     if args.flag("json") {
-        let tokens: Vec<_> =
-            reply.tokens.iter().map(|t| json!({"token": t.token, "probability": t.probability})).collect();
-        say(&format!("{}\n", json!({"answer": reply.text, "tokens": tokens, "tokens_per_second": reply.rate()})));
+        let word =
+            |t: &Made| json!({"word": assistant.decode(&[t.token]), "token": t.token, "probability": t.probability});
+        let words: Vec<_> = reply.tokens.iter().map(word).collect();
+        say(&format!(
+            "{}\n",
+            json!({"question": question, "answer": reply.text, "words": words, "tokens": words, "unknown": unknown,
+                "tokens_per_second": reply.rate()})
+        ));
     }
     Ok(())
 }
 
-/// Names of the options of [`ask`], for the parser.
-#[must_use]
-pub fn ask_options() -> Vec<&'static str> {
+fn options_of_text() -> Vec<&'static str> {
     MODEL.into_iter().chain(TEXT).collect()
 }
 
@@ -187,13 +257,13 @@ pub fn ask_options() -> Vec<&'static str> {
 /// # Errors
 /// See [`Fault`].
 pub fn chat(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &ask_options(), &[])?;
+    let args = Args::parse(list, &options_of_text(), &[])?;
     if args.flag("help") {
         say(&format!("{CHAT_HELP}{OPTIONS}"));
         return Ok(());
     }
     let options = options(&args)?;
-    let mut assistant = load(&args, &open_gpu(&args)?, None)?;
+    let (mut assistant, _) = answering(&args)?;
     let mut picture = args.option("image").map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;
     let start = || args.option("system").map(|s| Message::new("system", s)).into_iter().collect::<Vec<_>>();
     let mut messages = start();

@@ -9,8 +9,9 @@ use super::progress::Steps;
 use super::report::{self, Example, Maps, Page, StageCurves};
 use super::shared::{find_preset, png, table};
 use super::{Fault, open_gpu, say, write};
+use crate::data::chat::Message;
 use crate::data::worlds::{Sample, Split};
-use crate::engine::answers::assistant::{Options, ReplyError, question};
+use crate::engine::answers::assistant::{Options, ReplyError};
 use crate::engine::answers::look::Looker;
 use crate::engine::answers::open::trained;
 use crate::engine::assets::{self, made_source};
@@ -163,7 +164,7 @@ fn answers(run: &Run, samples: &[Sample]) -> Result<Vec<String>, Fault> {
     let (model, params) = run.on_gpu();
     let mut assistant = block_on(trained(model, params, run.source.tokenizer()))?;
     let mut answer = |s: &Sample| {
-        let messages = [question(asked(s), true)];
+        let messages = [Message::question(asked(s), true)];
         Ok(block_on(assistant.reply(&messages, &s.pixels, &Options::default(), |_| true))?.text)
     };
     samples.iter().map(&mut answer).collect()
@@ -176,7 +177,7 @@ fn attention(run: &Run, samples: &[Sample]) -> Result<Vec<Maps>, Fault> {
     let Some(looker) = Looker::new(&model, &params) else { return Ok(vec![Vec::new(); samples.len()]) };
     let assistant = block_on(trained(model, params, words))?;
     let look = |s: &Sample| {
-        let prompt = assistant.tokens(&[question(asked(s), true)]).map_err(ReplyError::from)?.ids;
+        let prompt = assistant.tokens(&[Message::question(asked(s), true)]).map_err(ReplyError::from)?.ids;
         let maps = block_on(looker.maps(&s.pixels, &prompt, &[], words))?;
         let layers = maps.layers.iter().enumerate();
         Ok(layers.map(|(i, layer)| (*layer, maps.map(i, None, maps.first_answer))).collect())

@@ -24,31 +24,23 @@ pub enum Fault {
     /// A check found something wrong; what was said already.
     #[error("{0}")]
     Failed(String),
-    /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// A preset.
     #[error(transparent)]
     Preset(#[from] PresetError),
     /// A preset, weights or data of that name.
     #[error("{0}. See hive --help")]
     Asset(#[from] AssetError),
-    /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A model to answer.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A question.
     #[error(transparent)]
     Reply(#[from] ReplyError),
-    /// Weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A first stretch of training.
     #[error(transparent)]
     Losses(#[from] LossesError),
-    /// Held-out questions.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
     /// A file.

@@ -2,12 +2,12 @@
 //! a run failed, 2 wrong usage, 3 no usable GPU.
 
 pub mod args;
-pub mod ask;
 pub mod bench;
 mod bench_model;
 pub mod chat;
 mod convert;
 pub mod demo;
+mod eval;
 pub mod fault;
 mod fetch;
 mod output;
@@ -30,12 +30,12 @@ use shared::{open_gpu, read, write};
 type Run = fn(&[String]) -> Result<(), Fault>;
 
 /// Every command: its name with its words, a line about it, and what runs it.
-const COMMANDS: [(&str, &str, Run); 15] = [
+const COMMANDS: &[(&str, &str, Run)] = &[
     ("app [LINK]", "open the window (in a browser: ./hive web)", app),
     ("demo", "align tower and language model in three stages on pictures, with a report (minutes)", demo::run),
     ("train", "the same with your choice of preset, data, seed; can be stopped and resumed", train::run),
     ("pretrain vision|language", "make start weights", pretrain::run),
-    ("ask IMAGE QUESTION", "ask the shipped model, or --model FILE or FOLDER, about a picture", ask::ask),
+    ("ask IMAGE QUESTION", "ask the shipped model, or --model FILE or FOLDER, about a picture", chat::ask),
     (
         "chat --model FOLDER",
         "talk with a language model or a vision-language model from Hugging Face's files",
@@ -49,7 +49,7 @@ const COMMANDS: [(&str, &str, Run); 15] = [
         "a checkpoint or a folder in another form: for transformers, another type, shards, parts merged",
         convert::run,
     ),
-    ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", ask::eval),
+    ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", eval::eval),
     ("parity DIR", "check this GPU against published fixtures", parity::run),
     ("verify [OP]", "check every operation on this GPU against its reference", verify::verify),
     ("bench gemm|step|decode|encode|frames", "measure", bench::run),
@@ -65,7 +65,10 @@ fn app(_: &[String]) -> Result<(), Fault> {
 }
 
 fn help() -> String {
-    let lines: String = COMMANDS.iter().map(|(usage, about, _)| format!("  hive {usage:<24} {about}\n")).collect();
+    // Words that are longer than their column stand off a little.
+    let gap = |usage: &str| if usage.len() > 24 { "   " } else { " " };
+    let line = |(usage, about, _): &(&str, &str, Run)| format!("  hive {usage:<24}{}{about}\n", gap(usage));
+    let lines: String = COMMANDS.iter().map(line).collect();
     format!(
         "hive: linked attention between a vision encoder and a small language model, in WebGPU compute shaders\n\n{lines}\n\
          Every command: --adapter NAME, --seed N, --json, --help. \

@@ -44,61 +44,27 @@ impl fmt::Display for Problem {
 
 /// Why a folder cannot be trained on.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentences say what the fields are")]
 pub enum FolderError {
     /// The list has no entries.
     #[error(
         "{file} has no entries: write one JSON object per picture, or a JSON array of them, with `id`, `image` and `conversations`"
     )]
-    Empty {
-        /// The list's file name.
-        file: String,
-    },
+    Empty { file: String },
     /// Too much is wrong to go on with the rest.
     #[error("{bad} of {total} entries in {file} are unusable, more than half; the first: {first}")]
-    TooManyBad {
-        /// The list's file name.
-        file: String,
-        /// Unusable entries.
-        bad: usize,
-        /// All entries.
-        total: usize,
-        /// The first problem.
-        first: Problem,
-    },
+    TooManyBad { file: String, bad: usize, total: usize, first: Problem },
     /// A split has no entries.
     #[error(
         "none of the {total} entries in {file} is in the {split} part (an eighth, by the hash of the id, is held out): add more pictures"
     )]
-    EmptySplit {
-        /// The list's file name.
-        file: String,
-        /// All usable entries.
-        total: usize,
-        /// `training` or `held-out`.
-        split: &'static str,
-    },
+    EmptySplit { file: String, total: usize, split: &'static str },
     /// A picture's bytes could not be fetched.
     #[error("{file}:{line}: the picture {image} cannot be opened ({reason}): put it there, or remove the entry")]
-    Missing {
-        /// The list's file name.
-        file: String,
-        /// From 1.
-        line: usize,
-        /// The picture's name.
-        image: String,
-        /// What the reader said.
-        reason: String,
-    },
+    Missing { file: String, line: usize, image: String, reason: String },
     /// A picture's bytes are no picture.
     #[error("{file}:{line}: {source}")]
-    Picture {
-        /// The list's file name.
-        file: String,
-        /// From 1.
-        line: usize,
-        /// What is wrong with it.
-        source: ImageError,
-    },
+    Picture { file: String, line: usize, source: ImageError },
 }
 
 /// Fetches the bytes of a picture by its name in the list; an error is the reason in words.

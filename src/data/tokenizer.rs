@@ -20,29 +20,18 @@ pub const SPECIALS: [&str; 4] = ["<pad>", "<s>", "</s>", "<unk>"];
 
 /// Why a list of words is no vocabulary.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentences say what the fields are")]
 pub enum TokenizerError {
     /// The special tokens are missing or elsewhere.
     #[error(
         "the list of words must start with <pad>, <s>, </s>, <unk>, but word {position} is `{found}`: use the list saved with the model"
     )]
-    Specials {
-        /// Position in the list, from 0.
-        position: usize,
-        /// The word there, empty if the list is shorter.
-        found: String,
-    },
+    Specials { position: usize, found: String },
     /// A word occurs twice.
     #[error(
         "the list of words has `{word}` twice, at {first} and {second}: remove one, or use the list saved with the model"
     )]
-    Twice {
-        /// The word.
-        word: String,
-        /// Its first position, from 0.
-        first: usize,
-        /// Its second position.
-        second: usize,
-    },
+    Twice { word: String, first: usize, second: usize },
 }
 
 /// A vocabulary: word `i` has id `i`.

@@ -8,8 +8,8 @@ use super::words::Fault;
 use crate::data::chat::Message;
 use crate::data::image::Preprocess;
 use crate::model::load::Progress;
+use crate::model::memory::Plan;
 use crate::model::model::Wiring;
-use crate::model::plan::Plan;
 use crate::ops::packed::Format;
 use crate::platform::Blob;
 

@@ -371,7 +371,7 @@ fn run_spec(meta: &Meta) -> Result<ModelSpec, FilesError> {
     })
 }
 
-/// The same, if `hub` can read what would be written.
+/// The same, if `files` can read what would be written.
 fn checked(spec: &ModelSpec) -> Result<ModelSpec, FilesError> {
     ModelSpec::read(&export::whole(spec, FileDType::F32).to_string(), None)
 }

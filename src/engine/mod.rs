@@ -37,8 +37,8 @@ pub use worker::Handle;
 // What the layers above need to know of those below.
 pub use crate::gpu::{AdapterKind, AdapterSummary, GpuOptions};
 pub use crate::model::load::{Formats, Progress};
+pub use crate::model::memory::{MemoryPart, Plan};
 pub use crate::model::model::Wiring;
-pub use crate::model::plan::{MemoryPart, Plan};
 pub use crate::ops::packed::Format;
 pub use crate::ops::sample::Settings;
 pub use crate::train::evaluate::{Scores, Share};

@@ -1,12 +1,12 @@
 //! One model in training: its run, the point it can be restored to, and the tools that look into it.
 
-use super::answers::assistant::{Assistant, Options, Piece, ReplyError, Tokens, question};
+use super::answers::assistant::{Assistant, Options, Piece, ReplyError, Tokens};
 use super::answers::look::{Looker, Prober, changed};
 use super::answers::open::{OpenError, trained};
 use super::assets::{self, AssetError, made_source};
 use super::outline::{BlockId, norms_by_block};
 use super::words::{Answer, AttentionMaps, Cost, Lane, Probe, ProbeKind, Question, StepEvent, Word};
-use crate::data::chat::ChatError;
+use crate::data::chat::{ChatError, Message};
 use crate::data::tokenizer::Tokenizer;
 use crate::gpu::{Gpu, GpuError};
 use crate::model::decode::{DecodeError, Made, Prompt};
@@ -91,7 +91,7 @@ impl Tools {
         words: &Tokenizer,
         mut tell: impl FnMut(&Word) -> bool,
     ) -> Result<Said, Trouble> {
-        let Tokens { ids: prompt, offset } = self.assistant.tokens(&[question(text, true)])?;
+        let Tokens { ids: prompt, offset } = self.assistant.tokens(&[Message::question(text, true)])?;
         let word = |made: &Made| Word { text: words.decode(&[made.token]), probability: made.probability };
         let heard = |piece: Piece<'_>| piece.token.is_none_or(|made| tell(&word(&made)));
         let reply = self.assistant.go_on(Prompt { ids: &prompt, pixels, offset }, &Options::default(), heard).await?;

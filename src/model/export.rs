@@ -1,4 +1,4 @@
-//! Configurations as `transformers` reads them, and that of a whole model made of such parts, which `hub` reads again.
+//! Configurations as `transformers` reads them, and that of a whole model made of such parts, which `files` reads again.
 
 use serde_json::{Map, Value, json};
 

@@ -287,11 +287,7 @@ pub fn cases() -> Vec<Case> {
 /// Faults that the cases must notice.
 pub const SABOTAGES: &[Sabotage] = &[
     Sabotage { kernel: "attention/forward", find: "t >= row.offset", replace: "true" },
-    Sabotage {
-        kernel: "attention/forward",
-        find: "min(row.start + own.first + WG, p.text)",
-        replace: "min(own.first + WG, p.text)",
-    },
+    Sabotage { kernel: "attention/forward", find: "min(row.start + own.first", replace: "min(own.first" },
     Sabotage {
         kernel: "attention/backward_kv",
         find: "head < (own.head + 1u) * share",

@@ -221,7 +221,7 @@ fn a_drawing_becomes_the_picture() {
     h.get_by_label("Use this drawing").click();
     h.run();
     let blank = h.state().state.picture.clone().unwrap();
-    assert_eq!(blank.name, "drawing");
+    assert_eq!(blank.origin.to_string(), "drawing");
     assert!(blank.pixels.iter().all(|v| *v < -0.8), "black all over");
     h.get_by_label("Paint in blue").click();
     h.run();

@@ -14,13 +14,6 @@ const SUBMISSION_SECS: f64 = 0.03;
 /// Most tokens of a submission.
 const MOST_TOKENS: usize = 8;
 
-/// A user's question, about the picture where the model takes pictures.
-#[must_use]
-pub fn question(text: &str, sees: bool) -> Message {
-    let content = if sees { format!("{IMAGE}\n{text}") } else { text.to_owned() };
-    Message { role: "user".to_owned(), content }
-}
-
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub enum ReplyError {
@@ -166,6 +159,12 @@ impl Assistant {
         let offset = ids.len();
         ids.extend(self.encode(after));
         Ok(Tokens { ids, offset })
+    }
+
+    /// Text of tokens.
+    #[must_use]
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.tokenizer.decode(ids)
     }
 
     /// Answers a conversation, about pixels (3, S, S) where the model takes pictures. `tell` gets pieces as they come, and

@@ -15,8 +15,8 @@ use crate::model::config::ConfigError;
 use crate::model::decode::{Decoder, most_room};
 use crate::model::files::{Checkpoint, FilesError, Folder, ModelSpec, Resolved, resolve};
 use crate::model::load::{self, Formats, LoadError, Progress};
+use crate::model::memory::Plan;
 use crate::model::model::{Model, Wiring};
-use crate::model::plan::Plan;
 use crate::model::weights::WeightsError;
 use crate::nn::{ParamSpec, Params};
 use crate::train::checkpoint;
@@ -71,8 +71,7 @@ pub async fn trained(model: Arc<Model>, params: Arc<Params>, words: &Tokenizer) 
     let tokenizer = Bpe::from_json(&tokenizer_json(words))?;
     let settings = tokenizer_config(c.text_config.max_position_embeddings);
     let template = ChatTemplate::from_files(Some(&settings), None)?;
-    let preprocess = Preprocess { background: Some([255; 3]), ..Preprocess::new(c.vision_config.image_size) };
-    let preprocess = model.sees().then_some(preprocess);
+    let preprocess = model.sees().then(|| Preprocess::on_white(c.vision_config.image_size));
     let decoder = Decoder::new(model, params, TRAINED_ROOM + spliced, true).await?;
     Ok(Assistant::new(decoder, tokenizer, template, vec![END], preprocess))
 }

@@ -232,14 +232,11 @@ fn header<'a>(
 
 /// A tensor in memory, to be written.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct NewTensor {
-    /// Its name.
     pub name: String,
-    /// Element type.
     pub dtype: FileDType,
-    /// Dimensions.
     pub shape: Vec<usize>,
-    /// Its elements.
     pub bytes: Vec<u8>,
 }
 

@@ -1,13 +1,122 @@
-//! What a decoder takes beside its weights, counted from sizes alone: the blocks of `nn/` and the programs of `decode/`, each
-//! with the tensors that it has in use. A test compares the sums with what devices allocate.
+//! What a model will take, known from headers alone: bytes on disk, on the GPU and on the host, part by part. What a decoder
+//! takes beside its weights is counted from sizes: the blocks of `nn/` and the programs of `decode/`, each with the tensors
+//! that it has in use. A test compares the sums with what devices allocate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::{LanguageConfig, VisionConfig};
 use super::decode::PIECES;
-use super::model::{Model, Wiring};
+use super::files::Resolved;
+use super::load::{Formats, UNDER_WAY, staging_bytes};
+use super::model::{Bridge, Model};
 use crate::gpu::size_class;
+use crate::nn::{ParamSpec, Role};
+use crate::ops::packed::Format;
 use crate::ops::sample;
+
+/// A part of the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPart {
+    /// What it is.
+    pub name: &'static str,
+    /// Parameters.
+    pub parameters: u64,
+    /// Bytes in the files.
+    pub file: u64,
+    /// Bytes on the GPU.
+    pub gpu: u64,
+}
+
+/// Bytes of everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Formats that it was made for.
+    pub formats: Formats,
+    /// Weights by part; parts that are not there are left out.
+    pub weights: Vec<MemoryPart>,
+    /// Key-value caches.
+    pub cache: u64,
+    /// Activations, unpacked weights, inputs and state.
+    pub work: u64,
+    /// Most that the host holds besides the program itself.
+    pub host: u64,
+}
+
+impl Plan {
+    /// All bytes on the GPU.
+    #[must_use]
+    pub fn gpu(&self) -> u64 {
+        self.weights.iter().map(|p| p.gpu).sum::<u64>() + self.cache + self.work
+    }
+
+    /// All bytes of the files that are read.
+    #[must_use]
+    pub fn file(&self) -> u64 {
+        self.weights.iter().map(|p| p.file).sum()
+    }
+
+    /// The plan of a model with room for `room` rows of text.
+    #[must_use]
+    pub fn new(model: &Model, specs: &[ParamSpec], resolved: &Resolved, formats: Formats, room: usize) -> Self {
+        let stacks = model.stacks();
+        let packed: BTreeSet<usize> =
+            stacks.iter().flat_map(|s| s.members.iter().map(|(weight, _)| weight.0)).collect();
+        let file = |i: usize| resolved.found.get(&specs[i].name).map_or(0, |f| f.place.info.bytes);
+        let roles = [
+            (Role::Tower, "vision tower"),
+            (Role::Link, "links and projectors"),
+            (Role::Layer, "language model"),
+            (Role::Table, "embedding and head"),
+        ];
+        let mut weights: Vec<MemoryPart> = roles
+            .into_iter()
+            .map(|(role, name)| {
+                let own = || stacks.iter().filter(move |s| s.role == role);
+                let ids = || own().flat_map(|s| s.members.iter().map(|(weight, _)| weight.0));
+                MemoryPart {
+                    name,
+                    parameters: ids().map(|i| specs[i].len() as u64).sum(),
+                    file: ids().map(file).sum(),
+                    gpu: own().map(|s| s.bytes(specs, formats.by_role(role))).sum(),
+                }
+            })
+            .filter(|p| p.parameters > 0)
+            .collect();
+        let plain = || (0..specs.len()).filter(|i| !packed.contains(i));
+        weights.push(MemoryPart {
+            name: "norms, biases, positions",
+            parameters: plain().map(|i| specs[i].len() as u64).sum(),
+            file: plain().map(file).sum(),
+            gpu: plain().map(|i| 4 * specs[i].len().next_multiple_of(64) as u64).sum(),
+        });
+        let staging = staging_bytes(resolved.found.values());
+        let cache = cache(model, room);
+        // The loader's buffer is gone before the caches come.
+        let work = (temporaries(model, room) + state(model, room)).max(staging.saturating_sub(cache));
+        Self { formats, weights, cache, work, host: (2 + UNDER_WAY as u64) * staging }
+    }
+
+    /// The best format whose plan fits in `bytes` of GPU memory.
+    #[must_use]
+    pub fn best(
+        model: &Model,
+        specs: &[ParamSpec],
+        resolved: &Resolved,
+        room: usize,
+        bytes: u64,
+    ) -> Option<(Format, Self)> {
+        let all = Format::ALL.into_iter().map(|f| (f, Self::new(model, specs, resolved, Formats::of(f), room)));
+        all.into_iter().find(|(_, plan)| plan.gpu() <= bytes)
+    }
+}
+
+fn cache(model: &Model, room: usize) -> u64 {
+    let (c, n) = (model.language_config(), model.config().vision_config.tokens());
+    let rows = room + PIECES[PIECES.len() - 1];
+    let linked = (0..c.num_hidden_layers).filter(|i| model.link_of(*i).is_some()).count();
+    let all = rows * c.num_hidden_layers + linked * n;
+    (all * c.key_width() * 2 * 4) as u64
+}
 
 /// Buffers of a workspace: of each size class as many as were ever in use at once.
 #[derive(Default)]
@@ -52,7 +161,7 @@ fn pieces(room: usize) -> impl Iterator<Item = usize> {
 }
 
 /// All temporaries of a decoder's programs.
-pub(super) fn temporaries(model: &Model, room: usize) -> u64 {
+fn temporaries(model: &Model, room: usize) -> u64 {
     let (v, c) = (&model.config().vision_config, model.language_config());
     let mut buffers = Buffers::default();
     for size in pieces(room) {
@@ -62,16 +171,16 @@ pub(super) fn temporaries(model: &Model, room: usize) -> u64 {
         });
     }
     buffers.scope(|b| step(b, model));
-    match model.wiring() {
-        Wiring::Text | Wiring::Tower => {}
-        Wiring::Linked => buffers.scope(|b| {
+    match model.bridge() {
+        Bridge::None => {}
+        Bridge::Links(links) => buffers.scope(|b| {
             let depths: BTreeSet<usize> = model.config().link_config.vision_layers.iter().copied().collect();
             tower(b, v, depths.len());
-            for _ in model.links() {
+            for _ in links {
                 b.scope(|b| link(b, v, c));
             }
         }),
-        Wiring::Flattened => buffers.scope(|b| {
+        Bridge::Projector(_) => buffers.scope(|b| {
             tower(b, v, 1);
             projector(b, v.tokens(), v.hidden_size, c.hidden_size);
             layers(b, model, v.tokens());
@@ -114,7 +223,7 @@ fn projector(b: &mut Buffers, n: usize, w: usize, c: usize) {
 
 /// Keys and values of the picture in a linked layer.
 fn link(b: &mut Buffers, v: &VisionConfig, c: &LanguageConfig) {
-    let (n, w, width, kv) = (v.tokens(), v.hidden_size, c.hidden_size, c.num_key_value_heads * c.head());
+    let (n, w, width, kv) = (v.tokens(), v.hidden_size, c.hidden_size, c.key_width());
     b.scope(|b| {
         b.take([n * w, 2 * n]);
         b.linear(n, w, width);
@@ -131,7 +240,7 @@ fn link(b: &mut Buffers, v: &VisionConfig, c: &LanguageConfig) {
 /// Rows of text, or of a picture in the text, through all layers.
 fn layers(b: &mut Buffers, model: &Model, rows: usize) {
     let c = model.language_config();
-    let (width, f, kv) = (c.hidden_size, c.intermediate_size, c.num_key_value_heads * c.head());
+    let (width, f, kv) = (c.hidden_size, c.intermediate_size, c.key_width());
     // Layers are alike: an ordinary one and a linked one stand for all.
     for linked in [false, !model.links().is_empty()] {
         b.scope(|b| {
@@ -161,7 +270,7 @@ fn layers(b: &mut Buffers, model: &Model, rows: usize) {
 /// One token. A layer whose rows are no multiple of 4 is unpacked here too.
 fn step(b: &mut Buffers, model: &Model) {
     let c = model.language_config();
-    let (width, f, kv) = (c.hidden_size, c.intermediate_size, c.num_key_value_heads * c.head());
+    let (width, f, kv) = (c.hidden_size, c.intermediate_size, c.key_width());
     b.take([width, width + 2 * kv, width, width, f, width]);
     // A normed row on CPU drivers; what tokens weigh in the choice.
     b.scope(|b| b.take([width, 1]));
@@ -174,16 +283,16 @@ fn step(b: &mut Buffers, model: &Model) {
 }
 
 /// Tensors that stay: inputs of the programs, state, choice. Key-value caches are not among them.
-pub(super) fn state(model: &Model, room: usize) -> u64 {
+fn state(model: &Model, room: usize) -> u64 {
     let (v, c) = (&model.config().vision_config, model.language_config());
     let (head, rows) = (c.head(), room + PIECES[PIECES.len() - 1]);
     let links = model.links().len();
     let linked = if links > 0 { rows } else { 1 };
     let token = 2 * head * (rows + linked) + 2 * (rows + 1) + sample::SETTINGS + c.vocab_size + 4;
-    let piece = |size: usize| size + 3;
-    let pieces: usize = pieces(room).map(piece).sum();
+    let pieces: usize = pieces(room).map(|size| size + 3).sum();
     let picture = if model.sees() {
-        v.num_channels * v.image_size * v.image_size + if links > 0 { v.tokens() * head } else { 0 } + 3
+        let image_keys = if links > 0 { v.tokens() * head } else { 0 };
+        v.num_channels * v.image_size * v.image_size + image_keys + 3
     } else {
         0
     };

@@ -1,0 +1,47 @@
+//! `hive eval`: held-out accuracy.
+
+use serde_json::json;
+
+use super::args::Args;
+use super::fault::Fault;
+use super::output::say;
+use super::shared::{folder_source, load, open_gpu, table};
+use crate::engine::assets::made_source;
+use crate::platform::block_on;
+use crate::train::evaluate::Picture;
+use crate::train::run::Run;
+
+/// `hive eval`.
+///
+/// # Errors
+/// See [`Fault`].
+pub(super) fn eval(list: &[String]) -> Result<(), Fault> {
+    let args = Args::parse(list, &["model", "data", "questions"], &[])?;
+    if args.flag("help") {
+        say(
+            "hive eval [--model NAME|FILE] [--data FOLDER] [--questions N]: held-out accuracy by kind of question (default 1000 questions), with the question's own picture, with another's, and with none\n",
+        );
+        return Ok(());
+    }
+    let checkpoint = load(args.option("model").unwrap_or("pictures"))?;
+    let source = match args.option("data") {
+        Some(folder) => folder_source(folder, &mut checkpoint.meta.preset.clone())?
+            .with_tokenizer(checkpoint.meta.tokenizer.clone()),
+        None => made_source(&checkpoint.meta.preset)?,
+    };
+    let gpu = open_gpu(&args)?;
+    let run = Run::resume(&gpu, checkpoint, source)?;
+    let count = args.number("questions")?.unwrap_or(1000);
+    let mut rows = Vec::new();
+    for (label, picture) in
+        [("own picture", Picture::Own), ("swapped", Picture::Swapped), ("no picture", Picture::None)]
+    {
+        rows.push((label.to_owned(), block_on(run.evaluate(picture, count))?));
+    }
+    if args.flag("json") {
+        say(&format!("{}\n", json!(rows.into_iter().collect::<std::collections::BTreeMap<_, _>>())));
+    } else {
+        say(&table(&rows));
+    }
+    Ok(())
+}
