@@ -12,6 +12,7 @@ pub mod event;
 pub mod fetch;
 pub mod log;
 pub mod losses;
+mod outbox;
 pub mod outline;
 pub mod packing;
 pub mod runfile;

@@ -7,30 +7,11 @@ use async_channel::{Receiver, Sender, TryRecvError};
 
 use super::command::Command;
 use super::event::Event;
+use super::outbox::Events;
+pub use super::outbox::Wake;
 use super::session::Session;
 use crate::gpu::GpuOptions;
 use crate::platform;
-
-/// Called after every event, from the session's thread: tells a window to look.
-pub type Wake = Arc<dyn Fn() + Send + Sync>;
-
-/// The session's end of the event channel.
-///
-/// Unbounded on purpose: a page in a hidden tab draws no frame and takes no event, and training must go on there. Events are
-/// small; the large ones (maps, files) are few.
-#[derive(Clone)]
-pub(super) struct Events {
-    sender: Sender<Event>,
-    wake: Wake,
-}
-
-impl Events {
-    pub(super) fn tell(&self, event: Event) {
-        // Nobody listens any more: the window is closed, and the next command's absence ends the session.
-        let _ = self.sender.try_send(event);
-        (self.wake)();
-    }
-}
 
 /// A running session, seen from outside.
 pub struct Handle {
@@ -83,7 +64,7 @@ impl Handle {
 pub fn start(options: GpuOptions, wake: Wake) -> Handle {
     let (commands, inbox) = async_channel::unbounded();
     let (sender, events) = async_channel::unbounded();
-    let outbox = Events { sender, wake };
+    let outbox = Events::new(sender, wake);
     platform::spawn("hive-engine", move || Session::new(options, inbox, outbox).run());
     Handle { commands, events }
 }

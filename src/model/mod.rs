@@ -9,6 +9,7 @@ pub mod inputs;
 pub mod language;
 pub mod load;
 pub mod memory;
+#[expect(clippy::module_inception, reason = "the model of models: its file is what people look for")]
 pub mod model;
 pub mod packing;
 pub mod positions;

@@ -1,6 +1,6 @@
 //! Linear layers, norms and the gated MLP as blocks over parameter ids.
 
-use super::{ParamId, Params};
+use super::{ParamId, Params, Role, Stack};
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::ops::{bias, layer_norm, matmul, rms_norm, swiglu};
 
@@ -47,6 +47,14 @@ pub fn shared_backward(r: &mut Recorder, p: &Params, x: &Tensor, layers: &[(&Lin
         layer.backward(r, p, x, dy, Some(if i == 0 { Dest::Write(&dx) } else { Dest::Add(&dx) }));
     }
     dx
+}
+
+impl Stack {
+    /// Layers one after the other.
+    #[must_use]
+    pub fn of(role: Role, layers: &[&Linear]) -> Self {
+        Self { role, members: layers.iter().map(|l| (l.w, l.b)).collect(), alternate: false }
+    }
 }
 
 /// Layer norm with gain and bias.

@@ -11,10 +11,12 @@ pub mod linked_attention;
 pub mod params;
 pub mod projector;
 pub mod self_attention;
+pub mod spec;
 pub mod stacks;
 pub mod vit_block;
 
 pub use layers::{LayerNorm, Linear, RmsNorm, SwigluMlp};
-pub use params::{ParamId, ParamSpec, Params};
+pub use params::Params;
 pub use projector::Projector;
+pub use spec::{ParamId, ParamSpec};
 pub use stacks::{Role, Stack};

@@ -4,43 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::spec::{ParamId, ParamSpec};
 use super::stacks::{Packed, Stack, Stacked};
 use crate::gpu::{DType, Gpu, GpuError, Recorder, Tensor};
 use crate::ops::matmul::{self, Epilogue};
 use crate::ops::packed::{self, Format, View};
-
-/// Index of a parameter in its [`Params`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ParamId(pub usize);
-
-/// Name (Hugging Face's where it has one) and shape.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParamSpec {
-    /// Name in checkpoints.
-    pub name: String,
-    /// Shape in checkpoints.
-    pub shape: Vec<usize>,
-}
-
-impl ParamSpec {
-    /// Number of elements.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// No elements at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// `AdamW`'s weight decay touches matrices only: not biases, not norm gains.
-    #[must_use]
-    pub fn decays(&self) -> bool {
-        self.name.ends_with("weight") && !self.name.contains("norm")
-    }
-}
 
 /// A buffer of parameters; `grad`, `m` and `v` exist where the stage trains them, with the same layout.
 pub struct Slab {

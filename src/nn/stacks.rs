@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Linear, ParamId, ParamSpec};
+use super::{ParamId, ParamSpec};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::ops::packed::{Format, Matrix, PANEL, View};
 
@@ -33,12 +33,6 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Layers one after the other.
-    #[must_use]
-    pub fn of(role: Role, layers: &[&Linear]) -> Self {
-        Self { role, members: layers.iter().map(|l| (l.w, l.b)).collect(), alternate: false }
-    }
-
     /// A table alone.
     #[must_use]
     pub fn table(id: ParamId) -> Self {

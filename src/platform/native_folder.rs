@@ -1,18 +1,18 @@
 //! Files of this machine as `Blob`s: one by its path, or all of a folder.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Blob;
 use super::native_blob::FileBytes;
 
-fn regular(path: PathBuf) -> io::Result<(Blob, FileBytes)> {
-    let about = std::fs::metadata(&path)?;
+fn regular(path: &Path) -> io::Result<(Blob, FileBytes)> {
+    let about = std::fs::metadata(path)?;
     if !about.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let file = FileBytes::new(&path);
+    let file = FileBytes::new(path);
     Ok((Blob::of_file(&name, about.len(), file.clone()), file))
 }
 
@@ -22,7 +22,7 @@ impl Blob {
     /// # Errors
     /// As the operating system says; a folder or a device is refused.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        let (blob, file) = regular(path.as_ref().to_path_buf())?;
+        let (blob, file) = regular(path.as_ref())?;
         file.open()?;
         Ok(blob)
     }
@@ -37,7 +37,7 @@ pub fn folder_blobs(path: impl AsRef<Path>) -> io::Result<Vec<Blob>> {
     let path = path.as_ref();
     let mut out = Vec::new();
     for name in super::list_folder(path)? {
-        match regular(path.join(name)) {
+        match regular(&path.join(name)) {
             Ok((blob, _)) => out.push(blob),
             Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {}
             Err(e) => return Err(e),

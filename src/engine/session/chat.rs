@@ -16,28 +16,6 @@ use crate::model::load::{Formats, LoadError};
 use crate::ops::packed::Format;
 use crate::platform::{self, Blob};
 
-/// What is there of the model from files.
-#[derive(Default)]
-pub(super) struct ChatSession {
-    source: Option<ModelFolder>,
-    gpu: Option<Gpu>,
-    assistant: Option<Assistant>,
-}
-
-impl ChatSession {
-    /// Bytes on its device.
-    pub(super) fn bytes(&self) -> u64 {
-        self.gpu.as_ref().map_or(0, Gpu::allocated_bytes)
-    }
-
-    /// Destroys its device, as a driver crash would.
-    pub(super) fn destroy(&self) {
-        if let Some(gpu) = &self.gpu {
-            gpu.destroy();
-        }
-    }
-}
-
 /// Why a request fails.
 enum Refusal {
     /// Cancelled.

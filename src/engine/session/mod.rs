@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_channel::Receiver;
 
 mod chat;
+mod chat_model;
 mod device;
 mod files;
 
@@ -15,9 +16,9 @@ use super::assets;
 use super::command::{Command, Open};
 use super::event::{Event, Opened};
 use super::log::RunLog;
+use super::outbox::Events;
 use super::track::{Track, Trouble};
 use super::words::{Fault, FaultKind, Lane, ProbeKind, Question, SelfTest, Steps};
-use super::worker::Events;
 use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::model::weights::Precision;
 use crate::ops::case::Case;
@@ -25,7 +26,7 @@ use crate::ops::verify;
 use crate::platform;
 use crate::train::recipe::StageRecipe;
 use crate::train::stage::Stage;
-use chat::ChatSession;
+use chat_model::ChatSession;
 
 /// GPU time of one submission while a window shares the machine, seconds.
 const PIECE_SECS: f64 = 0.008;

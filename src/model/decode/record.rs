@@ -229,7 +229,7 @@ impl Recording {
         let mut r = Recorder::within(&self.gpu, &self.workspace);
         let x = model.language().embed(&mut r, params, &state.id);
         if params.packed_view(model.language().head).is_some() {
-            self.fused(&mut r, model, params, state, x);
+            self.fused(&mut r, model, params, state, &x);
         } else {
             let x = self.layers(&mut r, model, params, &state.rows, x);
             let logits = model.language().logits(&mut r, params, &x);
@@ -240,7 +240,7 @@ impl Recording {
     }
 
     /// The logits of row x, by fused kernels, which want packed weights.
-    fn fused(&self, r: &mut Recorder, model: &Model, params: &Params, state: &State, x: Tensor) {
+    fn fused(&self, r: &mut Recorder, model: &Model, params: &Params, state: &State, x: &Tensor) {
         let (c, language) = (model.language_config(), model.language());
         let n = model.config().vision_config.tokens();
         let norm = |norm: &RmsNorm| (params.value(norm.w), norm.eps);

@@ -1,0 +1,34 @@
+//! Parameters by number and by name.
+
+/// Index of a parameter in its [`super::Params`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParamId(pub usize);
+
+/// Name (Hugging Face's where it has one) and shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamSpec {
+    /// Name in checkpoints.
+    pub name: String,
+    /// Shape in checkpoints.
+    pub shape: Vec<usize>,
+}
+
+impl ParamSpec {
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// No elements at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `AdamW`'s weight decay touches matrices only: not biases, not norm gains.
+    #[must_use]
+    pub fn decays(&self) -> bool {
+        self.name.ends_with("weight") && !self.name.contains("norm")
+    }
+}
