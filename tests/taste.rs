@@ -134,6 +134,19 @@ fn files_are_short() {
     none(&problems);
 }
 
+#[test]
+fn every_file_of_tests_is_run() {
+    let all = files("tests", "rs");
+    let program = &all["tests/main.rs"];
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let idle = all.keys().filter(|name| {
+        let stem = &name["tests/".len()..name.len() - ".rs".len()];
+        let of_main = program.lines().any(|line| line == format!("mod {stem};"));
+        !stem.contains('/') && !of_main && !manifest.contains(&format!("path = \"{name}\""))
+    });
+    none(&idle.map(|name| format!("{name} is no module of tests/main.rs")).collect::<Vec<_>>());
+}
+
 /// Layers of this crate that a line of code names: `crate::gpu::Gpu`, also of `use crate::{gpu::Gpu, ops}`.
 fn named_layers(line: &str) -> Vec<String> {
     let line = code(line);

@@ -76,7 +76,8 @@ linted() {
 }
 
 compile() {
-    linted test --features gui --no-run --lib --bins --examples --tests --test real_size && linted test --package page --no-run
+    linted test --features gui --no-run && linted test --features gui --no-run --test real_size &&
+        linted test --package page --no-run
 }
 
 tests() { linted test --features gui && linted test --package page; }

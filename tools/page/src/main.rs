@@ -108,13 +108,14 @@ mod tests {
     #[test]
     fn files_have_their_types_and_nothing_outside_is_served() {
         let folder = std::env::temp_dir().join(format!("hive-page-{}", std::process::id()));
-        fs::create_dir_all(folder.join("inside")).unwrap();
+        fs::create_dir_all(folder.join("page/inside")).unwrap();
+        fs::write(folder.join("secret"), "secret").unwrap();
         for name in ["index.html", "a.js", "inside/a.wasm"] {
-            fs::write(folder.join(name), name).unwrap();
+            fs::write(folder.join("page").join(name), name).unwrap();
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let root = folder.clone();
+        let root = folder.join("page");
         std::thread::spawn(move || serve(&listener, &root));
         let get = |line: &str| {
             let mut stream = TcpStream::connect(address).unwrap();
@@ -133,7 +134,7 @@ mod tests {
             assert!(text.starts_with("HTTP/1.1 200") && text.contains(kind), "{line}: {text}");
             assert!(text.ends_with(&format!("\r\n\r\n{body}")), "{line}: {text}");
         }
-        for line in ["GET /../Cargo.toml", "GET //etc/passwd", "GET /none", "GET /inside"] {
+        for line in ["GET /../secret", "GET /inside/../../secret", "GET /none", "GET /inside"] {
             assert!(get(line).starts_with("HTTP/1.1 404"), "{line}");
         }
         fs::remove_dir_all(folder).unwrap();
