@@ -261,6 +261,30 @@ fn a_run_in_progress_exports_its_weights_alone() {
     }
 }
 
+/// With links or with the image in its text, a checkpoint answers by itself, and as its folder does by fused kernels.
+#[test]
+fn checkpoints_of_either_wiring_answer_as_their_folders_do() {
+    let Some(gpu) = gpu() else { return };
+    let mut preset = preset("tiny");
+    for wiring in [Wiring::Linked, Wiring::Flattened] {
+        preset.wiring = wiring;
+        let (bytes, _) = training(&preset);
+        let run = Run::from_bytes(&bytes).unwrap();
+        let files = converted(run_file(&bytes), Request::default()).unwrap();
+        let source = block_on(ModelFolder::open(&folder(&files, ""))).unwrap();
+        let loaded = block_on(source.load(&gpu, Formats::of(Format::F32), 160, None, |_| true)).unwrap();
+        let sample = &Dataset::Shapes.samples(Split::HeldOut, 0, 0, 1, 1)[0];
+        let messages = [Message::question(&sample.turns[0].question, true)];
+        let options = Options { limit: 6, ..Options::default() };
+        let [by_itself, by_folder] = [block_on(of_checkpoint(&gpu, &run)).unwrap(), loaded].map(|mut assistant| {
+            let reply = block_on(assistant.reply(&messages, &sample.pixels, &options, |_| true)).unwrap();
+            reply.tokens.iter().map(|made| made.token).collect::<Vec<_>>()
+        });
+        assert!(!by_itself.is_empty() && by_itself == by_folder, "{wiring:?}: {by_itself:?} and {by_folder:?}");
+    }
+    done(&gpu);
+}
+
 #[test]
 fn start_weights_export_in_parts_and_damaged_checkpoints_are_told() {
     let start = start_file(&preset("tiny"), 3);

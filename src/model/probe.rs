@@ -81,6 +81,30 @@ struct PoolSaved {
     attended: Tensor,
 }
 
+impl Pooler {
+    /// Gradient of the rows y that were pooled.
+    fn backward(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        inputs: &ProbeInputs,
+        saved: PoolSaved,
+        y: &Tensor,
+        dpooled: &Tensor,
+    ) -> Tensor {
+        let dattended = r.alloc(saved.attended.shape().dims(), "dattended");
+        self.out.backward(r, p, &saved.attended, dpooled, Some(Dest::Write(&dattended)));
+        let (dq, dk, dv) = attention::backward(r, saved.attention, &dattended);
+        let dquery = r.alloc(saved.query.shape().dims(), "dquery");
+        self.q.backward(r, p, &saved.query, &dq, Some(Dest::Write(&dquery)));
+        if let Some(dtable) = p.grad(self.query) {
+            let dtable = dtable.reshaped([1, dquery.shape().cols()]);
+            embed::backward(r, &inputs.segments, &inputs.order, &dquery, &dtable);
+        }
+        shared_backward(r, p, y, &[(&self.k, &dk), (&self.v, &dv)])
+    }
+}
+
 impl Probe {
     /// Structure and parameters.
     #[must_use]
@@ -147,33 +171,10 @@ impl Probe {
             cross_entropy::backward(r, l, loss, Some(&dpooled), dw.as_ref(), db.as_ref());
         });
         let dy = match (&self.pooler, pooling) {
-            (Some(a), Some(saved)) => self.pool_backward(r, p, inputs, a, saved, &y, &dpooled),
+            (Some(a), Some(saved)) => a.backward(r, p, inputs, saved, &y, &dpooled),
             _ => mean::backward(r, &y, &dpooled),
         };
         self.norm.backward(r, p, norm, &dy, Some(Dest::Write(dfeatures)));
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "mirrors pool, plus what it saved")]
-    fn pool_backward(
-        &self,
-        r: &mut Recorder,
-        p: &Params,
-        inputs: &ProbeInputs,
-        a: &Pooler,
-        saved: PoolSaved,
-        y: &Tensor,
-        dpooled: &Tensor,
-    ) -> Tensor {
-        let dattended = r.alloc(saved.attended.shape().dims(), "dattended");
-        a.out.backward(r, p, &saved.attended, dpooled, Some(Dest::Write(&dattended)));
-        let (dq, dk, dv) = attention::backward(r, saved.attention, &dattended);
-        let dquery = r.alloc(saved.query.shape().dims(), "dquery");
-        a.q.backward(r, p, &saved.query, &dq, Some(Dest::Write(&dquery)));
-        if let Some(dtable) = p.grad(a.query) {
-            let dtable = dtable.reshaped([1, self.sizes.width]);
-            embed::backward(r, &inputs.segments, &inputs.order, &dquery, &dtable);
-        }
-        shared_backward(r, p, y, &[(&a.k, &dk), (&a.v, &dv)])
     }
 
     /// Logits (B, classes) alone.

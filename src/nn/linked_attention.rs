@@ -1,7 +1,7 @@
 //! Hierarchical linked attention, the heart of HIVE: text queries attend, under one softmax, to text keys and to keys made
 //! from one depth of the vision tower.
 //!
-//!   y = x + softmax(Q [K_text ; K_image]ᵀ / sqrt D) [V_text ; V_image] Wo
+//! `y = x + softmax(Q [K_text ; K_image]ᵀ / sqrt D) [V_text ; V_image] Wo`
 //!
 //! e = norm(projector(features)) with the decoder layer's own input norm; image keys and values from e by projections of
 //! their own or by the text's; keys rotated (text 1-D, image by row and column), then normed head by head.

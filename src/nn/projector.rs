@@ -38,10 +38,11 @@ impl Projector {
 
     /// Parameter gradients, and dx if someone needs it.
     pub fn backward(&self, r: &mut Recorder, p: &Params, saved: Saved, dy: &Tensor, dx: Option<Dest<'_>>) {
-        let dactive = r.alloc(saved.active.shape().dims(), "dactive");
-        self.fc2.backward(r, p, &saved.active, dy, Some(Dest::Write(&dactive)));
-        let dhidden = gelu::backward(r, &saved.hidden, &dactive, Form::Exact);
+        let Saved { x, hidden, active } = saved;
+        let dactive = r.alloc(active.shape().dims(), "dactive");
+        self.fc2.backward(r, p, &active, dy, Some(Dest::Write(&dactive)));
+        let dhidden = gelu::backward(r, &hidden, &dactive, Form::Exact);
         drop(dactive);
-        self.fc1.backward(r, p, &saved.x, &dhidden, dx);
+        self.fc1.backward(r, p, &x, &dhidden, dx);
     }
 }

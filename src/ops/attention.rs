@@ -2,7 +2,7 @@
 //! from the offset on). See `docs/MATH.md#attention`. The score matrix is never stored unless [`probabilities`] is asked.
 
 use super::case::{Array, Built, Case};
-use super::{elementwise, lanes};
+use super::{elementwise, flag, lanes};
 use crate::gpu::kernels::attention as k;
 use crate::gpu::{Constant, Recorder, Sabotage, Tensor};
 
@@ -96,8 +96,7 @@ pub fn forward(
     let lanes = lanes(r);
     let groups = Recorder::fold(layout.queries.div_ceil(lanes) * layout.heads * layout.batch);
     r.flops(2 * layout.flops());
-    let cached = f64::from(u8::from(layout.queries != layout.text));
-    let constants = [("WG", lanes as f64), layout.d4(), ("CACHED", cached)];
+    let constants = [("WG", lanes as f64), layout.d4(), flag("CACHED", layout.queries != layout.text)];
     r.dispatch(&k::FORWARD, &constants, &layout.params(), &[rows, q, key, value, &y, &lse], groups);
     let saved =
         Saved { layout, rows: rows.clone(), q: q.clone(), key: key.clone(), value: value.clone(), y: y.clone(), lse };

@@ -98,13 +98,6 @@ fn scan(r: &mut Recorder, logits: &Tensor, targets: &Tensor, state: &Tensor, row
     r.dispatch(&k::SCAN, &[lanes], &params, &[logits, targets, state], Recorder::fold(rows));
 }
 
-/// Greedy choice: (R, 4) state whose last column is the index of the largest logit.
-pub fn greedy(r: &mut Recorder, logits: &Tensor, targets: &Tensor) -> Tensor {
-    let state = r.alloc([logits.shape().rows(), 4], "greedy state");
-    scan(r, logits, targets, &state, 0, 0);
-    state
-}
-
 /// Gradients: dx (R, C) written, dhead (V, C) and dbias (V) added.
 pub fn backward(
     r: &mut Recorder,

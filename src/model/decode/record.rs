@@ -128,13 +128,14 @@ impl Recording {
     pub(super) async fn new(model: &Model, params: &Params, rows: usize, with_image: bool) -> Result<Self, GpuError> {
         let gpu = params.gpu().clone();
         let c = model.language_config();
+        let fused = params.packed_view(model.language().head).is_some();
         let (mut caches, mut gains) = (Vec::new(), Vec::new());
         for i in 0..c.num_hidden_layers {
             let link = model.link_of(i).filter(|_| with_image);
             let keys = rows + if link.is_some() { model.config().vision_config.tokens() } else { 0 };
             let make = |label| gpu.tensor([keys, c.key_width()], DType::F32, label);
             caches.push(Cache { key: make("key cache"), value: make("value cache") });
-            gains.push(match link.and_then(|l| l.qk_norm.as_ref()) {
+            gains.push(match link.and_then(|l| l.qk_norm.as_ref()).filter(|_| fused) {
                 Some((q, k)) => {
                     let both = gpu.read_all(&[params.value(q.w), params.value(k.w)]).await?.concat();
                     Some((gpu.upload(&both, [2, c.head()], "gains of queries and keys"), q.eps))
