@@ -90,7 +90,8 @@ impl ChatState {
         match event {
             ChatEvent::Opened(model) => {
                 news.announcement = Some(format!("{} is open. Choose a format and load it.", model.name));
-                *self = Self { model: Some(model), last_id: self.last_id, ..Self::default() };
+                let (last_id, shown, notes) = (self.last_id, self.shown, std::mem::take(&mut self.notes));
+                *self = Self { model: Some(model), last_id, shown, notes, ..Self::default() };
             }
             ChatEvent::Planned(plans) => {
                 if let Some(model) = &mut self.model {

@@ -468,4 +468,8 @@ fn a_model_is_fetched_by_its_id_with_progress_and_can_be_stopped() {
     state.chat.notes = vec!["the browser's storage is full".into()];
     harness.run_steps(2);
     assert!(harness.query_by_label_contains("storage is full").is_some());
+    told(harness.state_mut(), ChatEvent::Opened(Box::new(model(None))));
+    harness.run_steps(2);
+    assert!(harness.query_by_label_contains("storage is full").is_some(), "it is of the model that was opened");
+    assert!(harness.state().state.chat.shown);
 }
