@@ -11,11 +11,13 @@ mod command_line;
 mod damaged_models;
 mod decoding;
 mod decoding_cost;
+mod documents;
 mod exporting;
 mod fetching;
 #[cfg(feature = "cli")]
 mod fetching_command;
 mod fetching_refused;
+mod import_circles;
 mod linked_attention;
 mod operations;
 mod packing;

@@ -44,12 +44,12 @@ const EXPONENTS: &[(&str, &str, &str)] = &[
     ("shaders/sum_squares/clip.wgsl", "1e-6", "PyTorch's clip_grad_norm_ divides by the norm plus this"),
 ];
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Files below `folder` with that extension: path from the root, and contents.
-fn files(folder: &str, extension: &str) -> BTreeMap<String, String> {
+pub(super) fn files(folder: &str, extension: &str) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     let mut folders: Vec<PathBuf> = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -74,12 +74,12 @@ fn folders(folder: &str) -> BTreeSet<String> {
     list.filter(full).map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect()
 }
 
-fn none(problems: &[String]) {
+pub(super) fn none(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
 /// A line without its comment and without the contents of its string literals.
-fn code(line: &str) -> String {
+pub(super) fn code(line: &str) -> String {
     let mut out = String::new();
     let (mut in_string, mut escaped) = (false, false);
     let mut chars = line.chars().peekable();
