@@ -129,9 +129,6 @@ pub fn hive_memory() -> f64 {
 
 /// Fetches a model; JSON of its files with their hashes, of the notes, and of the progress. `options` is JSON, too:
 /// `offline`, `room` in bytes, `tries`, and `stop`, a number of bytes after which it stops.
-///
-/// # Errors
-/// A sentence.
 #[wasm_bindgen]
 pub async fn hive_fetch(address: String, options: String) -> Answer {
     let given: serde_json::Value = serde_json::from_str(&options).map_err(|e| e.to_string())?;
@@ -170,9 +167,6 @@ async fn hash_of(blob: &Blob) -> Result<String, String> {
 }
 
 /// Keeps files that the user chose; JSON of the files as they are read back.
-///
-/// # Errors
-/// A sentence.
 #[wasm_bindgen]
 pub async fn hive_keep(name: String, files: Vec<web_sys::File>) -> Answer {
     let blobs: Vec<Blob> = files.into_iter().map(Blob::file).collect();
@@ -186,9 +180,6 @@ pub async fn hive_keep(name: String, files: Vec<web_sys::File>) -> Answer {
 }
 
 /// Opens a model that the browser keeps; JSON of its files.
-///
-/// # Errors
-/// A sentence.
 #[wasm_bindgen]
 pub async fn hive_kept(key: String) -> Answer {
     let kept = fetch::open(&key, &FetchOptions::default()).await.map_err(|e| e.to_string())?;
@@ -200,9 +191,6 @@ pub async fn hive_kept(key: String) -> Answer {
 }
 
 /// The models that the browser keeps; JSON.
-///
-/// # Errors
-/// A sentence.
 #[wasm_bindgen]
 pub async fn hive_cached() -> Answer {
     let all = fetch::cached(&FetchOptions::default()).await.map_err(|e| e.to_string())?;
@@ -212,9 +200,6 @@ pub async fn hive_cached() -> Answer {
 }
 
 /// Removes a model that the browser keeps.
-///
-/// # Errors
-/// A sentence.
 #[wasm_bindgen]
 pub async fn hive_forget(key: String) -> Answer {
     fetch::forget(&key, &FetchOptions::default()).await.map(|()| "true".to_owned()).map_err(|e| e.to_string())

@@ -47,14 +47,13 @@ pub struct Turn {
 
 /// The model from files.
 #[derive(Clone, Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ChatState {
-    /// What is open.
     pub model: Option<Box<ChatModel>>,
     /// Is it on the GPU, and how?
     pub loaded: Option<Loaded>,
     /// What is under way.
     pub doing: Doing,
-    /// The conversation.
     pub turns: Vec<Turn>,
     /// The picture that it is about.
     pub picture: Option<Picture>,
@@ -68,10 +67,9 @@ pub struct ChatState {
 
 /// What has to be said of an event besides.
 #[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct News {
-    /// For screen readers.
     pub announcement: Option<String>,
-    /// For a card.
     pub fault: Option<Fault>,
     /// A question that was not answered, to be asked again.
     pub unanswered: Option<String>,

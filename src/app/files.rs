@@ -20,10 +20,9 @@ pub enum Purpose {
 
 /// A file that came in.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Picked {
-    /// What for.
     pub purpose: Purpose,
-    /// Its name.
     pub name: String,
     /// Its contents, or why it cannot be read.
     pub bytes: Result<Vec<u8>, String>,

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 /// Where a picture comes from. As text: its name for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Origin {
     /// The held-out split of the data, by index.
     HeldOut(u64),
     /// A file, by its name.
     File(String),
-    /// The clipboard.
     Pasted,
-    /// The canvas.
     Drawing,
 }
 

@@ -17,14 +17,12 @@ use crate::platform::Blob;
 
 /// An answer being written or done.
 #[derive(Clone, Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Asked {
-    /// The question's number.
     pub id: u64,
-    /// Its words.
     pub question: String,
     /// The picture that it is about.
     pub picture: Option<Picture>,
-    /// Words so far.
     pub words: Vec<Word>,
     /// The whole, once it is there.
     pub answer: Option<Answer>,
@@ -56,10 +54,9 @@ pub struct Examples {
 
 /// Something that takes time.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Busy {
-    /// What.
     pub what: String,
-    /// Done.
     pub done: usize,
     /// Of so many; 0: unknown.
     pub of: usize,
@@ -67,12 +64,11 @@ pub struct Busy {
 
 /// Everything the panels draw.
 #[derive(Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct AppState {
-    /// Adapter in use.
     pub adapter: Option<AdapterSummary>,
     /// Adapters that could be chosen.
     pub adapters: Vec<AdapterSummary>,
-    /// Self-test so far.
     pub self_test: SelfTest,
     /// What takes time now.
     pub busy: Option<Busy>,
@@ -110,11 +106,9 @@ pub struct AppState {
     pub examples: Examples,
     /// The question as it is typed.
     pub question: String,
-    /// The last question.
     pub asked: Asked,
     /// The model from files.
     pub chat: ChatState,
-    /// The pinned question.
     pub pinned: Option<Pinned>,
     /// Failures to show, newest last. Dismissed ones are removed.
     pub faults: Vec<Fault>,

@@ -16,19 +16,15 @@ use crate::train::stage::Stage;
 
 /// One measured product.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Product {
-    /// Kernel variant.
     pub variant: Variant,
-    /// Operand order.
     pub order: Order,
     /// GFLOP/s, median of the runs.
     pub gflops: f64,
 }
 
 /// Square products of side `n` by every variant and order, median of `runs`.
-///
-/// # Errors
-/// A GPU fault.
 pub async fn products(gpu: &Gpu, [m, n, k]: [usize; 3], runs: usize) -> Result<Vec<Product>, GpuError> {
     let random = |rows, cols, label| {
         let values: Vec<f32> = Array::random(&[rows, cols], 1).values.iter().map(|v| *v as f32).collect();
@@ -68,9 +64,6 @@ hive bench losses         losses of --steps updates (100) of --stage (2) of --pr
 ";
 
 /// The command.
-///
-/// # Errors
-/// See [`Fault`].
 pub fn run(list: &[String]) -> Result<(), Fault> {
     match list.split_first() {
         Some((what, rest)) if what == "decode" => return bench_model::decode(rest),

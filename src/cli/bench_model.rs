@@ -106,9 +106,6 @@ fn say_kernels(kernels: &[Timing]) {
 }
 
 /// `hive bench decode`.
-///
-/// # Errors
-/// See [`Fault`].
 pub(super) fn decode(list: &[String]) -> Result<(), Fault> {
     const ROOM: usize = 1200;
     let Some((args, mut bench)) = Bench::open(list, ROOM)? else { return Ok(()) };
@@ -160,9 +157,6 @@ pub(super) fn decode(list: &[String]) -> Result<(), Fault> {
 }
 
 /// `hive bench encode`.
-///
-/// # Errors
-/// See [`Fault`].
 pub(super) fn encode(list: &[String]) -> Result<(), Fault> {
     let Some((_, mut bench)) = Bench::open(list, ROOM)? else { return Ok(()) };
     let mut all = bench.head();

@@ -188,9 +188,6 @@ fn held_out(n: &str, meta: &Meta) -> Result<Vec<f32>, Fault> {
 }
 
 /// `hive ask`.
-///
-/// # Errors
-/// See [`Fault`].
 pub fn ask(list: &[String]) -> Result<(), Fault> {
     let args = Args::parse(list, &options_of_text(), &[])?;
     let name = args.option("model").unwrap_or("pictures");
@@ -253,9 +250,6 @@ fn options_of_text() -> Vec<&'static str> {
 }
 
 /// `hive chat`.
-///
-/// # Errors
-/// See [`Fault`].
 pub fn chat(list: &[String]) -> Result<(), Fault> {
     let args = Args::parse(list, &options_of_text(), &[])?;
     if args.flag("help") {
@@ -301,9 +295,6 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
 }
 
 /// `hive plan`.
-///
-/// # Errors
-/// See [`Fault`].
 pub fn plan(list: &[String]) -> Result<(), Fault> {
     let args = Args::parse(list, &["weights", "room"], &[])?;
     if args.flag("help") {

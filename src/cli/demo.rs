@@ -34,9 +34,6 @@ and attention maps. The trained model is FOLDER/checkpoint.safetensors; ask it w
 ";
 
 /// The command.
-///
-/// # Errors
-/// See [`Fault`].
 pub fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["preset", "out", "steps", "set", "questions"];
     let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };

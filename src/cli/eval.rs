@@ -12,9 +12,6 @@ use crate::train::evaluate::Picture;
 use crate::train::run::Run;
 
 /// `hive eval`.
-///
-/// # Errors
-/// See [`Fault`].
 pub(super) fn eval(list: &[String]) -> Result<(), Fault> {
     let args = Args::parse(list, &["model", "data", "questions"], &[])?;
     if args.flag("help") {

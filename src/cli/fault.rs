@@ -17,8 +17,8 @@ use crate::train::recipe::PresetError;
 /// Why a command failed.
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "the sentences say what the fields are")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Fault {
-    /// Wrong words.
     #[error("{0}. See hive --help")]
     Usage(String),
     /// A check found something wrong; what was said already.
@@ -43,7 +43,6 @@ pub enum Fault {
     Losses(#[from] LossesError),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
-    /// A file.
     #[error("{what} {path}: {reason}")]
     File { what: &'static str, path: String, reason: String },
 }

@@ -19,27 +19,24 @@ pub(super) struct StageCurves {
 }
 
 /// A question with its picture and answers.
+#[allow(missing_docs, reason = "the names say it")]
 pub(super) struct Example {
     pub(super) png: Vec<u8>,
     pub(super) question: String,
-    /// Right answer.
     pub(super) right: String,
-    /// Answer before training.
     pub(super) before: String,
-    /// Answer after training.
     pub(super) after: String,
     /// Where the answer's first word looked.
     pub(super) maps: Maps,
 }
 
 /// Everything on the page.
+#[allow(missing_docs, reason = "the names say it")]
 pub(super) struct Page<'a> {
-    /// What was run.
     pub(super) preset: &'a Preset,
     pub(super) adapter: String,
     /// How long, seconds.
     pub(super) secs: f64,
-    /// Accuracy rows.
     pub(super) scores: &'a [(Label, Scores)],
     pub(super) curves: &'a [StageCurves],
     pub(super) examples: &'a [Example],

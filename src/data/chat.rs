@@ -53,12 +53,10 @@ impl Message {
 
 /// Special tokens by their names, as a model's files give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Specials {
-    /// Begins a text.
     pub bos_token: String,
-    /// Ends a text.
     pub eos_token: String,
-    /// Fills up.
     pub pad_token: String,
     /// What no token has.
     pub unk_token: String,

@@ -28,10 +28,9 @@ pub enum ImageError {
 
 /// A picture in 8-bit red, green, blue.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Rgb {
-    /// In pixels.
     pub width: usize,
-    /// In pixels.
     pub height: usize,
     /// `(height, width, 3)`.
     pub data: Vec<u8>,

@@ -29,21 +29,18 @@ const MODELS: [(&str, &[u8]); 4] = [
 
 /// What is not on board, or does not fit.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum AssetError {
-    /// No such preset.
     #[error("no preset called \"{name}\". Presets: {names}, or a path to a JSON file")]
     NoPreset {
         /// What was asked for.
         name: String,
-        /// Those there are.
         names: String,
     },
-    /// No such weights.
     #[error("no shipped model called \"{name}\". Shipped: {names}")]
     NoModel {
         /// What was asked for.
         name: String,
-        /// Those there are.
         names: String,
     },
     /// No such data set.
@@ -52,20 +49,15 @@ pub enum AssetError {
     /// A vocabulary of another size than the model's.
     #[error("the preset's vocab_size is {have}, {data} has {need} words")]
     Vocabulary {
-        /// In the preset.
         have: usize,
-        /// In the data.
         need: usize,
-        /// Data set.
         data: String,
     },
     /// Words that make no vocabulary.
     #[error(transparent)]
     Words(#[from] TokenizerError),
-    /// A preset.
     #[error(transparent)]
     Preset(#[from] PresetError),
-    /// Weights.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
 }

@@ -60,8 +60,8 @@ pub enum ChatCommand {
 
 /// A model whose headers were read.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ChatModel {
-    /// Its folder's name.
     pub name: String,
     /// What it is made of.
     pub kind: Wiring,
@@ -71,7 +71,6 @@ pub struct ChatModel {
     pub extra: Vec<String>,
     /// Most tokens of question and answer that it was trained for.
     pub longest: usize,
-    /// What it takes.
     pub plans: ChatPlans,
 }
 
@@ -100,12 +99,11 @@ impl ChatPlans {
 
 /// An answer, complete.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ChatAnswer {
-    /// The question's number.
     pub id: u64,
     /// All of its text.
     pub text: String,
-    /// Why it ended.
     pub end: End,
     /// Tokens that were read.
     pub prompt: usize,
@@ -119,12 +117,12 @@ pub struct ChatAnswer {
 
 /// What the session tells of a model from files.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ChatEvent {
     /// Headers were read: everything is known but the numbers.
     Opened(Box<ChatModel>),
     /// Plans for another room.
     Planned(Box<ChatPlans>),
-    /// Loading goes on.
     Loading(Progress),
     /// It can be talked with.
     Ready {
@@ -137,7 +135,6 @@ pub enum ChatEvent {
     },
     /// A piece of an answer.
     Text {
-        /// The question's number.
         id: u64,
         /// Text, whole characters.
         text: String,

@@ -19,6 +19,7 @@ pub struct Open {
 
 /// A command. Commands are taken between optimiser steps and between tokens.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Command {
     /// Open a preset from its start weights. Ends whatever was open.
     Open(Open),
@@ -46,19 +47,15 @@ pub enum Command {
     Export,
     /// Read a run file or a checkpoint.
     Load {
-        /// For messages.
         name: String,
-        /// Contents.
         bytes: Vec<u8>,
     },
     /// About the model from files.
     Chat(ChatCommand),
-    /// Run the self-test.
     Verify,
     /// Use another adapter; what is open goes on there.
     Adapter(GpuOptions),
     /// Destroy the device, as a driver crash would: shows that recovery works.
     LoseDevice,
-    /// End the session.
     Quit,
 }

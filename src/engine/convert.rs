@@ -28,14 +28,13 @@ const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// Why there is nothing to write.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ConvertError {
-    /// Files of models.
     #[error(transparent)]
     Files(#[from] FilesError),
     /// A checkpoint of a training run.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// Weights.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// What is asked for is not in there.
@@ -45,6 +44,7 @@ pub enum ConvertError {
 
 /// What a model is made of.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Origin {
     /// A file: a checkpoint of a training run, or weights alone.
     File(Blob),
@@ -52,9 +52,7 @@ pub enum Origin {
     Folder(Folder),
     /// Three folders that become one.
     Parts {
-        /// A tower.
         tower: Folder,
-        /// A language model.
         language: Folder,
         /// Links or a projector, with their configuration or from a training run.
         links: Folder,

@@ -30,21 +30,19 @@ pub struct Opened {
 
 /// An event.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Event {
     /// A device is there; and all adapters that could be chosen.
     Adapter {
         /// The one in use.
         used: Box<AdapterSummary>,
-        /// All.
         all: Vec<AdapterSummary>,
     },
     /// Something that takes time, e.g. compiling kernels; `of` 0: no end known. An empty `what` ends it.
     Busy {
         /// What is being done.
         what: String,
-        /// Done.
         done: usize,
-        /// Of so many.
         of: usize,
     },
     /// The self-test goes on or is done (`done == of`).
@@ -53,35 +51,25 @@ pub enum Event {
     Opened(Box<Opened>),
     /// A stage was entered.
     Entered {
-        /// Stage.
         stage: Stage,
-        /// Updates done.
         update: u64,
         /// Its cost, per lane.
         costs: Vec<Cost>,
     },
     /// Training runs so far; none: it does not run.
     Running(Option<Steps>),
-    /// An optimiser step.
     Step(StepEvent),
     /// Gradient norms of the last step by block.
     Norms {
-        /// Which model.
         lane: Lane,
-        /// Stage.
         stage: Stage,
-        /// Update.
         update: u64,
-        /// Block and norm.
         norms: Vec<(BlockId, f32)>,
     },
-    /// Held-out accuracy.
     Scores {
-        /// Which model.
         lane: Lane,
         /// Stage; none: the language model alone, without a picture.
         stage: Option<Stage>,
-        /// Update.
         update: u64,
         /// With the questions' own pictures.
         own: Box<Scores>,
@@ -92,25 +80,20 @@ pub enum Event {
     StageDone(Stage),
     /// A word of an answer.
     Token {
-        /// The question's number.
         id: u64,
-        /// Word and probability.
         word: Word,
     },
     /// An answer is complete.
     Answered(Box<Answer>),
     /// What the model says of a changed picture.
     Probed {
-        /// The question's number.
         id: u64,
         /// Change, answer, probability.
         probe: Probe,
     },
     /// The pinned question's maps after a step.
     Snapshot {
-        /// Stage.
         stage: Option<Stage>,
-        /// Update.
         update: u64,
         /// Maps; words are those the model answers now.
         maps: Arc<AttentionMaps>,
@@ -119,18 +102,14 @@ pub enum Event {
     Memory(u64),
     /// A file to save.
     File {
-        /// Suggested name.
         name: String,
-        /// Contents.
         bytes: Arc<Vec<u8>>,
     },
     /// Of the model from files.
     Chat(ChatEvent),
-    /// Something failed.
     Fault(Fault),
     /// A lost device was replaced; training goes on from there.
     Recovered {
-        /// Stage.
         stage: Option<Stage>,
         /// Updates that are kept; later points of the curves are void.
         update: u64,

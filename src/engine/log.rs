@@ -11,46 +11,40 @@ use crate::train::stage::Stage;
 
 /// A point of a lane's curves; after long runs a mean over several steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Point {
     /// Optimiser steps since the start, all stages, from 1.
     pub step: u64,
-    /// Stage.
     pub stage: Stage,
     /// Update within the stage.
     pub update: u64,
     /// Loss, nats per token.
     pub loss: f32,
-    /// Gradient norm.
     pub grad_norm: f32,
-    /// Learning rate.
     pub learning_rate: f64,
-    /// Samples per second.
     pub throughput: f64,
 }
 
 /// Held-out accuracy at a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ScorePoint {
-    /// Which model.
     pub lane: Lane,
     /// Optimiser steps since the start.
     pub step: u64,
     /// Stage; none: the language model alone, without a picture.
     pub stage: Option<Stage>,
-    /// With own pictures.
     pub own: Scores,
-    /// With swapped pictures.
     pub swapped: Scores,
 }
 
 /// Gradient norms at a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct NormPoint {
-    /// Which model.
     pub lane: Lane,
     /// Optimiser steps since the start.
     pub step: u64,
-    /// Block and norm.
     pub norms: Vec<(BlockId, f32)>,
 }
 

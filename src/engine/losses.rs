@@ -11,6 +11,7 @@ use crate::train::stage::Stage;
 
 /// Why there are no losses.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum LossesError {
     /// A preset, weights or data of that name.
     #[error(transparent)]
@@ -18,18 +19,14 @@ pub enum LossesError {
     /// Start weights that do not fit.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// A step.
     #[error(transparent)]
     Step(#[from] EvaluateError),
     /// A stage that the preset lacks.
     #[error("the preset {preset} has no stage {stage}")]
     Stage {
-        /// Preset.
         preset: String,
-        /// Stage.
         stage: usize,
     },
 }

@@ -56,6 +56,7 @@ impl BlockKind {
 /// Which block of a model. As text, also in run files: `tower 0`, `link 1`, `decoder 2`, `patches`, `embedding`, `head`, ...
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum BlockId {
     /// Picture to patch embeddings.
     Patches,
@@ -63,11 +64,8 @@ pub enum BlockId {
     Tower(usize),
     /// The tower's last norm.
     TowerNorm,
-    /// A link.
     Link(usize),
-    /// The control's projector.
     Projector,
-    /// Token embeddings.
     Embedding,
     /// A layer of the decoder.
     Decoder(usize),
@@ -117,16 +115,14 @@ impl TryFrom<String> for BlockId {
 
 /// A box of the diagram.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Block {
     /// Which one it is.
     pub id: BlockId,
-    /// What it is.
     pub kind: BlockKind,
-    /// Title for people.
     pub title: String,
     /// Shape of its output, with letters: `36 × 64 (patches × width)`.
     pub shape: String,
-    /// Parameters.
     pub parameters: usize,
     /// Parameters that the stage trains.
     pub trained: usize,

@@ -27,9 +27,6 @@ pub struct RunFile {
 
 impl RunFile {
     /// Puts everything into the linked model's checkpoint.
-    ///
-    /// # Errors
-    /// As serde says.
     pub fn pack(
         mut hive: Checkpoint,
         control: Option<Vec<u8>>,

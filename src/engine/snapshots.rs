@@ -104,9 +104,6 @@ struct Head {
 
 impl Snapshots {
     /// As one block of bytes: a line of JSON, then all values.
-    ///
-    /// # Errors
-    /// As serde says.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut head = Head { kept: Vec::new(), layouts: Vec::new() };
         for k in &self.kept {

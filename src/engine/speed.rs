@@ -52,9 +52,6 @@ pub fn size(name: &str) -> Option<(HiveConfig, Wiring)> {
 }
 
 /// A decoder of that size with random weights.
-///
-/// # Errors
-/// A GPU fault; mostly too little memory.
 pub async fn random(
     gpu: &Gpu,
     config: &HiveConfig,
@@ -97,9 +94,6 @@ pub struct Roofline {
 }
 
 /// Measures it: a copy of 64 MiB, and a square product (side 512 on CPU drivers, 2048 elsewhere) by the adapter's kernel.
-///
-/// # Errors
-/// A GPU fault.
 pub async fn roofline(gpu: &Gpu, runs: usize) -> Result<Roofline, GpuError> {
     let len = 16 << 20;
     let [a, b] = ["from", "to"].map(|label| gpu.tensor([len], DType::F32, label));
@@ -123,9 +117,6 @@ pub async fn roofline(gpu: &Gpu, runs: usize) -> Result<Roofline, GpuError> {
 }
 
 /// Median seconds of `run` until the GPU is done, after one run to warm up.
-///
-/// # Errors
-/// A GPU fault.
 pub async fn median(gpu: &Gpu, runs: usize, mut run: impl FnMut()) -> Result<f64, GpuError> {
     let mut times = Vec::new();
     for i in 0..=runs.max(1) {
@@ -167,9 +158,6 @@ pub fn share(kernels: &[Timing], prefix: &str) -> f64 {
 }
 
 /// Measures tokens after `context` others, `count` per submission.
-///
-/// # Errors
-/// A GPU fault.
 pub async fn token(
     gpu: &Gpu,
     decoder: &mut Decoder,
@@ -203,21 +191,15 @@ pub fn weights_per_token(decoder: &Decoder) -> u64 {
 
 /// A program as it is replayed.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ProgramSpeed {
-    /// Seconds.
     pub secs: f64,
-    /// Floating-point operations.
     pub flops: f64,
-    /// Dispatches.
     pub dispatches: usize,
-    /// By kernel.
     pub kernels: Vec<Timing>,
 }
 
 /// Measures a program.
-///
-/// # Errors
-/// A GPU fault.
 pub async fn program(gpu: &Gpu, program: &Program, runs: usize) -> Result<ProgramSpeed, GpuError> {
     let secs = median(gpu, runs, || program.run()).await?;
     let kernels = program.profile().await?;

@@ -67,10 +67,9 @@ pub struct Question {
 
 /// One optimiser step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct StepEvent {
-    /// Which model.
     pub lane: Lane,
-    /// Stage.
     pub stage: Stage,
     /// Update within the stage, from 1.
     pub update: u64,
@@ -80,7 +79,6 @@ pub struct StepEvent {
     pub loss: f32,
     /// Global gradient norm before clipping.
     pub grad_norm: f32,
-    /// Learning rate.
     pub learning_rate: f64,
     /// Wall time of the step, seconds.
     pub secs: f64,
@@ -90,10 +88,9 @@ pub struct StepEvent {
 
 /// What a lane's training step costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Cost {
-    /// Which model.
     pub lane: Lane,
-    /// Stage.
     pub stage: Stage,
     /// GPU dispatches of a step, optimiser included.
     pub dispatches: usize,
@@ -103,9 +100,7 @@ pub struct Cost {
     pub temporary_bytes: u64,
     /// Floating-point operations of a step, as stated by the operations.
     pub flops: f64,
-    /// Trained parameters.
     pub trained: usize,
-    /// All parameters.
     pub parameters: usize,
 }
 
@@ -120,12 +115,11 @@ pub struct Word {
 
 /// What was done to the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ProbeKind {
-    /// Uniform grey.
     Blindfold,
     /// Patches in random order.
     Shuffle,
-    /// Another picture.
     Swap,
 }
 
@@ -154,6 +148,7 @@ pub struct Probe {
 
 /// Where the text looks: softmax rows of the linked layers over the image's patches.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct AttentionMaps {
     /// Tokens as words: question, then answer. A token's row shows where it looked to write the NEXT one.
     pub tokens: Vec<String>,
@@ -161,9 +156,7 @@ pub struct AttentionMaps {
     pub first_answer: usize,
     /// Decoder layers with a link.
     pub layers: Vec<usize>,
-    /// Heads per layer.
     pub heads: usize,
-    /// Patches per side.
     pub side: usize,
     /// (layer, head, token, patch); the rest of each row to 1 went to text.
     pub values: Vec<f32>,
@@ -193,16 +186,14 @@ impl AttentionMaps {
 
 /// An answer, complete.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Answer {
-    /// The question's number.
     pub id: u64,
-    /// Words.
     pub words: Vec<Word>,
     /// Probability of the whole answer, its end mark included.
     pub probability: f32,
     /// The same question with changed pictures; they come one by one after the answer, as [`super::Event::Probed`].
     pub probes: Vec<Probe>,
-    /// Where it looked.
     pub maps: Option<Arc<AttentionMaps>>,
     /// Words of the question that the model does not know.
     pub unknown: Vec<String>,
@@ -210,14 +201,12 @@ pub struct Answer {
 
 /// Result of the self-test so far.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct SelfTest {
-    /// Cases run.
     pub done: usize,
-    /// Cases there are.
     pub of: usize,
     /// Operation, case and error of those that failed.
     pub wrong: Vec<(String, String)>,
-    /// Seconds.
     pub secs: f64,
 }
 
@@ -237,6 +226,7 @@ pub struct Example {
 /// Kinds of failure, each with a card of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum FaultKind {
     /// No WebGPU in this browser.
     NoWebGpu,
@@ -248,7 +238,6 @@ pub enum FaultKind {
     InsecureOrigin,
     /// The device was lost.
     DeviceLost,
-    /// Out of memory.
     OutOfMemory,
     /// The program itself failed.
     Panic,
@@ -258,7 +247,6 @@ pub enum FaultKind {
     Model,
     /// A file that cannot be used.
     File,
-    /// Anything else.
     Other,
 }
 

@@ -21,10 +21,9 @@ pub struct Handle {
 
 /// What [`Handle::next`] finds.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Next {
-    /// An event.
     Event(Box<Event>),
-    /// Nothing now.
     Nothing,
     /// The session is gone: it ended, or it panicked.
     Gone,

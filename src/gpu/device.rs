@@ -45,14 +45,13 @@ pub struct GpuOptions {
 
 /// What an adapter says of itself.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct AdapterSummary {
-    /// Name.
     pub name: String,
     /// Driver and its version.
     pub driver: String,
     /// Vulkan, Metal, ...
     pub backend: String,
-    /// Hardware or software.
     pub kind: AdapterKind,
     /// Subgroup sizes, smallest and largest.
     pub subgroup: (u32, u32),

@@ -5,6 +5,7 @@ use thiserror::Error;
 /// Faults of the adapter, the device or a submission.
 #[derive(Clone, Debug, Error)]
 #[error("{}", self.text())]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum GpuError {
     /// No adapter at all.
     NoAdapter,
@@ -17,25 +18,20 @@ pub enum GpuError {
     },
     /// The adapter refused a device.
     NoDevice {
-        /// Adapter name.
         adapter: String,
-        /// The driver's words.
         reason: String,
     },
     /// A kernel needs more than the adapter has.
     LimitTooSmall {
-        /// Adapter name.
         adapter: String,
         /// Name of the limit.
         what: &'static str,
         /// What the adapter has.
         have: u64,
-        /// What is needed.
         need: u64,
     },
     /// The device went away.
     Lost(String),
-    /// Memory ran out.
     OutOfMemory(String),
     /// A bug of ours or of the driver.
     Validation(String),

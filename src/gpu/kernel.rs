@@ -6,14 +6,12 @@ use super::{DType, Gpu};
 
 /// How a kernel uses a binding, from reflection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Access {
     /// The parameter block, binding 0.
     Uniform,
-    /// Only loaded.
     Read,
-    /// Only stored.
     Write,
-    /// Loaded and stored.
     Update,
 }
 

@@ -20,10 +20,9 @@ pub(super) enum Step {
 
 /// Time and work of one kernel over one replay.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Timing {
-    /// Kernel name.
     pub kernel: &'static str,
-    /// Dispatches.
     pub dispatches: usize,
     /// Time on the GPU, seconds.
     pub secs: f64,

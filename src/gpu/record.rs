@@ -10,10 +10,9 @@ use super::{DType, Gpu, Shape, Tensor};
 
 /// Where a gradient goes: over what is there, or added to it. "Who adds" can be read at the call.
 #[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Dest<'a> {
-    /// Overwrite.
     Write(&'a Tensor),
-    /// Add.
     Add(&'a Tensor),
 }
 

@@ -13,20 +13,18 @@ pub struct ConfigError(pub String);
 /// SigLIP vision tower.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct VisionConfig {
     /// W.
     pub hidden_size: usize,
     /// Width of the MLP.
     pub intermediate_size: usize,
-    /// Blocks.
     pub num_hidden_layers: usize,
-    /// Heads.
     pub num_attention_heads: usize,
     /// Side of the image, pixels.
     pub image_size: usize,
     /// Side of a patch, pixels.
     pub patch_size: usize,
-    /// Colours.
     pub num_channels: usize,
     /// Epsilon of the layer norms.
     pub layer_norm_eps: f64,
@@ -76,12 +74,12 @@ pub struct RopeScaling {
 /// Llama-family or Qwen2 decoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct LanguageConfig {
     /// C.
     pub hidden_size: usize,
     /// F.
     pub intermediate_size: usize,
-    /// Layers.
     pub num_hidden_layers: usize,
     /// H.
     pub num_attention_heads: usize,
@@ -91,7 +89,6 @@ pub struct LanguageConfig {
     pub vocab_size: usize,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// Changed rotary frequencies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rope_scaling: Option<RopeScaling>,
     /// Tokens that the model was trained for.
@@ -186,12 +183,10 @@ pub enum Wiring {
 
 /// The three together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct HiveConfig {
-    /// Tower.
     pub vision_config: VisionConfig,
-    /// Language model.
     pub text_config: LanguageConfig,
-    /// Links.
     #[serde(default)]
     pub link_config: LinkConfig,
 }

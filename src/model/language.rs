@@ -15,12 +15,11 @@ use crate::ops::{embed, packed, rms_norm};
 
 /// Parameters.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Language {
     /// (V, C).
     pub embed: ParamId,
-    /// Layers.
     pub layers: Vec<DecoderLayer>,
-    /// Before the head.
     pub norm: RmsNorm,
     /// (V, C); the embedding when tied.
     pub head: ParamId,

@@ -15,11 +15,10 @@ pub(super) const UNDER_WAY: usize = 4;
 
 /// Why a model is not loaded.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum LoadError {
-    /// Its files.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
     /// A layer that no binding holds. Tables are cut by rows, layers are not.
@@ -27,28 +26,24 @@ pub enum LoadError {
     Wide {
         /// Name of the weight.
         name: String,
-        /// Its size.
         mib: u64,
         /// What a binding holds.
         most: u64,
-        /// What to do.
         remedy: &'static str,
     },
-    /// Cancelled.
     #[error("loading was stopped")]
     Stopped,
 }
 
 /// The format of each part of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Formats {
-    /// Vision tower.
     pub tower: Format,
     /// Projectors, image keys and values.
     pub link: Format,
     /// Layers of the language model.
     pub layer: Format,
-    /// Embedding and head.
     pub table: Format,
 }
 

@@ -16,10 +16,9 @@ use crate::ops::sample;
 
 /// A part of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct MemoryPart {
-    /// What it is.
     pub name: &'static str,
-    /// Parameters.
     pub parameters: u64,
     /// Bytes in the files.
     pub file: u64,

@@ -192,9 +192,6 @@ fn parts(matrix: &Matrix, binding: u64) -> Vec<View> {
 
 /// Mean of -ln p, in nats, of all tokens of a text but the first, each foreseen from what stands before it in a window of
 /// 128 tokens, without a picture. Nothing for fewer than two tokens.
-///
-/// # Errors
-/// A GPU fault.
 pub async fn held_out_loss(model: &Model, params: &Params, ids: &[u32]) -> Result<Option<f64>, GpuError> {
     if ids.len() < 2 {
         return Ok(None);

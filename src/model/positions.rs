@@ -53,18 +53,16 @@ pub fn row_3d(position: [usize; 3], f: &[f64], layout: RopeLayout) -> Vec<f32> {
 
 /// How a linked layer numbers its positions.
 #[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct LinkedPositions {
     /// N.
     pub image: usize,
     /// D.
     pub head: usize,
-    /// Base.
     pub theta: f64,
-    /// Changed frequencies.
     pub scaling: Option<RopeScaling>,
     /// 2-D image positions?
     pub two_d: bool,
-    /// Frequency order.
     pub layout: RopeLayout,
 }
 

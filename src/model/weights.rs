@@ -29,10 +29,9 @@ pub enum WeightsError {
 
 /// A tensor on the host: shape, and values as f32 (whole numbers up to 2^24 are exact).
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct HostTensor {
-    /// Dimensions.
     pub shape: Vec<usize>,
-    /// Values.
     pub values: Vec<f32>,
 }
 

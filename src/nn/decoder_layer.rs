@@ -8,10 +8,9 @@ use crate::gpu::{Recorder, Tensor};
 
 /// Parameters.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct DecoderLayer {
-    /// First half.
     pub attention: SelfAttention,
-    /// Second half.
     pub mlp: SwigluMlp,
 }
 

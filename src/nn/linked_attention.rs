@@ -137,12 +137,11 @@ pub struct Grads<'a> {
 }
 
 /// A decoder layer's attention together with its link.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Linked<'a> {
     /// The layer's own parameters.
     pub layer: &'a SelfAttention,
-    /// The link's.
     pub link: &'a Link,
-    /// Angles.
     pub tables: &'a LinkedTables,
 }
 

@@ -23,12 +23,10 @@ pub struct Slab {
 }
 
 /// Parallel buffers of a trained slab.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Trained {
-    /// Gradients.
     pub grad: Tensor,
-    /// First moments.
     pub m: Tensor,
-    /// Second moments.
     pub v: Tensor,
 }
 
@@ -219,25 +217,16 @@ impl Params {
     }
 
     /// All values, by name.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn download(&self) -> Result<Weights, GpuError> {
         self.gather(|s| Some(&s.value)).await
     }
 
     /// Gradients of trained parameters, by name.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn download_grads(&self) -> Result<Weights, GpuError> {
         self.gather(|s| s.trained.as_ref().map(|t| &t.grad)).await
     }
 
     /// First and second moments of trained parameters, by name.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn download_moments(&self) -> Result<(Weights, Weights), GpuError> {
         let m = self.gather(|s| s.trained.as_ref().map(|t| &t.m)).await?;
         Ok((m, self.gather(|s| s.trained.as_ref().map(|t| &t.v)).await?))

@@ -6,10 +6,9 @@ pub struct ParamId(pub usize);
 
 /// Name (Hugging Face's where it has one) and shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ParamSpec {
-    /// Name in checkpoints.
     pub name: String,
-    /// Shape in checkpoints.
     pub shape: Vec<usize>,
 }
 

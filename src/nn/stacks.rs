@@ -10,14 +10,13 @@ use crate::ops::packed::{Format, Matrix, PANEL, View};
 
 /// What a matrix is for; formats are chosen by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Role {
-    /// Vision tower.
     Tower,
     /// Projectors, image keys and values.
     Link,
     /// Layers of the language model.
     Layer,
-    /// Embedding and head.
     Table,
 }
 

@@ -9,18 +9,13 @@ use crate::ops::layer_norm;
 
 /// Parameters of a block.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct VitBlock {
-    /// Before attention.
     pub norm1: LayerNorm,
-    /// Queries.
     pub q: Linear,
-    /// Keys.
     pub k: Linear,
-    /// Values.
     pub v: Linear,
-    /// After attention.
     pub out: Linear,
-    /// Before the MLP.
     pub norm2: LayerNorm,
     /// (F, W).
     pub fc1: Linear,

@@ -27,14 +27,11 @@ pub fn rate(lr: f64, beta1: f64, beta2: f64, t: u64) -> [f32; 3] {
 
 /// A range of parameters with its gradient and moments, all of one length.
 #[derive(Clone, Copy)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Range<'a> {
-    /// Parameters.
     pub w: &'a Tensor,
-    /// Gradients.
     pub grad: &'a Tensor,
-    /// First moments.
     pub m: &'a Tensor,
-    /// Second moments.
     pub v: &'a Tensor,
 }
 

@@ -63,10 +63,9 @@ impl Array {
 
 /// What the GPU side of a case built: outputs in the oracle's order, then gradients in the order of [`Case::wrt`].
 #[derive(Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Built {
-    /// Outputs.
     pub outs: Vec<Tensor>,
-    /// Gradients.
     pub grads: Vec<Tensor>,
 }
 
@@ -78,16 +77,14 @@ pub type Backward = Box<dyn Fn(&[Vec<f64>], &[Vec<f64>]) -> Vec<Vec<f64>> + Send
 pub type Record = Box<dyn Fn(&mut Recorder, &[Tensor], &[Tensor]) -> Built + Send + Sync>;
 
 /// One declared computation.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Case {
-    /// Sizes in words.
     pub name: String,
-    /// Inputs.
     pub inputs: Vec<Array>,
     /// Indices of the inputs with gradients.
     pub wrt: Vec<usize>,
     /// How the GPU does it.
     pub record: Record,
-    /// The specification.
     pub forward: Forward,
     /// The specification of the gradients.
     pub backward: Option<Backward>,
@@ -202,9 +199,6 @@ impl Case {
     }
 
     /// Median seconds of a replay over `runs`.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn time(&self, gpu: &Gpu, runs: usize) -> Result<(f64, f64), GpuError> {
         let mut r = Recorder::new(gpu);
         let tensors: Vec<Tensor> = self.inputs.iter().map(|a| a.to_gpu(&mut r, "input")).collect();

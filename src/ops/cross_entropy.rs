@@ -34,10 +34,9 @@ impl Chunks {
 
 /// Inputs of a loss: hidden rows (R, C), head (V, C), targets (R), and the factor on each row's loss (1).
 #[derive(Clone, Copy)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Loss<'a> {
-    /// Hidden rows.
     pub x: &'a Tensor,
-    /// Output embedding.
     pub head: &'a Tensor,
     /// Bias of the head (V), for classifiers.
     pub bias: Option<&'a Tensor>,

@@ -35,16 +35,15 @@ pub enum Format {
 
 /// Type of numbers in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Encoding {
     /// 32-bit float.
     F32,
-    /// IEEE half.
     F16,
     /// The upper half of a 32-bit float.
     Bf16,
     /// Blocks of [`super::blocks`].
     Int8,
-    /// The same.
     Int4,
 }
 
@@ -126,10 +125,9 @@ impl Format {
 
 /// Rows `first ..` of a matrix.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Shard {
-    /// First row.
     pub first: usize,
-    /// Number of rows.
     pub rows: usize,
     /// Units of 16 bytes: (panels, units, 32).
     pub data: Tensor,
@@ -152,12 +150,10 @@ pub struct Matrix {
 
 /// Rows of a matrix that form a layer: `rows` rows from `start` (a stored row) on, in every `step`-th panel.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct View {
-    /// The matrix.
     pub matrix: Arc<Matrix>,
-    /// First stored row.
     pub start: usize,
-    /// Number of rows.
     pub rows: usize,
     /// 1; 2 where two layers alternate panel by panel.
     pub step: usize,

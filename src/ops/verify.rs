@@ -6,14 +6,12 @@ use crate::gpu::{Gpu, GpuError, GpuOptions, Sabotage};
 
 /// Outcome of one case.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Outcome {
-    /// Op.
     pub op: &'static str,
-    /// Sizes in words.
     pub case: String,
     /// Worst error against the oracle, or what went wrong.
     pub parity: Result<f64, String>,
-    /// Allowed error.
     pub tolerance: f64,
     /// Worst error of the oracle's gradients against finite differences.
     pub finite_difference: Option<f64>,

@@ -28,9 +28,6 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// The whole contents of a file.
-///
-/// # Errors
-/// As the operating system says.
 #[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of files")]
 pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     std::fs::read(path)
@@ -38,9 +35,6 @@ pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Writes a file so that, whatever happens, either the old or the new contents are there: a temporary file beside it,
 /// flushed to disk, then renamed.
-///
-/// # Errors
-/// As the operating system says.
 #[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of files")]
 pub fn write_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
@@ -57,9 +51,6 @@ pub fn write_file(path: &Path, contents: &[u8]) -> io::Result<()> {
 }
 
 /// Names of a folder's entries, sorted.
-///
-/// # Errors
-/// As the operating system says.
 #[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of files")]
 pub fn list_folder(path: &Path) -> io::Result<Vec<String>> {
     let mut names: Vec<String> =
@@ -138,9 +129,6 @@ pub fn watch_panics() {
 pub type DroppedFile = PathBuf;
 
 /// Its contents.
-///
-/// # Errors
-/// As the operating system says.
 #[expect(clippy::unused_async, reason = "the browser's side waits")]
 pub async fn dropped_bytes(file: &DroppedFile) -> Result<Vec<u8>, String> {
     read_file(file).map_err(|e| e.to_string())
@@ -174,9 +162,6 @@ pub fn take_mirror_clicks() -> Vec<u64> {
 }
 
 /// Asks where to save a file, and saves it. Nobody is told when the dialog is cancelled.
-///
-/// # Errors
-/// As the operating system says.
 #[cfg(feature = "gui")]
 pub fn save_as(name: &str, bytes: &std::sync::Arc<Vec<u8>>) -> impl Future<Output = Result<(), String>> + use<> {
     // The dialog is made on the window's own thread, as macOS wants it.
@@ -217,9 +202,6 @@ pub fn dropped_folder(file: &DroppedFile) -> Option<ModelFiles> {
 }
 
 /// A dropped file, to be read piece by piece.
-///
-/// # Errors
-/// As the operating system says.
 pub fn dropped_blob(file: &DroppedFile) -> Result<super::Blob, String> {
     super::Blob::open(file).map_err(|e| format!("{}: {e}", last_part(file)))
 }

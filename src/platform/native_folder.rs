@@ -30,9 +30,6 @@ impl Blob {
 
 /// The regular files of a folder, sorted by name; links to files are followed, as the caches of model hubs are made of
 /// them. Links to nothing are left out. Files are opened when they are first read.
-///
-/// # Errors
-/// As the operating system says.
 pub fn folder_blobs(path: impl AsRef<Path>) -> io::Result<Vec<Blob>> {
     let path = path.as_ref();
     let mut out = Vec::new();

@@ -59,9 +59,6 @@ impl Store {
     }
 
     /// Names of the folders in a cache, sorted.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn folders(root: &str) -> Result<Vec<String>, StoreError> {
         let names = if_there(list_folder(Path::new(root)))?.unwrap_or_default();
@@ -69,9 +66,6 @@ impl Store {
     }
 
     /// Removes a folder of a cache with all its files.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn forget(root: &str, name: &str) -> Result<(), StoreError> {
         if_there(std::fs::remove_dir_all(Path::new(root).join(name))).map(drop)
@@ -88,9 +82,6 @@ impl Store {
     }
 
     /// Bytes of all files, whole or not.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn bytes(&self) -> Result<u64, StoreError> {
         let names = if_there(list_folder(&self.folder))?.unwrap_or_default();
@@ -98,9 +89,6 @@ impl Store {
     }
 
     /// A small text file.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn text(&self, name: &str) -> Result<Option<String>, StoreError> {
         let bytes = if_there(read_file(&self.at(name, "")))?;
@@ -108,18 +96,12 @@ impl Store {
     }
 
     /// Writes a small text file, all or nothing.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn put_text(&self, name: &str, text: &str) -> Result<(), StoreError> {
         Ok(write_file(&self.at(name, ""), text.as_bytes())?)
     }
 
     /// A whole file.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn file(&self, name: &str) -> Result<Option<Blob>, StoreError> {
         if_there(Blob::open(self.at(name, "")))
@@ -132,9 +114,6 @@ impl Store {
     }
 
     /// Removes a file, whole or not.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn remove(&self, name: &str) -> Result<(), StoreError> {
         for ending in ["", PART] {
@@ -192,9 +171,6 @@ impl Part {
     }
 
     /// At most `len` of the bytes that are there, from `start` on.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn read(&mut self, start: u64, len: usize) -> Result<Vec<u8>, StoreError> {
         let len = (self.len - start.min(self.len)).min(len as u64);
@@ -206,9 +182,6 @@ impl Part {
     }
 
     /// Appends.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         if let Err(e) = self.file.write_all(bytes) {
@@ -221,9 +194,6 @@ impl Part {
     }
 
     /// Begins again.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn restart(&mut self) -> Result<(), StoreError> {
         self.file.set_len(0)?;
@@ -233,18 +203,12 @@ impl Part {
     }
 
     /// Makes sure that the bytes so far are still there after a crash.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn keep(&mut self) -> Result<(), StoreError> {
         Ok(self.file.sync_data()?)
     }
 
     /// The file is whole: it gets its name.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::unused_async, reason = "the browser's side waits")]
     pub async fn finish(self) -> Result<Blob, StoreError> {
         self.file.sync_all()?;

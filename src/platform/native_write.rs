@@ -20,17 +20,11 @@ pub struct NewFile {
 
 impl NewFile {
     /// Appends.
-    ///
-    /// # Errors
-    /// As the operating system says.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)
     }
 
     /// All of it is on the disk.
-    ///
-    /// # Errors
-    /// As the operating system says.
     pub fn finish(self) -> io::Result<()> {
         self.file.sync_all()
     }
@@ -38,9 +32,6 @@ impl NewFile {
 
 impl NewFolder {
     /// Begins a folder whose place will be `place`. What an interrupted attempt left behind is removed.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of files")]
     pub fn create(place: &Path) -> io::Result<Self> {
         let name = place.file_name().ok_or(io::ErrorKind::InvalidInput)?;
@@ -53,9 +44,6 @@ impl NewFolder {
     }
 
     /// A file; `name` may have folders in it.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of files")]
     pub fn file(&self, name: &str) -> io::Result<NewFile> {
         let path = self.making.join(name);
@@ -67,9 +55,6 @@ impl NewFolder {
 
     /// Moves everything to its place, as a whole where nothing is yet. Of a folder that is there, files for which `stale`
     /// holds are removed first, and files of the same names are replaced.
-    ///
-    /// # Errors
-    /// As the operating system says.
     #[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of files")]
     pub fn publish(self, stale: &dyn Fn(&str) -> bool) -> io::Result<()> {
         // Somebody may be in an empty folder: it is not replaced either.
@@ -109,9 +94,6 @@ impl Drop for NewFolder {
 }
 
 /// The path without links and detours, where there is such a file or folder; of a new one, by its nearest folder that is.
-///
-/// # Errors
-/// As the operating system says.
 pub fn real_path(path: &Path) -> io::Result<PathBuf> {
     let whole = std::path::absolute(path)?;
     let there = whole.ancestors().find(|p| p.exists()).unwrap_or(&whole);

@@ -4,11 +4,10 @@ use thiserror::Error;
 
 /// Why a folder of fetched files refuses.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum StoreError {
-    /// No room left.
     #[error("there is no room left")]
     Full,
-    /// The system's words.
     #[error("{0}")]
     Other(String),
 }

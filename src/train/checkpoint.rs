@@ -20,30 +20,27 @@ use crate::nn::params::Weights;
 
 /// Everything but tensors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Meta {
     /// Version of this layout.
     pub format: u32,
-    /// The run's recipe.
     pub preset: Preset,
     /// The model as it is now (stage 2 changes it).
     pub model: HiveConfig,
-    /// The words.
     pub tokenizer: Tokenizer,
     /// Stage in progress, or done; none before stage 1.
     pub stage: Option<Stage>,
     /// Updates done in that stage.
     pub update: u64,
-    /// Scores so far.
     #[serde(default)]
     pub scores: Vec<(Label, Scores)>,
 }
 
 /// A checkpoint on the host.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Checkpoint {
-    /// Everything but tensors.
     pub meta: Meta,
-    /// Parameters.
     pub weights: Weights,
     /// First and second moments, empty where there are none.
     pub moments: (Weights, Weights),

@@ -19,10 +19,9 @@ use crate::ops::cross_entropy::NO_TARGET;
 
 /// Exact answers out of questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Share {
-    /// Exact answers.
     pub hits: usize,
-    /// Questions.
     pub of: usize,
 }
 
@@ -110,12 +109,11 @@ impl TryFrom<String> for Label {
 
 /// Scores of one pass over held-out questions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Scores {
-    /// All questions.
     pub all: Share,
     /// Questions about scenes with two or three things.
     pub several: Share,
-    /// By kind.
     pub kinds: BTreeMap<String, Share>,
     /// Mean loss of the answers' tokens.
     pub loss: f64,
@@ -146,9 +144,6 @@ impl Evaluator {
     }
 
     /// Which rows are exact, and the mean loss.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn run(&self, batch: &Batch) -> Result<(Vec<bool>, f64), GpuError> {
         let host = HostBatch::from(batch);
         self.gpu.write(&self.loss, &[0.0]);

@@ -141,9 +141,6 @@ impl Tower {
     }
 
     /// The tower's parameters (the heads are thrown away).
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn weights(&self) -> Result<Weights, GpuError> {
         let all = self.params.download().await?;
         Ok(all.into_iter().filter(|(name, _)| name.starts_with("vision_model.")).collect())
@@ -237,9 +234,6 @@ impl Reader {
     }
 
     /// One step.
-    ///
-    /// # Errors
-    /// A GPU fault, in a sentence.
     pub async fn step(&mut self, source: &Source) -> Result<Report, String> {
         let rows = self.trainer.recipe().batch;
         let batch = source.text(self.trainer.updates * rows as u64, rows, self.tokens, self.turns)?;
@@ -247,9 +241,6 @@ impl Reader {
     }
 
     /// The language model's parameters.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn weights(&self) -> Result<Weights, GpuError> {
         let all = self.trainer.params.download().await?;
         Ok(all.into_iter().filter(|(n, _)| n.starts_with("model.") || n.starts_with("lm_head.")).collect())

@@ -10,10 +10,9 @@ use crate::model::config::{ConfigError, HiveConfig, Wiring};
 /// One stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct StageRecipe {
-    /// Optimiser steps.
     pub steps: u64,
-    /// Peak learning rate.
     pub learning_rate: f64,
     /// Share of steps that warm up.
     #[serde(default = "default_warmup")]
@@ -21,7 +20,6 @@ pub struct StageRecipe {
     /// Lowest rate as a share of the peak.
     #[serde(default = "default_floor")]
     pub floor: f64,
-    /// Second-moment decay.
     #[serde(default = "default_beta2")]
     pub beta2: f64,
     /// Gradient norm above which gradients are scaled down; 0: never.
@@ -30,7 +28,6 @@ pub struct StageRecipe {
     /// Weight decay of matrices.
     #[serde(default = "default_decay")]
     pub weight_decay: f64,
-    /// Rows per micro-batch.
     pub batch: usize,
     /// Micro-batches per optimiser step.
     #[serde(default = "one")]
@@ -107,16 +104,14 @@ impl Default for DataRecipe {
 /// A whole run: data, model, pre-training and the three stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Preset {
-    /// Name.
     pub name: String,
     /// One line for people.
     pub about: String,
     /// `shapes`, `pictures`, or `folder`.
     pub data: String,
-    /// Model.
     pub model: HiveConfig,
-    /// Wiring.
     #[serde(default)]
     pub wiring: Wiring,
     /// What stages 2 and 3 train of the language model.
@@ -132,13 +127,10 @@ pub struct Preset {
     pub text_tokens: usize,
     /// Turns per training row at most.
     pub turns: usize,
-    /// Start values.
     #[serde(default)]
     pub init: Init,
-    /// Tower pre-training.
     #[serde(default)]
     pub pretrain_vision: Option<StageRecipe>,
-    /// Language pre-training.
     #[serde(default)]
     pub pretrain_language: Option<StageRecipe>,
     /// The three stages; a stage may be left out.

@@ -160,9 +160,6 @@ impl Run {
     }
 
     /// Ends the stage in progress and brings its weights home.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn leave(&mut self) -> Result<(), GpuError> {
         if let Some(trainer) = self.trainer.take() {
             self.weights = trainer.params.download().await?;
@@ -195,9 +192,6 @@ impl Run {
     }
 
     /// Everything that a file needs.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn checkpoint(&self) -> Result<Checkpoint, GpuError> {
         let (weights, moments, update) = match &self.trainer {
             Some(t) => (t.params.download().await?, t.params.download_moments().await?, t.updates),

@@ -94,9 +94,6 @@ impl Optimiser {
     }
 
     /// Gradient norm of each trained parameter (index, norm) in the last step.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn norms(&self, gpu: &Gpu) -> Result<Vec<(usize, f32)>, GpuError> {
         let partials = gpu.read_f32(&self.partials).await?;
         let mut out: Vec<(usize, f32)> = Vec::new();
@@ -143,14 +140,11 @@ pub struct Trainer {
 }
 
 /// How a trainer is set up.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Setup<'a> {
-    /// Model.
     pub config: &'a HiveConfig,
-    /// Wiring.
     pub wiring: Wiring,
-    /// Names that train.
     pub trained: &'a BTreeSet<String>,
-    /// Optimiser and batch.
     pub recipe: &'a StageRecipe,
     /// T.
     pub tokens: usize,
@@ -210,9 +204,6 @@ impl Trainer {
     }
 
     /// One optimiser step over the micro-batches of a window. The loss is the mean over all targets of the window.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn step(&mut self, window: &[HostBatch<'_>]) -> Result<Report, GpuError> {
         let targets = window.iter().map(HostBatch::target_count).sum();
         self.optimiser.clear();
@@ -229,9 +220,6 @@ impl Trainer {
     }
 
     /// Loss and gradient norm of the last submitted step; waits for it.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn report(&self) -> Result<Report, GpuError> {
         let read = self.gpu.read_all(&[self.loss.clone(), self.optimiser.clip.clone()]).await?;
         Ok(Report {
@@ -243,9 +231,6 @@ impl Trainer {
     }
 
     /// Gradient norm of each trained parameter in the last step, by name.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn gradient_norms(&self) -> Result<Vec<(String, f32)>, GpuError> {
         let norms = self.optimiser.norms(&self.gpu).await?;
         Ok(norms.into_iter().map(|(i, n)| (self.params.specs()[i].name.clone(), n)).collect())

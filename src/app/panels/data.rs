@@ -13,10 +13,9 @@ use crate::platform;
 
 /// What people type and choose here.
 #[derive(Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Form {
-    /// Example browser.
     pub examples: examples::Form,
-    /// Drawing canvas.
     pub draw: draw::Form,
     /// The picture in question, while it is no example.
     preview: Thumb,

@@ -18,10 +18,9 @@ const HEAD: f32 = 16.0;
 const FOOT: f32 = 46.0;
 
 /// What is drawn.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Scene<'a> {
-    /// The model.
     pub outline: &'a Outline,
-    /// Which one.
     pub lane: Lane,
     /// Gradient norms by block.
     pub norms: &'a [(BlockId, f32)],

@@ -22,8 +22,8 @@ pub struct Choice {
 
 /// A line.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Series {
-    /// For the legend.
     pub name: String,
     /// Number of its colour.
     pub colour: usize,
@@ -33,7 +33,6 @@ pub struct Series {
     pub faint: bool,
     /// Few points, each of them marked?
     pub marked: bool,
-    /// Step and value.
     pub points: Vec<[f64; 2]>,
 }
 

@@ -19,12 +19,11 @@ const WIDTH: f32 = 320.0;
 const GAP: f32 = 12.0;
 
 /// One stop of the tour.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Step {
     /// The column it points to, a key of [`Form::anchors`].
     pub anchor: &'static str,
-    /// Title.
     pub title: &'static str,
-    /// What it says.
     pub text: &'static str,
 }
 

@@ -77,14 +77,13 @@ pub struct Tokens {
 
 /// An answer.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Reply {
-    /// Its text.
     pub text: String,
     /// Its tokens, without end mark.
     pub tokens: Vec<Made>,
     /// Tokens of the prompt.
     pub prompt: usize,
-    /// Why it ended.
     pub end: End,
     /// Time until the first token was there, seconds.
     pub first_secs: f64,

@@ -44,9 +44,6 @@ impl Looker {
     }
 
     /// Where each token of prompt and answer looks. `words` are those of the tokens.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn maps(
         &self,
         pixels: &[f32],
@@ -91,9 +88,6 @@ impl Prober {
     }
 
     /// Probability of `answer` and its end mark after `prompt`, given the pixels.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn probability(&self, pixels: &[f32], prompt: &[u32], answer: &[u32]) -> Result<f32, GpuError> {
         let mut ids: Vec<u32> = prompt.iter().chain(answer).copied().take(ROOM - 1).collect();
         ids.push(END);

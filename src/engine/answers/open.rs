@@ -29,17 +29,14 @@ pub const TRAINED_ROOM: usize = 96;
 
 /// Why a folder is no model to talk to.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum OpenError {
-    /// Its files.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// Its configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Its tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] BpeError),
-    /// Its chat template.
     #[error(transparent)]
     Chat(#[from] ChatError),
     /// A tower has nothing to say.
@@ -50,21 +47,16 @@ pub enum OpenError {
     /// More memory than there is.
     #[error("{0}")]
     Memory(String),
-    /// Weights.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// Weights of a checkpoint.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
 }
 
 /// A model whose tokens are words: one in training, or trained by this program. It answers by what its weights are when asked.
-///
-/// # Errors
-/// A GPU fault.
 pub async fn trained(model: Arc<Model>, params: Arc<Params>, words: &Tokenizer) -> Result<Assistant, OpenError> {
     let c = model.config();
     let spliced = if model.wiring() == Wiring::Flattened { c.vision_config.tokens() } else { 0 };
@@ -94,10 +86,9 @@ pub async fn of_checkpoint(gpu: &Gpu, checkpoint: &checkpoint::Checkpoint) -> Re
 }
 
 /// A folder whose headers were read: everything is known but the numbers.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ModelFolder {
-    /// What `config.json` says.
     pub spec: ModelSpec,
-    /// Structure.
     pub model: Arc<Model>,
     /// Tensors that nothing explains, by name.
     pub extra: Vec<String>,

@@ -5,6 +5,7 @@ use thiserror::Error;
 /// Why a model cannot be had.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentences say what the fields are")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum FetchError {
     /// Neither an id nor an address.
     #[error("\"{text}\" names no model: {reason}. Give OWNER/NAME or an http address of a folder")]
@@ -12,18 +13,14 @@ pub enum FetchError {
     /// No model of that id.
     #[error("the hub has no model {id} at {revision}. Check the spelling; a private model needs HF_TOKEN")]
     NoModel { id: String, revision: String },
-    /// No file there.
     #[error("there is no {url}. Check the address")]
     NotThere { url: String },
-    /// Not for everybody.
     #[error(
         "{url} is not open to everybody (status {status}). If it is a model of a hub, accept its licence on its page and set HF_TOKEN"
     )]
     Denied { url: String, status: u16 },
-    /// Another status.
     #[error("{url} answers with status {status}. Try again later")]
     Server { url: String, status: u16 },
-    /// No connection.
     #[error("{host} cannot be reached: {reason}. Check the network, then try again: it goes on where it stopped")]
     Network { host: String, reason: String },
     /// Not the files of a model.
@@ -43,7 +40,6 @@ pub enum FetchError {
     /// Other contents than the hub says.
     #[error("{file} has the SHA-256 {have}, the hub says {want}. What was fetched of it is removed: try again")]
     Hash { file: String, want: String, have: String },
-    /// No room.
     #[error(
         "there is no room for {file}: {missing} MB are missing in {place}. Make room and try again: it goes on where it stopped"
     )]
@@ -51,13 +47,10 @@ pub enum FetchError {
     /// Files of somebody else.
     #[error("{place} has a file {file} that was not fetched into it. Choose another folder, or remove the file")]
     Foreign { place: String, file: String },
-    /// The folder.
     #[error("{place} cannot be used: {reason}")]
     Store { place: String, reason: String },
-    /// Never fetched.
     #[error("{address} is not here. Get it with: hive fetch {address}")]
     Absent { address: String },
-    /// Fetched in part.
     #[error("of {address}, {file} is not whole yet. Go on with: hive fetch {address}")]
     Incomplete { address: String, file: String },
     /// Stopped by the one who is told of the progress.

@@ -36,9 +36,6 @@ pub struct Cached {
 }
 
 /// Fetches a model, or what is missing of it. `tell` hears of every piece; false stops.
-///
-/// # Errors
-/// See [`FetchError`].
 pub async fn fetch(
     address: &Address,
     options: &FetchOptions,

@@ -30,8 +30,8 @@ pub fn most_room(model: &Model) -> usize {
 
 /// Why a prompt cannot be answered.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum DecodeError {
-    /// Nothing to continue.
     #[error("the prompt is empty: give it at least one token")]
     Empty,
     /// More than the room.
@@ -47,12 +47,10 @@ pub enum DecodeError {
     /// An id that the model has no row for.
     #[error("token {id} is not in the model's vocabulary of {vocabulary}: tokenizer and model do not belong together")]
     Token {
-        /// The id.
         id: u32,
         /// V.
         vocabulary: usize,
     },
-    /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
 }
@@ -101,9 +99,6 @@ pub struct Decoder {
 impl Decoder {
     /// Records the programs for at most `room` rows: text and, where it stands in the text, the image. Without `with_image`
     /// the model answers from text alone, and linked layers are ordinary ones.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn new(model: Arc<Model>, params: Arc<Params>, room: usize, with_image: bool) -> Result<Self, GpuError> {
         let gpu = params.gpu().clone();
         let with_image = with_image && model.sees();
@@ -197,9 +192,6 @@ impl Decoder {
     }
 
     /// Logits (V) that the last token was chosen by.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn logits(&self) -> Result<Vec<f32>, GpuError> {
         self.gpu.read_f32(&self.state.logits).await
     }
@@ -214,9 +206,6 @@ impl Decoder {
 
     /// The same; `go_on` is asked before every piece of the prompt. False when it ended the reading: then another prompt has
     /// to follow before a token is made.
-    ///
-    /// # Errors
-    /// As [`Self::begin`].
     pub async fn begin_while(
         &mut self,
         prompt: Prompt<'_>,
@@ -311,9 +300,6 @@ impl Decoder {
     }
 
     /// Makes up to `count` tokens in one submission; fewer where the room ends.
-    ///
-    /// # Errors
-    /// A GPU fault.
     pub async fn next(&mut self, count: usize) -> Result<Vec<Made>, GpuError> {
         let count = count.min(self.room - self.used());
         self.step.run_times(count);

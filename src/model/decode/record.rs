@@ -60,16 +60,15 @@ impl Sight {
 }
 
 /// Tensors that the program of a token reads and advances.
+#[allow(missing_docs, reason = "the names say it")]
 pub(super) struct State {
     /// (1): the token to feed.
     pub(super) id: Tensor,
     /// (1, 3): length, offset, start.
     pub(super) rows: Tensor,
-    /// Tokens by position.
     pub(super) tokens: Tensor,
     /// Probability of each chosen token, by position.
     pub(super) chosen: Tensor,
-    /// How to choose.
     pub(super) settings: Tensor,
     /// (V).
     pub(super) logits: Tensor,

@@ -57,9 +57,6 @@ impl ModelSpec {
     }
 
     /// The same from the files' texts.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
     pub fn read(config: &str, generation: Option<&str>) -> Result<Self, FilesError> {
         let value: Value = parse(CONFIG, config.as_bytes())?;
         let top = Keys::of(&value, CONFIG, "")?;

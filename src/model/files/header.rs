@@ -19,23 +19,20 @@ pub const HEADER_LIMIT: u64 = 100_000_000;
 
 /// A tensor in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct TensorInfo {
-    /// Element type.
     pub dtype: FileDType,
-    /// Dimensions.
     pub shape: Vec<usize>,
     /// First byte, from the file's start.
     pub start: u64,
-    /// Bytes.
     pub bytes: u64,
 }
 
 /// What a safetensors file says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Header {
-    /// Tensors by name.
     pub tensors: BTreeMap<String, TensorInfo>,
-    /// Free texts.
     pub metadata: BTreeMap<String, String>,
 }
 

@@ -37,16 +37,15 @@ pub enum WriteError {
 
 /// A tensor to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Item {
     /// Its name in the new file.
     pub name: String,
     /// Which of the files that are read.
     pub source: usize,
-    /// Its name there.
     pub from: String,
     /// Its type in the new file.
     pub dtype: FileDType,
-    /// Dimensions.
     pub shape: Vec<usize>,
     elements: u64,
     /// The format whose blocks its rows become, and values of a row.

@@ -46,15 +46,14 @@ pub const ROW_TOLERANCE: f64 = 1e-5;
 
 /// A fixture that cannot be used.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum FixtureError {
     /// A file is not there.
     #[error(
         "{name} cannot be read: {reason}. A fixture folder has config.json, io.safetensors and (but for preprocessing) model.safetensors"
     )]
     File {
-        /// File name.
         name: String,
-        /// Why.
         reason: String,
     },
     /// `config.json` is not what it should be.
@@ -81,23 +80,19 @@ pub enum FixtureError {
     /// A prompt that cannot be read.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// The GPU failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
 }
 
 /// Worst error of a group of tensors against its tolerance.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Group {
     /// E.g. `logits`, `gradients`, `vision states`.
     pub name: String,
-    /// Tensors compared.
     pub tensors: usize,
-    /// Worst error.
     pub worst: f64,
-    /// Where.
     pub worst_tensor: String,
-    /// Allowed.
     pub tolerance: f64,
     /// What is wrong beyond numbers, in sentences.
     pub faults: Vec<String>,
