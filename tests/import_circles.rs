@@ -116,12 +116,11 @@ impl Modules {
         let text = &self.code[file];
         let mut paths = Vec::new();
         for statement in text.split(';').map(|s| s.replace('\n', " ")) {
-            let word = |s: &str| s.rsplit('\u{20}').next().unwrap_or_default().to_owned();
-            if let Some((before, tree)) = statement.split_once("use ").filter(|(b, _)| !word(b).starts_with("pub")) {
-                if before.trim().is_empty() || before.trim_end().ends_with([']', '}', '{']) {
-                    expand(tree, &[], &mut paths);
-                    continue;
-                }
+            if let Some((before, tree)) = statement.split_once("use ")
+                && (before.trim().is_empty() || before.trim_end().ends_with([']', '}', '{']))
+            {
+                expand(tree, &[], &mut paths);
+                continue;
             }
             for start in ["crate::", "super::"] {
                 for (at, _) in statement.match_indices(start) {

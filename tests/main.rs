@@ -1,5 +1,6 @@
 //! The project's tests in one program, which is linked once; `ui` and `real_size` are programs of their own.
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "tests make files of their own, and servers that misbehave")]
 
 mod common;
 

@@ -46,9 +46,6 @@ impl Args {
     }
 
     /// The same; none where `--help` asks for `help`, which is then given.
-    ///
-    /// # Errors
-    /// See [`Args::parse`].
     pub fn or_help(list: &[String], options: &[&str], flags: &[&str], help: &str) -> Result<Option<Self>, Fault> {
         let args = Self::parse(list, options, flags)?;
         if args.flag("help") {
@@ -82,9 +79,6 @@ impl Args {
     }
 
     /// Value of an option as a number.
-    ///
-    /// # Errors
-    /// Not a number.
     pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Fault> {
         self.option(name)
             .map(|v| v.parse().map_err(|_unparsed| Fault::usage(format!("--{name} needs a number, not \"{v}\""))))

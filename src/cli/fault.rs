@@ -16,8 +16,7 @@ use crate::train::recipe::PresetError;
 
 /// Why a command failed.
 #[derive(Debug, Error)]
-#[expect(missing_docs, reason = "the sentences say what the fields are")]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the sentences say what the fields are")]
 pub enum Fault {
     #[error("{0}. See hive --help")]
     Usage(String),

@@ -48,11 +48,7 @@ pub enum AssetError {
     NoData(String),
     /// A vocabulary of another size than the model's.
     #[error("the preset's vocab_size is {have}, {data} has {need} words")]
-    Vocabulary {
-        have: usize,
-        need: usize,
-        data: String,
-    },
+    Vocabulary { have: usize, need: usize, data: String },
     /// Words that make no vocabulary.
     #[error(transparent)]
     Words(#[from] TokenizerError),
@@ -63,9 +59,6 @@ pub enum AssetError {
 }
 
 /// The preset of that name.
-///
-/// # Errors
-/// No such preset; the message lists those there are.
 pub fn preset(name: &str) -> Result<Preset, AssetError> {
     let names = || PRESETS.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ");
     let found = PRESETS.iter().find(|(n, _)| *n == name);
@@ -74,17 +67,11 @@ pub fn preset(name: &str) -> Result<Preset, AssetError> {
 }
 
 /// The shipped weights of that name.
-///
-/// # Errors
-/// No such weights.
 pub fn model(name: &str) -> Result<Checkpoint, AssetError> {
     Ok(Checkpoint::from_bytes(model_bytes(name)?)?)
 }
 
 /// The file of the shipped weights of that name.
-///
-/// # Errors
-/// No such weights.
 pub fn model_bytes(name: &str) -> Result<&'static [u8], AssetError> {
     let names = || MODELS.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ");
     let found = MODELS.iter().find(|(n, _)| *n == name);

@@ -25,10 +25,7 @@ pub enum LossesError {
     Step(#[from] EvaluateError),
     /// A stage that the preset lacks.
     #[error("the preset {preset} has no stage {stage}")]
-    Stage {
-        preset: String,
-        stage: usize,
-    },
+    Stage { preset: String, stage: usize },
 }
 
 /// Losses of `steps` updates of a stage, from the shipped start weights, the schedule stretched to that many.

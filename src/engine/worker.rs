@@ -1,8 +1,6 @@
 //! Starts a session and hands out the ends of its channels. The same on both platforms: a named thread natively, a task of
 //! the page's event loop in a browser.
 
-use std::sync::Arc;
-
 use async_channel::{Receiver, Sender, TryRecvError};
 
 use super::command::Command;

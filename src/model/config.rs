@@ -229,25 +229,19 @@ impl VisionConfig {
     }
 
     /// Can it be built?
-    ///
-    /// # Errors
-    /// A sentence that names the key.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let all = [
-            self.hidden_size,
-            self.intermediate_size,
-            self.num_hidden_layers,
-            self.num_attention_heads,
-            self.image_size,
-            self.patch_size,
-            self.num_channels,
-        ];
-        ensure(all.iter().all(|v| *v > 0), || "every size of vision_config must be at least 1".into())?;
+        let layers = [self.hidden_size, self.intermediate_size, self.num_hidden_layers, self.num_attention_heads];
+        check_sizes("vision_config", &layers, [self.image_size, self.patch_size, self.num_channels])?;
         ensure(self.image_size.is_multiple_of(self.patch_size), || {
             format!("image_size {} is not a multiple of patch_size {}", self.image_size, self.patch_size)
         })?;
         check_heads("vision_config", self.hidden_size, self.num_attention_heads, 4)
     }
+}
+
+fn check_sizes(part: &str, layers: &[usize], others: [usize; 3]) -> Result<(), ConfigError> {
+    let fits = layers.iter().chain(&others).all(|size| *size > 0);
+    ensure(fits, || format!("every size of {part} must be at least 1"))
 }
 
 fn check_heads(part: &str, width: usize, heads: usize, unit: usize) -> Result<(), ConfigError> {
@@ -323,20 +317,9 @@ impl LanguageConfig {
     }
 
     /// Can it be built?
-    ///
-    /// # Errors
-    /// A sentence that names the key.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let all = [
-            self.hidden_size,
-            self.intermediate_size,
-            self.num_hidden_layers,
-            self.num_attention_heads,
-            self.num_key_value_heads,
-            self.vocab_size,
-            self.max_position_embeddings,
-        ];
-        ensure(all.iter().all(|v| *v > 0), || "every size of text_config must be at least 1".into())?;
+        let layers = [self.hidden_size, self.intermediate_size, self.num_hidden_layers, self.num_attention_heads];
+        check_sizes("text_config", &layers, [self.num_key_value_heads, self.vocab_size, self.max_position_embeddings])?;
         ensure(self.num_attention_heads.is_multiple_of(self.num_key_value_heads), || {
             format!(
                 "num_attention_heads {} is not a multiple of num_key_value_heads {}",
@@ -353,9 +336,6 @@ impl LanguageConfig {
 
 impl HiveConfig {
     /// Can it be built?
-    ///
-    /// # Errors
-    /// A sentence that names the key.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.vision_config.check()?;
         self.text_config.check()?;

@@ -161,9 +161,6 @@ pub fn location_hash() -> String {
 }
 
 /// Saves a file: the browser downloads it, and asks where to if it is set to ask.
-///
-/// # Errors
-/// As the browser says.
 #[cfg(feature = "gui")]
 pub fn save_as(name: &str, bytes: &std::sync::Arc<Vec<u8>>) -> impl Future<Output = Result<(), String>> + use<> {
     let result = download(name, bytes).map_err(|e| format!("the browser refuses the download: {e:?}"));
@@ -191,9 +188,6 @@ fn download(name: &str, bytes: &[u8]) -> Result<(), JsValue> {
 pub type DroppedFile = web_sys::File;
 
 /// Its contents.
-///
-/// # Errors
-/// As the browser says.
 pub async fn dropped_bytes(file: &DroppedFile) -> Result<Vec<u8>, String> {
     let blob = super::Blob::file(file.clone());
     blob.read(0, blob.len() as usize).await

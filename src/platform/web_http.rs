@@ -104,9 +104,6 @@ pub async fn pause_secs(secs: f64) {
 }
 
 /// Sends a request and follows redirects.
-///
-/// # Errors
-/// See [`HttpError`].
 pub async fn http_send(request: &HttpRequest) -> Result<HttpResponse, HttpError> {
     let refused = |e: JsValue| HttpError::Refused(words(&e));
     let abort = Abort(AbortController::new().map_err(refused)?);

@@ -99,9 +99,6 @@ impl Store {
     }
 
     /// Names of the folders in a cache, sorted.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn folders(root: &str) -> Result<Vec<String>, StoreError> {
         match folder_at(root, false).await? {
             Some(folder) => names(&folder, "directory").await,
@@ -110,9 +107,6 @@ impl Store {
     }
 
     /// Removes a folder of a cache with all its files.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn forget(root: &str, name: &str) -> Result<(), StoreError> {
         let Some(folder) = folder_at(root, false).await? else { return Ok(()) };
         let options = FileSystemRemoveOptions::new();
@@ -158,9 +152,6 @@ impl Store {
     }
 
     /// Bytes of all files, whole or not.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn bytes(&self) -> Result<u64, StoreError> {
         let mut sum = 0;
         for name in names(&self.folder, "file").await? {
@@ -170,18 +161,12 @@ impl Store {
     }
 
     /// A small text file.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn text(&self, name: &str) -> Result<Option<String>, StoreError> {
         let Some(file) = self.entry(name).await? else { return Ok(None) };
         Ok(JsFuture::from(file.text()).await.map_err(|e| fault(&e))?.as_string())
     }
 
     /// Writes a small text file, all or nothing.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn put_text(&self, name: &str, text: &str) -> Result<(), StoreError> {
         self.put(name, text.as_bytes()).await
     }
@@ -199,9 +184,6 @@ impl Store {
     }
 
     /// A whole file.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn file(&self, name: &str) -> Result<Option<Blob>, StoreError> {
         match self.entry(&format!("{name}{WHOLE}")).await? {
             Some(_) => self.pieces(name).await?.blob(name).map(Some),
@@ -215,9 +197,6 @@ impl Store {
     }
 
     /// Removes a file, whole or not.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn remove(&self, name: &str) -> Result<(), StoreError> {
         let (whole, start) = (format!("{name}{WHOLE}"), format!("{name}@"));
         for entry in names(&self.folder, "file").await? {
@@ -229,9 +208,6 @@ impl Store {
     }
 
     /// A file to go on with, or a new one.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn part(&self, name: &str) -> Result<Part, StoreError> {
         if_there(JsFuture::from(self.folder.remove_entry(&format!("{name}{WHOLE}"))).await)?;
         let pieces = self.pieces(name).await?;
@@ -304,9 +280,6 @@ impl Part {
     }
 
     /// At most `len` of the bytes that are there, from `start` on.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn read(&mut self, start: u64, len: usize) -> Result<Vec<u8>, StoreError> {
         self.keep().await?;
         let len = (self.len - start.min(self.len)).min(len as u64);
@@ -314,9 +287,6 @@ impl Part {
     }
 
     /// Appends.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         if self.open.is_none() {
             self.open = Some(self.store.writer(&piece(&self.name, self.pieces.len)).await?);
@@ -332,9 +302,6 @@ impl Part {
     }
 
     /// Begins again.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn restart(&mut self) -> Result<(), StoreError> {
         if let Some(writer) = self.open.take() {
             // What it wrote is not wanted.
@@ -346,9 +313,6 @@ impl Part {
     }
 
     /// Makes sure that the bytes so far are still there after a reload.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn keep(&mut self) -> Result<(), StoreError> {
         let Some(writer) = self.open.take() else { return Ok(()) };
         close(&writer).await?;
@@ -359,9 +323,6 @@ impl Part {
     }
 
     /// The file is whole.
-    ///
-    /// # Errors
-    /// As the browser says.
     pub async fn finish(mut self) -> Result<Blob, StoreError> {
         self.keep().await?;
         self.store.put(&format!("{}{WHOLE}", self.name), b"").await?;

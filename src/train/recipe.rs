@@ -157,9 +157,6 @@ pub enum PresetError {
 
 impl Preset {
     /// From JSON, checked.
-    ///
-    /// # Errors
-    /// A sentence that names the key.
     pub fn parse(text: &str) -> Result<Self, PresetError> {
         let preset: Self = serde_json::from_str(text)?;
         preset.check()?;
@@ -167,9 +164,6 @@ impl Preset {
     }
 
     /// Can it run?
-    ///
-    /// # Errors
-    /// A sentence that names the key.
     pub fn check(&self) -> Result<(), PresetError> {
         self.model.check()?;
         let range = |what: String, value: f64, ok: bool, need| {

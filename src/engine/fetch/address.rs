@@ -40,9 +40,6 @@ pub enum Address {
 
 impl Address {
     /// `owner/name`, `owner/name@revision`, a hub's page of a model, or the http address of a folder or of a file in it.
-    ///
-    /// # Errors
-    /// Something else.
     pub fn parse(text: &str) -> Result<Self, FetchError> {
         let text = text.trim();
         let is_url =

@@ -4,8 +4,7 @@ use thiserror::Error;
 
 /// Why a model cannot be had.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the sentences say what the fields are")]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the sentences say what the fields are")]
 pub enum FetchError {
     /// Neither an id nor an address.
     #[error("\"{text}\" names no model: {reason}. Give OWNER/NAME or an http address of a folder")]

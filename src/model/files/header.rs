@@ -48,9 +48,6 @@ pub async fn read(blob: &Blob) -> Result<Header, FilesError> {
 }
 
 /// The same of a file whose bytes are there.
-///
-/// # Errors
-/// See [`read`].
 pub fn of(name: &str, bytes: &[u8]) -> Result<Header, FilesError> {
     let len = text_len(name, bytes, bytes.len() as u64)?;
     check(parse(name, &bytes[8..8 + len])?, name, len as u64 + 8, bytes.len() as u64)

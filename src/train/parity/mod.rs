@@ -52,10 +52,7 @@ pub enum FixtureError {
     #[error(
         "{name} cannot be read: {reason}. A fixture folder has config.json, io.safetensors and (but for preprocessing) model.safetensors"
     )]
-    File {
-        name: String,
-        reason: String,
-    },
+    File { name: String, reason: String },
     /// `config.json` is not what it should be.
     #[error("config.json: {0}")]
     Json(#[from] serde_json::Error),
