@@ -13,6 +13,7 @@ mod damaged_models;
 mod decoding;
 mod decoding_cost;
 mod documents;
+mod earlier_versions;
 mod exporting;
 mod fetching;
 #[cfg(feature = "cli")]

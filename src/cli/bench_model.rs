@@ -105,7 +105,6 @@ fn say_kernels(kernels: &[Timing]) {
     }
 }
 
-/// `hive bench decode`.
 pub(super) fn decode(list: &[String]) -> Result<(), Fault> {
     const ROOM: usize = 1200;
     let Some((args, mut bench)) = Bench::open(list, ROOM)? else { return Ok(()) };
@@ -156,7 +155,6 @@ pub(super) fn decode(list: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// `hive bench encode`.
 pub(super) fn encode(list: &[String]) -> Result<(), Fault> {
     let Some((_, mut bench)) = Bench::open(list, ROOM)? else { return Ok(()) };
     let mut all = bench.head();

@@ -11,7 +11,6 @@ use crate::platform::block_on;
 use crate::train::evaluate::Picture;
 use crate::train::run::Run;
 
-/// `hive eval`.
 pub(super) fn eval(list: &[String]) -> Result<(), Fault> {
     let args = Args::parse(list, &["model", "data", "questions"], &[])?;
     if args.flag("help") {

@@ -24,7 +24,6 @@ pub(super) fn open_gpu(args: &Args) -> Result<Gpu, Fault> {
     Ok(platform::block_on(Gpu::new(&options))?)
 }
 
-/// A file's contents.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
     platform::read_file(path).map_err(|e| Fault::unreadable(path, &e))
 }

@@ -141,7 +141,6 @@ fn chips(ui: &mut Ui, form: &mut Form, data: &str, picture: &Picture, out: &mut 
     });
 }
 
-/// What was answered.
 fn answer(ui: &mut Ui, state: &AppState) {
     let asked = &state.asked;
     ui.label(RichText::new(&asked.question).italics());

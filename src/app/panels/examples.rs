@@ -38,7 +38,6 @@ struct Shown {
     answer: String,
 }
 
-/// Draws the browser.
 pub(super) fn examples_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     let Some(dataset) = state.dataset().filter(|_| state.shows(Control::Examples)) else { return };
     let place = (Some(dataset), state.examples.links);

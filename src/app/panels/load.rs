@@ -45,7 +45,6 @@ fn kind(kind: Wiring) -> &'static str {
     }
 }
 
-/// Draws the panel.
 pub(super) fn load_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     if state.chat.model.is_none() {
         ui.strong("Talk with a published model");
@@ -175,7 +174,6 @@ fn on_disk(model: &ChatModel) -> String {
     model.plans.plans.first().map_or_else(String::new, |p| mib(p.file()))
 }
 
-/// Part by part.
 fn parts_ui(ui: &mut Ui, plan: &Plan, room: usize) {
     let figure = |ui: &mut Ui, bytes: Option<u64>| {
         ui.label(RichText::new(bytes.map_or_else(String::new, mib)).monospace());

@@ -30,7 +30,6 @@ impl Form {
     }
 }
 
-/// Draws the fields.
 pub(super) fn sampling_ui(ui: &mut Ui, form: &mut Form) {
     let s = &mut form.settings;
     let share = |v| DragValue::new(v).speed(0.01).max_decimals(2);

@@ -8,7 +8,6 @@ use crate::engine::Stage;
 /// Points of small print: egui's own is too small to read with ease.
 const SMALL: f32 = 11.0;
 
-/// Small print.
 pub(super) fn small(text: impl Into<String>) -> RichText {
     RichText::new(text).size(SMALL)
 }

@@ -155,7 +155,6 @@ impl fmt::Display for Address {
     }
 }
 
-/// `model-00001-of-00003.safetensors`?
 fn is_shard(name: &str) -> bool {
     let digits = |text: &str| text.len() >= 4 && text.bytes().all(|b| b.is_ascii_digit());
     let parts = name.strip_suffix(".safetensors").and_then(|n| n.rsplit_once("-of-"));
