@@ -2,85 +2,26 @@
 
 use std::sync::Arc;
 
-use crate::common::{difference, done, gpu, repository};
+use crate::common::fixture::Fixture;
+use crate::common::{difference, done, gpu};
 use hive::gpu::Gpu;
 use hive::model::config::{HiveConfig, LanguageConfig};
 use hive::model::decode::{DecodeError, Decoder, Prompt, most_room};
-use hive::model::files::{Checkpoint, Folder, ModelSpec, Resolved, resolve};
+use hive::model::files::{Resolved, resolve};
 use hive::model::load::{Formats, load};
 use hive::model::memory::Plan;
 use hive::model::model::{Model, Wiring};
-use hive::model::weights::{HostTensors, Precision, parse, write};
 use hive::ops::packed::Format;
-use hive::ops::packed::oracle::quantised;
 use hive::ops::sample::Settings;
-use hive::platform::{Blob, block_on, folder_blobs, read_file};
-
-/// A fixture as a model to run.
-struct Fixture {
-    model: Arc<Model>,
-    io: HostTensors,
-    with_image: bool,
-    checkpoint: Checkpoint,
-    specs: Vec<hive::nn::ParamSpec>,
-    layers: Vec<usize>,
-}
+use hive::platform::block_on;
 
 impl Fixture {
-    fn open(name: &str) -> Self {
-        let path = repository(&format!("tests/fixtures/{name}"));
-        let folder = Folder::new(folder_blobs(&path).unwrap()).unwrap();
-        let spec = block_on(ModelSpec::open(&folder)).unwrap();
-        let wiring = match spec.kind {
-            Wiring::Text => Wiring::Text,
-            Wiring::Linked => Wiring::Linked,
-            Wiring::Flattened => Wiring::Flattened,
-            Wiring::Tower => panic!("{name} has no text"),
-        };
-        let (model, specs) = Model::new(&spec.config, wiring);
-        Self {
-            model: Arc::new(model),
-            io: parse(&read_file(&path.join("io.safetensors")).unwrap()).unwrap(),
-            with_image: wiring != Wiring::Text,
-            checkpoint: block_on(Checkpoint::open(&folder)).unwrap(),
-            specs,
-            layers: spec.config.link_config.language_layers,
-        }
-    }
-
     fn decoder(&self, gpu: &Gpu, format: Format, room: usize) -> Decoder {
         let resolved = resolve(&self.checkpoint, &self.specs, &self.layers).unwrap();
         let (specs, stacks) = (self.specs.clone(), self.model.stacks());
         let formats = Formats::of(format);
         let params = block_on(load(gpu, &self.checkpoint, &resolved, specs, &stacks, formats, |_| true)).unwrap();
         block_on(Decoder::new(Arc::clone(&self.model), Arc::new(params), room, self.with_image)).unwrap()
-    }
-
-    /// The same with packed weights rounded on the host.
-    fn rounded(&self, format: Format) -> Self {
-        let formats = Formats::of(format);
-        let mut all = Vec::new();
-        for (i, spec) in self.specs.iter().enumerate() {
-            let mut values = block_on(self.checkpoint.read_values(&spec.name)).unwrap();
-            let stack = self.model.stacks().into_iter().find(|s| s.members.iter().any(|(w, _)| w.0 == i));
-            if let Some(stack) = stack {
-                let exact: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
-                let rounded = quantised(&exact, exact.len() / spec.shape[0], formats.by_role(stack.role));
-                values = rounded.iter().map(|v| *v as f32).collect();
-            }
-            all.push((spec.name.clone(), spec.shape.clone(), values));
-        }
-        let tensors: Vec<_> = all.iter().map(|(n, s, v)| (n.clone(), s.clone(), v.as_slice())).collect();
-        let bytes = write(&tensors, Precision::F32);
-        let folder = Folder::new([Blob::memory("model.safetensors", bytes)]).unwrap();
-        Self {
-            model: Arc::clone(&self.model),
-            io: self.io.clone(),
-            checkpoint: block_on(Checkpoint::open(&folder)).unwrap(),
-            specs: self.specs.clone(),
-            layers: self.layers.clone(),
-            ..*self
-        }
     }
 
     fn whole(&self, name: &str) -> Vec<u32> {
@@ -159,7 +100,7 @@ fn quantised_models_are_exact_models_with_rounded_weights() {
         let fixture = Fixture::open(name);
         for format in [Format::Int8, Format::Int4] {
             let mut quantised = fixture.decoder(&gpu, format, 64);
-            let mut rounded = fixture.rounded(format).decoder(&gpu, Format::F32, 64);
+            let mut rounded = Fixture::open(name).rounded(format).decoder(&gpu, Format::F32, 64);
             let mut exact = fixture.decoder(&gpu, Format::F32, 64);
             for count in lengths(&fixture) {
                 let got = logits(&fixture, &mut quantised, count);

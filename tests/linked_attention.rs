@@ -77,9 +77,8 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
         begin(&mut decoder, &[7, 8, 9], &pixels(&config, 99));
         block_on(decoder.next(5)).unwrap();
         let mut ids: Vec<u32> = vec![1, 17, 33];
-        // Of the prompt only tokens that see the image where there is one.
         let mut choices: Vec<(usize, Made)> = Vec::new();
-        for t in offset..ids.len() {
+        for t in 0..ids.len() {
             begin(&mut decoder, &ids[..=t], &picture);
             choices.push((t, block_on(decoder.next(1)).unwrap()[0]));
         }

@@ -1,68 +1,17 @@
 //! What packing weights costs, against the reference of packing and against published logits.
 
-use crate::common::{done, gpu, repository};
+use crate::common::fixture::Fixture;
+use crate::common::{done, gpu};
 use hive::gpu::Gpu;
-use hive::model::files::{Checkpoint, Folder, ModelSpec, resolve};
+use hive::model::files::resolve;
 use hive::model::load::{Formats, load};
-use hive::model::model::{Model, Wiring};
 use hive::model::packing::{held_out_loss, tensor_errors};
-use hive::model::weights::{HostTensors, Precision, parse, write};
 use hive::nn::ParamSpec;
 use hive::ops::packed::Format;
 use hive::ops::packed::oracle::quantised;
-use hive::platform::{Blob, block_on, folder_blobs, read_file};
-
-struct Fixture {
-    model: Model,
-    specs: Vec<ParamSpec>,
-    layers: Vec<usize>,
-    checkpoint: Checkpoint,
-    io: HostTensors,
-}
+use hive::platform::block_on;
 
 impl Fixture {
-    fn open(name: &str) -> Self {
-        let path = repository(&format!("tests/fixtures/{name}"));
-        let folder = Folder::new(folder_blobs(&path).unwrap()).unwrap();
-        let spec = block_on(ModelSpec::open(&folder)).unwrap();
-        let wiring = match spec.kind {
-            Wiring::Linked => Wiring::Linked,
-            Wiring::Flattened => Wiring::Flattened,
-            Wiring::Text | Wiring::Tower => Wiring::Text,
-        };
-        let (model, specs) = Model::new(&spec.config, wiring);
-        let io = parse(&read_file(&path.join("io.safetensors")).unwrap()).unwrap();
-        let layers = spec.config.link_config.language_layers;
-        Self {
-            model,
-            specs,
-            layers,
-            checkpoint: block_on(Checkpoint::open(&folder.without("io.safetensors"))).unwrap(),
-            io,
-        }
-    }
-
-    /// The same with packed weights rounded on the host.
-    fn rounded(mut self, format: Format) -> Self {
-        let (formats, stacks) = (Formats::of(format), self.model.stacks());
-        let resolved = resolve(&self.checkpoint, &self.specs, &self.layers).unwrap();
-        let mut all = Vec::new();
-        for (i, spec) in self.specs.iter().enumerate() {
-            let mut values = block_on(self.checkpoint.read_values(&resolved.found[&spec.name].name)).unwrap();
-            if let Some(stack) = stacks.iter().find(|s| s.members.iter().any(|(w, _)| w.0 == i)) {
-                let exact: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
-                let rounded = quantised(&exact, exact.len() / spec.shape[0], formats.by_role(stack.role));
-                values = rounded.iter().map(|v| *v as f32).collect();
-            }
-            all.push((spec.name.clone(), spec.shape.clone(), values));
-        }
-        let tensors: Vec<_> = all.iter().map(|(n, s, v)| (n.clone(), s.clone(), v.as_slice())).collect();
-        let bytes = write(&tensors, Precision::F32);
-        let folder = Folder::new([Blob::memory("model.safetensors", bytes)]).unwrap();
-        self.checkpoint = block_on(Checkpoint::open(&folder)).unwrap();
-        self
-    }
-
     fn loss(&self, gpu: &Gpu, format: Format, ids: &[u32]) -> f64 {
         let resolved = resolve(&self.checkpoint, &self.specs, &self.layers).unwrap();
         let (stacks, formats) = (self.model.stacks(), Formats::of(format));

@@ -5,13 +5,11 @@
     clippy::disallowed_methods,
     reason = "writes files larger than memory should be, and looks at its own process"
 )]
-#![allow(unsafe_code, reason = "an allocator that counts: what it counts is what is tested")]
 
 mod common;
 #[path = "real_size/weights.rs"]
 mod weights;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -19,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use common::allocator::Counting;
 use common::{difference, done, open, repository};
 use hive::gpu::{Gpu, GpuOptions};
 use hive::model::decode::{Decoder, Prompt};
@@ -38,30 +37,13 @@ use weights::{FINE, GRID};
 static NOW: AtomicI64 = AtomicI64::new(0);
 static MOST: AtomicI64 = AtomicI64::new(0);
 
-struct Counting;
-
 fn count(bytes: i64) {
     let now = NOW.fetch_add(bytes, Ordering::Relaxed) + bytes;
     MOST.fetch_max(now, Ordering::Relaxed);
 }
 
-// SAFETY: every call is handed to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64));
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counting = Counting(count);
 
 /// What everything may take on the host.
 const HOST: u64 = 256 << 20;

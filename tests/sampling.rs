@@ -45,18 +45,20 @@ impl Chooser {
     }
 }
 
-/// How often each token is chosen at 2000 positions.
+/// Positions at which a token is chosen.
+const CHOICES: usize = 1000;
+
+/// How often each token is chosen.
 fn counts(gpu: &Gpu, logits: &[f32], settings: Settings) -> Vec<f64> {
-    let choices = 2000;
-    let chooser = Chooser::new(gpu, logits, choices + 1);
+    let chooser = Chooser::new(gpu, logits, CHOICES + 1);
     let mut r = Recorder::new(gpu);
     sample::choose(&mut r, &chooser.choice());
     let program = r.finish();
     gpu.write_u32(&chooser.settings, &settings.words());
     gpu.write_u32(&chooser.rows, &[0, 0, 0]);
-    (0..choices / 100).for_each(|_| program.run_times(100));
+    (0..CHOICES / 100).for_each(|_| program.run_times(100));
     let mut counts = vec![0.0; logits.len()];
-    Chooser::words(gpu, &chooser.tokens)[..choices].iter().for_each(|t| counts[*t as usize] += 1.0);
+    Chooser::words(gpu, &chooser.tokens)[..CHOICES].iter().for_each(|t| counts[*t as usize] += 1.0);
     counts
 }
 
@@ -114,7 +116,7 @@ fn tokens_are_as_frequent_as_they_are_probable() {
         let mut squares = 0.0;
         for (i, count) in counts.iter().enumerate() {
             if passing.contains(&i) {
-                let expected = weight(&i) / total * 2000.0;
+                let expected = weight(&i) / total * CHOICES as f64;
                 squares += (count - expected) * (count - expected) / expected;
             } else {
                 assert!(*count == 0.0, "{settings:?}: token {i} does not pass and was chosen {count} times");

@@ -149,7 +149,7 @@ smaller_page() {
 
 # After the page itself, whose dependencies it shares: in other profiles or as a check they would all be compiled again.
 library_for_the_browser() {
-    cargo build --lib --no-default-features --target wasm32-unknown-unknown --profile web --config profile.web.package.hive.opt-level=0
+    cargo build --locked --lib --no-default-features --target wasm32-unknown-unknown --profile web --config profile.web.package.hive.opt-level=0
 }
 
 test_all() {
@@ -170,7 +170,7 @@ test_all() {
     step 'GPU tests on SwiftShader' gpu_tests_on_swiftshader
     step 'window' window_tests
     step 'web page' page
-    step 'library for the browser' library_for_the_browser
+    slow_step 'library for the browser' '2 minutes' library_for_the_browser
     step 'page size' page_size
     slow_step 'smaller page' '3 minutes' smaller_page
     step 'browser tests' browser_tests

@@ -87,12 +87,12 @@ pub fn perform(action: Action, state: &mut AppState, out: &mut Vec<Command>) -> 
         Action::Train(steps) => {
             // Said at once: the session's word may come after a long step.
             if !matches!(steps, Steps::Count(_)) {
-                (state.running, state.run_all) = (true, steps == Steps::All);
+                state.steps = Some(steps);
             }
             out.push(Command::Train(steps));
         }
         Action::Pause => {
-            (state.running, state.run_all) = (false, false);
+            state.steps = None;
             out.push(Command::Pause);
         }
         Action::Seed(seed) => {

@@ -87,12 +87,12 @@ pub(super) fn drive(
         return;
     }
     ctx.request_repaint();
-    if state.done.contains(&Stage::Vision) && !state.running {
+    if state.done.contains(&Stage::Vision) && !state.running() {
         state.done.clear();
         out.push(Command::Reset);
     }
-    if state.preset.is_some() && !state.running {
-        (state.running, state.run_all) = (true, true);
+    if state.preset.is_some() && !state.running() {
+        state.steps = Some(Steps::All);
         out.push(Command::Train(Steps::All));
     }
 }

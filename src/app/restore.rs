@@ -25,7 +25,7 @@ impl Permalink {
             stage: state.stage.filter(|s| !trained && first.is_none_or(|f| f == *s)),
             control: state.control,
             trained,
-            run: state.running,
+            run: state.running(),
             panels: state.link.panels.clone(),
             hide: state.link.hide.clone(),
             lesson: lesson.filter(|_| state.link.is_open(Panel::Lessons)),

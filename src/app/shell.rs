@@ -160,7 +160,7 @@ impl App {
                 Next::Nothing => break,
                 Next::Gone => {
                     if !std::mem::replace(&mut self.gone, true) {
-                        (self.state.running, self.state.run_all) = (false, false);
+                        self.state.steps = None;
                         self.state.fault(Fault {
                             kind: FaultKind::Panic,
                             what: "The engine stopped.".into(),

@@ -10,8 +10,8 @@ use super::permalink::{Panel, Permalink, Tab};
 use super::picture::Picture;
 use crate::data::Dataset;
 use crate::engine::{
-    AdapterSummary, Answer, BlockId, ChatCommand, ChatEvent, Command, Cost, Event, Fault, FaultKind, Lane, Open,
-    Opened, Preset, RunLog, SelfTest, Stage, Steps, Word, assets,
+    AdapterSummary, Answer, BlockId, ChatCommand, ChatEvent, Command, Cost, Event, Fault, FaultKind, Figure, Lane,
+    Open, Opened, Preset, RunLog, SelfTest, Stage, Steps, Word, assets,
 };
 use crate::platform::Blob;
 
@@ -84,10 +84,8 @@ pub struct AppState {
     pub update: u64,
     /// Stages that made all their updates.
     pub done: Vec<Stage>,
-    /// Does training run?
-    pub running: bool,
-    /// And through all stages?
-    pub run_all: bool,
+    /// How far training goes, while it runs.
+    pub steps: Option<Steps>,
     /// Cost of a step per lane.
     pub costs: Vec<Cost>,
     /// Mean wall seconds of a step per lane, smoothed.
@@ -112,8 +110,8 @@ pub struct AppState {
     pub pinned: Option<Pinned>,
     /// Failures to show, newest last. Dismissed ones are removed.
     pub faults: Vec<Fault>,
-    /// Bytes on the GPU.
-    pub memory: u64,
+    /// What the status bar shows.
+    pub figures: BTreeMap<Figure, f64>,
     /// Recent frame times, seconds, newest last.
     pub frames: Vec<f32>,
     /// What the link says: hidden controls, open panels, lesson.
@@ -162,9 +160,7 @@ impl AppState {
                 self.done.retain(|s| *s < stage);
                 self.step_secs.clear();
             }
-            Event::Running(steps) => {
-                (self.running, self.run_all) = (steps.is_some(), steps == Some(Steps::All));
-            }
+            Event::Running(steps) => self.steps = steps,
             Event::Step(e) => {
                 if e.lane == Lane::Hive {
                     (self.stage, self.update) = (Some(e.stage), e.update);
@@ -183,7 +179,7 @@ impl AppState {
                     answer.probes.push(probe);
                 }
             }
-            Event::Memory(bytes) => self.memory = bytes,
+            Event::Figure(figure, value) => drop(self.figures.insert(figure, value)),
             Event::File { name, bytes } => {
                 self.saved = Some(name.clone());
                 self.files.push((name, bytes));
@@ -191,8 +187,9 @@ impl AppState {
             Event::Chat(event) => return self.apply_chat(event),
             Event::Fault(fault) => {
                 // A lost device is replaced and goes on; after the others the session has stopped, or never began.
-                self.running &= matches!(fault.kind, FaultKind::DeviceLost | FaultKind::SelfTest);
-                self.run_all &= self.running;
+                if !matches!(fault.kind, FaultKind::DeviceLost | FaultKind::SelfTest) {
+                    self.steps = None;
+                }
                 self.fault(fault);
             }
             Event::Recovered { update, .. } => {
@@ -216,7 +213,7 @@ impl AppState {
         let same_data = self.preset.as_ref().is_some_and(|p| p.data == preset.data);
         self.preset = Some(preset);
         (self.words, self.control, self.stage, self.update) = (words, control, stage, update);
-        (self.running, self.run_all) = (false, false);
+        self.steps = None;
         self.norms.clear();
         self.costs.clear();
         // A question that was asked while the model was being opened is answered by it.
@@ -254,6 +251,18 @@ impl AppState {
             self.show_fault(fault);
         }
         news.unanswered
+    }
+
+    /// Does training run?
+    #[must_use]
+    pub fn running(&self) -> bool {
+        self.steps.is_some()
+    }
+
+    /// And through all stages?
+    #[must_use]
+    pub fn runs_all(&self) -> bool {
+        self.steps == Some(Steps::All)
     }
 
     /// Adds a failure card, and ends the wait for an answer of the model in training.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::chat::ChatEvent;
 use super::log::RunLog;
 use super::outline::BlockId;
-use super::words::{Answer, AttentionMaps, Cost, Fault, Lane, Probe, SelfTest, StepEvent, Steps, Word};
+use super::words::{Answer, AttentionMaps, Cost, Fault, Figure, Lane, Probe, SelfTest, StepEvent, Steps, Word};
 use crate::gpu::AdapterSummary;
 use crate::train::evaluate::Scores;
 use crate::train::recipe::Preset;
@@ -98,8 +98,8 @@ pub enum Event {
         /// Maps; words are those the model answers now.
         maps: Arc<AttentionMaps>,
     },
-    /// Bytes on the GPU that Hive holds.
-    Memory(u64),
+    /// A number of now, in its own unit.
+    Figure(Figure, f64),
     /// A file to save.
     File {
         name: String,

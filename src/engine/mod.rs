@@ -30,8 +30,8 @@ pub use log::{Point, RunLog, ScorePoint};
 pub use outline::{Block, BlockId, BlockKind, Outline};
 pub use snapshots::Snapshots;
 pub use words::{
-    Answer, AttentionMaps, Cost, Example, Fault, FaultKind, Lane, Probe, ProbeKind, Question, SelfTest, StepEvent,
-    Steps, Word,
+    Answer, AttentionMaps, Cost, Example, Fault, FaultKind, Figure, Lane, Probe, ProbeKind, Question, SelfTest,
+    StepEvent, Steps, Word,
 };
 pub use worker::Handle;
 

@@ -137,12 +137,7 @@ impl Track {
     pub(super) async fn moved(&self, gpu: &Gpu, recipe: Option<(Stage, StageRecipe)>) -> Result<Self, Trouble> {
         let mut checkpoint = self.run.checkpoint().await?;
         if let Some((stage, recipe)) = recipe {
-            let stages = &mut checkpoint.meta.preset.stages;
-            match stages.iter_mut().find(|(s, _)| *s == stage) {
-                Some((_, old)) => *old = recipe,
-                None => stages.push((stage, recipe)),
-            }
-            stages.sort_by_key(|(s, _)| *s);
+            checkpoint.meta.preset.set_stage(stage, recipe);
         }
         Self::resume(gpu, self.lane, checkpoint)
     }

@@ -86,6 +86,25 @@ pub struct StepEvent {
     pub samples: usize,
 }
 
+/// A number of now; the status bar shows each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Figure {
+    /// Bytes of all buffers on the adapter.
+    Memory,
+}
+
+impl Figure {
+    /// The number in words, and what it means.
+    #[must_use]
+    pub fn words(self, value: f64) -> (String, &'static str) {
+        match self {
+            Self::Memory => {
+                (format!("{:.1} MiB of GPU memory", value / f64::from(1 << 20)), "What Hive holds on the adapter")
+            }
+        }
+    }
+}
+
 /// What a lane's training step costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the names say it")]

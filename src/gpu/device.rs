@@ -1,10 +1,15 @@
 //! `Gpu`: one constructor for app, command line, tests and page. Its own device, limits asked from the adapter.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::ops::Deref;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
 
+use async_channel::{Receiver, Sender};
 use futures_channel::oneshot;
 
 use super::kernel::{Pipeline, PipelineKey, Sabotage};
@@ -80,6 +85,8 @@ pub struct Inner {
     pub(super) piece_secs: Option<f64>,
     pub(super) pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     faults: Arc<Mutex<Vec<GpuError>>>,
+    /// Closes when the device is lost.
+    loss: Receiver<Infallible>,
     pub(super) allocated: Ledger,
     watcher: OnceLock<Watcher>,
 }
@@ -171,7 +178,8 @@ impl Gpu {
             .await
             .map_err(|e| GpuError::NoDevice { adapter: summary.name.clone(), reason: e.to_string() })?;
         let faults = Arc::new(Mutex::new(Vec::new()));
-        watch(&device, &faults);
+        let (lost, loss) = async_channel::bounded(1);
+        watch(&device, &faults, lost);
         let (low, high) = summary.subgroup;
         Ok(Self(Arc::new(Inner {
             subgroup: (features.contains(wgpu::Features::SUBGROUP) && low == high && low > 0).then_some(low),
@@ -185,6 +193,7 @@ impl Gpu {
             piece_secs: options.piece_secs,
             pipelines: Mutex::default(),
             faults,
+            loss,
             allocated: Ledger::default(),
             watcher: OnceLock::new(),
         })))
@@ -361,7 +370,7 @@ impl Gpu {
             let _ = send.send(result);
         });
         self.wait();
-        let mapped = receive.await;
+        let mapped = self.unless_lost(receive).await;
         self.check()?;
         if !matches!(mapped, Ok(Ok(()))) {
             self.hear_of_loss().await?;
@@ -369,6 +378,16 @@ impl Gpu {
         mapped.map_err(|e| GpuError::Readback(e.to_string()))?.map_err(|e| GpuError::Readback(e.to_string()))?;
         let view = staging.get_mapped_range(..).map_err(|e| GpuError::Readback(e.to_string()))?;
         Ok(bytemuck::pod_collect_to_vec(&view[..]))
+    }
+
+    /// What the device sends; canceled as soon as it is lost, for a browser may then never settle what it promised.
+    async fn unless_lost<T>(&self, mut sent: oneshot::Receiver<T>) -> Result<T, oneshot::Canceled> {
+        let mut loss = pin!(self.loss.recv());
+        poll_fn(|cx| match Pin::new(&mut sent).poll(cx) {
+            Poll::Pending => loss.as_mut().poll(cx).map(|_closed| Err(oneshot::Canceled)),
+            ready @ Poll::Ready(_) => ready,
+        })
+        .await
     }
 
     /// A browser tells of a lost device some turns of its event loop after the calls that failed of it.
@@ -392,7 +411,7 @@ impl Gpu {
             let _ = send.send(());
         });
         self.wait();
-        let done = receive.await;
+        let done = self.unless_lost(receive).await;
         self.check()?;
         done.map_err(|e| GpuError::Readback(e.to_string()))
     }
@@ -455,14 +474,16 @@ fn check_limits(adapter: &str, need: &wgpu::Limits, have: &wgpu::Limits) -> Resu
 }
 
 /// Faults arrive by callback; they are kept until someone asks with [`Gpu::check`].
-fn watch(device: &wgpu::Device, faults: &Arc<Mutex<Vec<GpuError>>>) {
+fn watch(device: &wgpu::Device, faults: &Arc<Mutex<Vec<GpuError>>>, loss: Sender<Infallible>) {
     let push = |faults: &Arc<Mutex<Vec<GpuError>>>, fault: GpuError| {
         log::error!("{fault}");
         faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
     };
     let lost = Arc::clone(faults);
-    device
-        .set_device_lost_callback(move |reason, message| push(&lost, GpuError::Lost(format!("{reason:?} {message}"))));
+    device.set_device_lost_callback(move |reason, message| {
+        push(&lost, GpuError::Lost(format!("{reason:?} {message}")));
+        loss.close();
+    });
     let uncaptured = Arc::clone(faults);
     device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
         let fault = match error {

@@ -181,6 +181,30 @@ pub enum Wiring {
     Tower,
 }
 
+impl Wiring {
+    /// Its name in configurations of our own.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Linked => "hive",
+            Self::Flattened => "cascade",
+            Self::Text => "text",
+            Self::Tower => "tower",
+        }
+    }
+
+    /// What such a model is, in a sentence.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Linked => "A vision tower linked to a language model: it sees pictures.",
+            Self::Flattened => "A vision tower whose tokens stand in the text: it sees pictures.",
+            Self::Text => "A language model: text only.",
+            Self::Tower => "A vision tower alone.",
+        }
+    }
+}
+
 /// The three together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]

@@ -40,10 +40,9 @@ impl Part {
     /// Does a model of this kind have it?
     #[must_use]
     pub fn is_in(self, kind: Wiring) -> bool {
-        match kind {
-            Wiring::Tower => self == Self::Tower,
-            Wiring::Text => self == Self::Language,
-            Wiring::Linked | Wiring::Flattened => true,
+        match self {
+            Self::Tower => kind != Wiring::Text,
+            Self::Language => kind != Wiring::Tower,
         }
     }
 
@@ -136,11 +135,9 @@ pub fn whole(spec: &ModelSpec, dtype: FileDType) -> Value {
         "vision_config": tower(&spec.config.vision_config),
         "text_config": language(spec),
         "torch_dtype": torch(dtype),
+        "kind": spec.kind.key(),
     });
-    if spec.kind == Wiring::Flattened {
-        config["kind"] = json!("cascade");
-    } else {
-        config["kind"] = json!("hive");
+    if spec.kind == Wiring::Linked {
         config["link_config"] = json!(spec.config.link_config);
     }
     if let Some(colour) = spec.background {

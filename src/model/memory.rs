@@ -2,15 +2,14 @@
 //! takes beside its weights is counted from sizes: the blocks of `nn/` and the programs of `decode/`, each with the tensors
 //! that it has in use. A test compares the sums with what devices allocate.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::config::{LanguageConfig, VisionConfig};
+use super::config::VisionConfig;
 use super::decode::PIECES;
 use super::files::Resolved;
 use super::load::{Formats, UNDER_WAY, staging_bytes};
-use super::model::{Bridge, Model};
-use crate::gpu::size_class;
-use crate::nn::{ParamSpec, Role};
+use super::model::Model;
+use crate::nn::{Footprint, ParamSpec, Role};
 use crate::ops::packed::Format;
 use crate::ops::sample;
 
@@ -117,43 +116,6 @@ fn cache(model: &Model, room: usize) -> u64 {
     (all * c.key_width() * 2 * 4) as u64
 }
 
-/// Buffers of a workspace: of each size class as many as were ever in use at once.
-#[derive(Default)]
-struct Buffers {
-    now: BTreeMap<u64, u64>,
-    most: BTreeMap<u64, u64>,
-}
-
-impl Buffers {
-    /// Tensors with so many numbers.
-    fn take<const N: usize>(&mut self, numbers: [usize; N]) {
-        for count in numbers {
-            let class = size_class(4 * count as u64);
-            let now = self.now.entry(class).or_default();
-            *now += 1;
-            let most = self.most.entry(class).or_default();
-            *most = (*most).max(*now);
-        }
-    }
-
-    /// Gives back in the end what is taken inside.
-    fn scope(&mut self, inside: impl FnOnce(&mut Self)) {
-        let now = self.now.clone();
-        inside(self);
-        self.now = now;
-    }
-
-    fn bytes(&self) -> u64 {
-        self.most.iter().map(|(class, count)| class * count).sum()
-    }
-
-    /// y (rows, n) = x (rows, k) wᵀ: the weights unpacked, and on CPU drivers x transposed.
-    fn linear(&mut self, rows: usize, k: usize, n: usize) {
-        self.take([rows * n]);
-        self.scope(|b| b.take([k * n, rows * k]));
-    }
-}
-
 /// Pieces that a prompt of less than `room` tokens is read in.
 fn pieces(room: usize) -> impl Iterator<Item = usize> {
     PIECES.into_iter().filter(move |size| *size < room.max(PIECES[0] + 1))
@@ -162,7 +124,7 @@ fn pieces(room: usize) -> impl Iterator<Item = usize> {
 /// All temporaries of a decoder's programs.
 fn temporaries(model: &Model, room: usize) -> u64 {
     let (v, c) = (&model.config().vision_config, model.language_config());
-    let mut buffers = Buffers::default();
+    let mut buffers = Footprint::default();
     for size in pieces(room) {
         buffers.scope(|b| {
             b.take([size * c.hidden_size]);
@@ -170,26 +132,21 @@ fn temporaries(model: &Model, room: usize) -> u64 {
         });
     }
     buffers.scope(|b| step(b, model));
-    match model.bridge() {
-        Bridge::None => {}
-        Bridge::Links(links) => buffers.scope(|b| {
-            let depths: BTreeSet<usize> = model.config().link_config.vision_layers.iter().copied().collect();
+    buffers.scope(|b| {
+        let depths: BTreeSet<usize> = model.depths().into_iter().collect();
+        if !depths.is_empty() {
             tower(b, v, depths.len());
-            for _ in links {
-                b.scope(|b| link(b, v, c));
-            }
-        }),
-        Bridge::Projector(_) => buffers.scope(|b| {
-            tower(b, v, 1);
-            projector(b, v.tokens(), v.hidden_size, c.hidden_size);
-            layers(b, model, v.tokens());
-        }),
-    }
+        }
+        model.bridge_footprint(b);
+        if model.image_rows() > 0 {
+            layers(b, model, model.image_rows());
+        }
+    });
     buffers.bytes()
 }
 
 /// The tower; `kept` of its states stay.
-fn tower(b: &mut Buffers, v: &VisionConfig, kept: usize) {
+fn tower(b: &mut Footprint, v: &VisionConfig, kept: usize) {
     let (n, w, f) = (v.tokens(), v.hidden_size, v.intermediate_size);
     let patch = v.num_channels * v.patch_size * v.patch_size;
     b.scope(|b| {
@@ -210,34 +167,8 @@ fn tower(b: &mut Buffers, v: &VisionConfig, kept: usize) {
     });
 }
 
-/// Linear, GELU, linear; the result stays.
-fn projector(b: &mut Buffers, n: usize, w: usize, c: usize) {
-    b.scope(|b| {
-        b.linear(n, w, c);
-        b.take([n * c]);
-        b.linear(n, c, c);
-    });
-    b.take([n * c]);
-}
-
-/// Keys and values of the picture in a linked layer.
-fn link(b: &mut Buffers, v: &VisionConfig, c: &LanguageConfig) {
-    let (n, w, width, kv) = (v.tokens(), v.hidden_size, c.hidden_size, c.key_width());
-    b.scope(|b| {
-        b.take([n * w, 2 * n]);
-        b.linear(n, w, width);
-        b.take([n * width]);
-        b.linear(n, width, width);
-        b.take([n * width, n]);
-    });
-    b.take([n * width]);
-    b.linear(n, width, kv);
-    b.linear(n, width, kv);
-    b.take([n * kv, n * kv, n * c.num_key_value_heads]);
-}
-
 /// Rows of text, or of a picture in the text, through all layers.
-fn layers(b: &mut Buffers, model: &Model, rows: usize) {
+fn layers(b: &mut Footprint, model: &Model, rows: usize) {
     let c = model.language_config();
     let (width, f, kv) = (c.hidden_size, c.intermediate_size, c.key_width());
     // Layers are alike: an ordinary one and a linked one stand for all.
@@ -267,7 +198,7 @@ fn layers(b: &mut Buffers, model: &Model, rows: usize) {
 }
 
 /// One token. A layer whose rows are no multiple of 4 is unpacked here too.
-fn step(b: &mut Buffers, model: &Model) {
+fn step(b: &mut Footprint, model: &Model) {
     let c = model.language_config();
     let (width, f, kv) = (c.hidden_size, c.intermediate_size, c.key_width());
     b.take([width, width + 2 * kv, width, width, f, width]);

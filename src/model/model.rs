@@ -13,7 +13,7 @@ use super::vision::{self, Vision};
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::nn::decoder_layer::LinkInput;
 use crate::nn::linked_attention::Link;
-use crate::nn::{ParamSpec, Params, Projector, Stack, projector};
+use crate::nn::{Footprint, ParamSpec, Params, Projector, Stack, projector};
 use crate::ops::splice::Sizes;
 
 /// What brings the tower's states to the text.
@@ -67,6 +67,14 @@ pub struct Look {
     pub hidden: Vec<Tensor>,
     /// Softmax rows (B, H, T, T + N) of each linked layer.
     pub attention: Vec<(usize, Tensor)>,
+}
+
+/// What the bridge makes of a picture.
+pub struct Shown<'a> {
+    /// (N, C): rows of the text.
+    pub image: Option<Tensor>,
+    /// Linked layers, and the features (N, W) that each attends to.
+    pub links: Vec<(usize, &'a Link, Tensor)>,
 }
 
 /// A pass through tower, bridge and layers.
@@ -127,12 +135,6 @@ impl Model {
         &self.language
     }
 
-    /// The bridge.
-    #[must_use]
-    pub fn bridge(&self) -> &Bridge {
-        &self.bridge
-    }
-
     /// Can it be shown a picture?
     #[must_use]
     pub fn sees(&self) -> bool {
@@ -188,9 +190,38 @@ impl Model {
         self.depths().into_iter().max().unwrap_or(0)
     }
 
-    /// States of the tower that the bridge reads, (N, W) each.
-    pub fn features(&self, r: &mut Recorder, p: &Params, rows: &Tensor, pixels: &Tensor) -> Vec<Tensor> {
-        self.tower.as_ref().map_or(Vec::new(), |tower| tower.states(r, p, rows, pixels, &self.depths()))
+    /// Rows that a picture takes in the text.
+    #[must_use]
+    pub fn image_rows(&self) -> usize {
+        if matches!(self.bridge, Bridge::Projector(_)) { self.config.vision_config.tokens() } else { 0 }
+    }
+
+    /// One picture through tower and bridge.
+    pub fn show(&self, r: &mut Recorder, p: &Params, rows: &Tensor, pixels: &Tensor) -> Shown<'_> {
+        let tower = self.tower.as_ref();
+        let features = tower.map_or(Vec::new(), |tower| tower.states(r, p, rows, pixels, &self.depths()));
+        let image = match (&self.bridge, &features[..]) {
+            (Bridge::Projector(layers), [state]) => Some(layers.forward(r, p, state).0),
+            _ => None,
+        };
+        let layers = self.config.link_config.language_layers.iter().copied();
+        let links = layers.zip(self.links()).zip(features).map(|((at, link), features)| (at, link, features));
+        Shown { image, links: links.collect() }
+    }
+
+    /// What [`Self::show`] takes beside the tower, and a decoder to keep keys and values of linked layers.
+    pub(super) fn bridge_footprint(&self, b: &mut Footprint) {
+        let (v, c) = (&self.config.vision_config, &self.config.text_config);
+        let (n, w, width) = (v.tokens(), v.hidden_size, c.hidden_size);
+        match &self.bridge {
+            Bridge::None => {}
+            // One after the other.
+            Bridge::Links(_) => b.scope(|b| Link::footprint(b, n, w, width, c.layout(1, 1, 1, n))),
+            Bridge::Projector(_) => {
+                b.scope(|b| Projector::footprint(b, n, w, width));
+                b.take([n * width]);
+            }
+        }
     }
 
     /// Does the tower train?
@@ -212,7 +243,7 @@ impl Model {
         let layers = self.config.link_config.language_layers.iter();
         let links = layers.zip(self.links()).zip(features);
         let input = |link, features| LinkInput { link, features, tables: &inputs.linked };
-        let spliced = matches!(self.bridge, Bridge::Projector(_)) && !features.is_empty();
+        let spliced = self.image_rows() > 0 && !features.is_empty();
         Context {
             plain: if spliced { inputs.joined_sequence() } else { inputs.sequence(0) },
             linked: inputs.sequence(self.config.vision_config.tokens()),
@@ -287,8 +318,7 @@ impl Model {
 
     /// The lowest decoder layer that backward must reach.
     fn lowest(&self, p: &Params, with_image: bool) -> usize {
-        let flattened = with_image && matches!(self.bridge, Bridge::Projector(_));
-        if flattened || p.trains(self.language.embed) {
+        if (with_image && self.image_rows() > 0) || p.trains(self.language.embed) {
             return 0;
         }
         let reaches = |i: usize| {

@@ -11,8 +11,9 @@
 
 use super::layers::shared_backward;
 use super::self_attention::{Cache, ProjectionsSaved, SelfAttention, Sequence};
-use super::{LayerNorm, Linear, Params, Projector, RmsNorm, Role, Stack, projector};
+use super::{Footprint, LayerNorm, Linear, Params, Projector, RmsNorm, Role, Stack, projector};
 use crate::gpu::{Dest, Recorder, Tensor};
+use crate::ops::attention::Layout;
 use crate::ops::rope::Table;
 use crate::ops::{attention, layer_norm, rms_norm};
 
@@ -63,6 +64,20 @@ impl Link {
         let (projected, projector) = self.projector.forward(r, p, &y);
         let (e, input_norm) = input_norm.forward(r, p, &projected);
         ProjectorSaved { norm, projector, input_norm, e }
+    }
+
+    /// Temporaries of [`Linked::prepare`] for n image rows of width w, in a decoder of width c.
+    pub fn footprint(b: &mut Footprint, n: usize, w: usize, c: usize, layout: Layout) {
+        let (groups, kv) = (layout.groups, layout.groups * layout.head);
+        b.scope(|b| {
+            b.take([n * w, 2 * n]);
+            Projector::footprint(b, n, w, c);
+            b.take([n * c, n]);
+        });
+        b.take([n * c]);
+        b.linear(n, c, kv);
+        b.linear(n, c, kv);
+        b.take([n * kv, n * kv, n * groups]);
     }
 
     /// From de, adding to the gradient of the features where someone needs it.

@@ -5,6 +5,7 @@
 //! output, and leaves in it the gradient of its input.
 
 pub mod decoder_layer;
+pub mod footprint;
 mod joint;
 pub mod layers;
 pub mod linked_attention;
@@ -15,6 +16,7 @@ pub mod spec;
 pub mod stacks;
 pub mod vit_block;
 
+pub use footprint::Footprint;
 pub use layers::{LayerNorm, Linear, RmsNorm, SwigluMlp};
 pub use params::Params;
 pub use projector::Projector;

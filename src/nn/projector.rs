@@ -1,6 +1,6 @@
 //! Linear, GELU (erf), Linear: from the tower's width to the decoder's, for links and for image tokens in the text.
 
-use super::{Linear, Params, Role, Stack};
+use super::{Footprint, Linear, Params, Role, Stack};
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::ops::gelu::{self, Form};
 
@@ -34,6 +34,13 @@ impl Projector {
         let active = gelu::forward(r, &hidden, Form::Exact);
         let y = self.fc2.forward(r, p, &active);
         (y, Saved { x: x.clone(), hidden, active })
+    }
+
+    /// Forward's temporaries for n rows, from width w to c; the last is the result.
+    pub fn footprint(b: &mut Footprint, n: usize, w: usize, c: usize) {
+        b.linear(n, w, c);
+        b.take([n * c]);
+        b.linear(n, c, c);
     }
 
     /// Parameter gradients, and dx if someone needs it.

@@ -198,4 +198,11 @@ impl Preset {
     pub fn stage(&self, stage: Stage) -> Option<&StageRecipe> {
         self.stages.iter().find(|(s, _)| *s == stage).map(|(_, r)| r)
     }
+
+    /// Gives a stage this recipe, in the stages' order.
+    pub fn set_stage(&mut self, stage: Stage, recipe: StageRecipe) {
+        self.stages.retain(|(s, _)| *s != stage);
+        self.stages.push((stage, recipe));
+        self.stages.sort_by_key(|(s, _)| *s);
+    }
 }

@@ -11,6 +11,8 @@
 #[cfg(feature = "cli")]
 pub(crate) mod program;
 
+pub(crate) mod allocator;
+pub(crate) mod fixture;
 pub(crate) mod hub;
 pub(crate) mod server;
 

@@ -395,7 +395,7 @@ fn a_failure_leaves_training_alone() {
     let mut bench = super::common::training(3);
     bench.state.asked.busy = true;
     told(&mut bench, fault("Too large."));
-    assert!(bench.state.running && bench.state.asked.busy);
+    assert!(bench.state.running() && bench.state.asked.busy);
     let state: &AppState = &bench.state;
     assert_eq!(state.faults.len(), 1);
 }

@@ -90,13 +90,13 @@ fn steps_are_made_one_and_several_at_a_time() {
 fn all_stages_run_in_a_row() {
     let mut h = harness(opened(), |ui, s, f, out| stages_ui(ui, s, &mut f.stages, out));
     press(&mut h, "Run all stages");
-    assert!(h.state().state.run_all);
+    assert!(h.state().state.runs_all());
     // The session goes on by itself.
     h.state_mut().tell(Event::StageDone(Stage::Connector));
     assert_eq!(said(&h), ["Train(All)"]);
     h.run();
     press(&mut h, "Pause");
-    assert!(!h.state().state.run_all, "a pause ends it");
+    assert!(!h.state().state.runs_all(), "a pause ends it");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn the_stage_in_progress_can_be_made_the_last_while_it_runs() {
     h.run();
     press(&mut h, "Run all stages");
     assert_eq!(said(&h), ["Train(All)", "Train(Stage)"]);
-    assert!(h.state().state.running && !h.state().state.run_all);
+    assert!(h.state().state.running() && !h.state().state.runs_all());
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn teachers_can_hide_the_bar() {
             "reset" => Key::R,
             _ => continue,
         };
-        h.state_mut().state.running = control == "run";
+        h.state_mut().state.steps = (control == "run").then_some(Steps::Stage);
         h.key_press(key);
         h.run();
         assert_eq!(said(&h), [] as [String; 0], "the key of {control}");

@@ -3,7 +3,7 @@
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use hive::app::Control;
 use hive::app::panels::status::status_ui;
-use hive::engine::{AdapterKind, AdapterSummary, Command, Event, SelfTest};
+use hive::engine::{AdapterKind, AdapterSummary, Command, Event, Figure, SelfTest};
 
 use crate::common::{Bench, harness, opened};
 
@@ -75,7 +75,7 @@ fn a_failed_self_test_names_the_operation() {
 #[test]
 fn memory_frames_and_what_takes_time_are_told() {
     let mut bench = opened();
-    bench.tell(Event::Memory(3 << 19));
+    bench.tell(Event::Figure(Figure::Memory, f64::from(3 << 19)));
     bench.state.frames = (1..=100).map(|ms| ms as f32 * 1e-3).collect();
     bench.tell(Event::Busy { what: "compiling gelu/forward".into(), done: 0, of: 0 });
     let mut h = harness(bench, |ui, s, _, out| status_ui(ui, s, out));
@@ -98,9 +98,11 @@ fn teachers_can_hide_the_bar() {
         ("status", "0.0 MiB of GPU memory"),
     ] {
         let mut bench = on(&[adapter("llvmpipe", AdapterKind::Software)]);
+        bench.tell(Event::Figure(Figure::Memory, 0.0));
         let h = harness(std::mem::take(&mut bench), |ui, s, _, out| status_ui(ui, s, out));
         assert!(h.query_by_label(label).is_some(), "{label}");
         let mut bench = on(&[adapter("llvmpipe", AdapterKind::Software)]);
+        bench.tell(Event::Figure(Figure::Memory, 0.0));
         bench.state.link.hide = vec![Control::parse(control).unwrap()];
         let h = harness(bench, |ui, s, _, out| status_ui(ui, s, out));
         assert!(h.query_by_label(label).is_none(), "{label} with {control} hidden");

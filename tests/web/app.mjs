@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { sleep } from "./browser.mjs";
+import { FULL, sleep } from "./browser.mjs";
 import { watchDevices } from "./page.mjs";
 
 // The line over the curves.
@@ -73,7 +73,9 @@ async function idle(hive, timeout = 200_000) {
 
 export const TESTS = [
   {
-    name: "three stages by clicks and keys: it learns to look at the picture",
+    name: FULL
+      ? "three stages by clicks and keys: it learns to look at the picture"
+      : "three stages by clicks and keys",
     timeout: 900,
     async run(hive) {
       await open(hive, "#preset=quick&hide=tour");
@@ -86,15 +88,15 @@ export const TESTS = [
       await hive.page.keyboard.press("Space");
       await hive.widget("button", "Pause").waitFor({ state: "attached" });
       let gap = 0;
-      for (let i = 0; i < 600 && gap < 0.1; i++) {
+      for (let i = 0; FULL && i < 600 && gap < 0.1; i++) {
         await sleep(1000);
         if ((await hive.text(/step (\d+) of 240/)) === undefined) continue;
         const [, own, swapped] = SCORES.exec((await hive.text(SUMMARY)) ?? "") ?? [];
         gap = own - swapped || 0;
         if (await hive.text(/^Stage 2, .*, done/)) break;
       }
-      assert.ok(gap >= 0.1, `held-out accuracy is only ${gap.toFixed(2)} above that with swapped pictures`);
-      const second = await step(hive, 1);
+      assert.ok(gap >= 0.1 || !FULL, `held-out accuracy is only ${gap.toFixed(2)} above that with swapped pictures`);
+      const second = await step(hive, 5);
       if (second < 240) {
         await hive.page.keyboard.press("Space");
         await hive.widget("button", "Run").waitFor({ state: "attached" });
@@ -104,9 +106,10 @@ export const TESTS = [
       await hive.click("button", "Start stage 3");
       await hive.seen(/^Stage 3, .*, done/, 300_000);
       const last = Number(await hive.text(/loss ([\d.]+)/));
-      assert.ok(last < 0.8 * first, `the loss went from ${first} to ${last}`);
+      assert.ok(last < (FULL ? 0.8 : 1) * first, `the loss went from ${first} to ${last}`);
       await hive.click("button", "accuracy");
-      return `loss ${first} to ${last}; accuracy ${gap.toFixed(2)} above swapped after ${second} steps of stage 2`;
+      const learnt = FULL ? `; accuracy ${gap.toFixed(2)} above swapped after ${second} steps of stage 2` : "";
+      return `loss ${first} to ${last}${learnt}`;
     },
   },
   {

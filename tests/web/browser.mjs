@@ -4,6 +4,9 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 
+// Everything, also what takes minutes: `./hive test full`.
+export const FULL = process.env.HIVE_FULL === "1";
+
 const PLACES = [
   "/usr/bin/chromium",
   "/usr/bin/chromium-browser",

@@ -4,8 +4,10 @@ import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { promisify } from "node:util";
 
+import { FULL } from "./browser.mjs";
+
 const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
-const STEPS = 100;
+const STEPS = FULL ? 100 : 25;
 const execute = promisify(execFile);
 
 const base64 = (path) => ({ base64: readFileSync(path).toString("base64") });

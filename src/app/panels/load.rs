@@ -6,7 +6,7 @@ use super::widgets::{self, small};
 use crate::app::AppState;
 use crate::app::actions::{Action, Request};
 use crate::app::chat::Doing;
-use crate::engine::{ChatCommand, ChatModel, Command, Format, Plan, Progress, Wiring};
+use crate::engine::{ChatCommand, ChatModel, Command, Format, Plan, Progress};
 
 /// Names of unexplained tensors that are shown.
 const NAMES: usize = 5;
@@ -36,15 +36,6 @@ fn meaning(format: Format) -> &'static str {
     }
 }
 
-fn kind(kind: Wiring) -> &'static str {
-    match kind {
-        Wiring::Text => "A language model: text only.",
-        Wiring::Linked => "A vision tower linked to a language model: it sees pictures.",
-        Wiring::Flattened => "A vision tower whose tokens stand in the text: it sees pictures.",
-        Wiring::Tower => "A vision tower alone.",
-    }
-}
-
 pub(super) fn load_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     if state.chat.model.is_none() {
         ui.strong("Talk with a published model");
@@ -64,7 +55,7 @@ pub(super) fn load_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut 
     ui.add_space(6.0);
     ui.separator();
     ui.strong(&model.name);
-    ui.label(kind(model.kind));
+    ui.label(model.kind.about());
     extra_ui(ui, &model.extra);
     ui.add_space(4.0);
     plan_ui(ui, model, form, out);
@@ -255,7 +246,7 @@ fn start_ui(ui: &mut Ui, state: &AppState, model: &ChatModel, form: &mut Form, o
     let format = chosen(form, model);
     let memory = Some(form.memory << 20).filter(|m| *m > 0);
     let idle = state.chat.doing == Doing::Nothing;
-    let hover = if state.running { "Training pauses meanwhile" } else { "Brings the weights to the GPU" };
+    let hover = if state.running() { "Training pauses meanwhile" } else { "Brings the weights to the GPU" };
     let button = Button::new(format!("Load in {}", format.name()));
     let button = ui.add_enabled(idle, button).on_hover_text(hover);
     if button.clicked() {

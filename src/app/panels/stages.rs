@@ -64,7 +64,7 @@ fn keys(ctx: &Context, state: &AppState, out: &mut Vec<Action>) {
     if state.shows(Control::Run) && widgets::pressed(ctx, Key::Space) {
         toggle(state, out);
     }
-    if state.shows(Control::Step) && !state.running && next_stage(state).is_some() && widgets::pressed(ctx, Key::S) {
+    if state.shows(Control::Step) && !state.running() && next_stage(state).is_some() && widgets::pressed(ctx, Key::S) {
         out.push(Action::Train(Steps::Count(1)));
     }
     if state.shows(Control::Reset) && widgets::pressed(ctx, Key::R) {
@@ -73,7 +73,7 @@ fn keys(ctx: &Context, state: &AppState, out: &mut Vec<Action>) {
 }
 
 fn toggle(state: &AppState, out: &mut Vec<Action>) {
-    if state.running {
+    if state.running() {
         out.push(Action::Pause);
     } else if next_stage(state).is_some() {
         out.push(Action::Train(Steps::Stage));
@@ -142,7 +142,7 @@ fn run_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
     }
     let next = next_stage(state);
     let (sign, name) = match next {
-        _ if state.running => ("⏸", "Pause".to_owned()),
+        _ if state.running() => ("⏸", "Pause".to_owned()),
         Some(stage) if state.stage != Some(stage) || state.update == 0 => {
             ("▶", format!("Start stage {}", stage.number()))
         }
@@ -150,22 +150,22 @@ fn run_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
     };
     let ready = state.preset.is_some();
     let button = Button::new(format!("{sign} {name}")).min_size(Vec2::new(120.0, 0.0));
-    let hover = if state.running { "Pause after this step (space)" } else { "Train to the end of the stage (space)" };
+    let hover = if state.running() { "Pause after this step (space)" } else { "Train to the end of the stage (space)" };
     let why = if ready { "All stages are done. Reset, or enter a stage again." } else { "Hive is starting." };
-    let enabled = ready && (state.running || next.is_some());
+    let enabled = ready && (state.running() || next.is_some());
     let response =
         ui.add_enabled(enabled, button).accessible_name(name).on_hover_text(hover).on_disabled_hover_text(why);
     if response.clicked() {
         toggle(state, out);
     }
-    let all = Button::new("Run all stages").selected(state.run_all);
-    let hover = if state.run_all {
+    let all = Button::new("Run all stages").selected(state.runs_all());
+    let hover = if state.runs_all() {
         "Make this stage the last"
     } else {
         "Train this stage and those after it, one after the other"
     };
     if ui.add_enabled(ready && next.is_some(), all).on_hover_text(hover).clicked() {
-        out.push(Action::Train(if state.run_all { Steps::Stage } else { Steps::All }));
+        out.push(Action::Train(if state.runs_all() { Steps::Stage } else { Steps::All }));
     }
 }
 
@@ -173,7 +173,7 @@ fn step_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>
     if !state.shows(Control::Step) {
         return;
     }
-    let ready = state.preset.is_some() && !state.running && next_stage(state).is_some();
+    let ready = state.preset.is_some() && !state.running() && next_stage(state).is_some();
     ui.separator();
     if ui.add_enabled(ready, Button::new("Step")).on_hover_text("One optimiser step (S)").clicked() {
         out.push(Action::Train(Steps::Count(1)));
@@ -231,7 +231,7 @@ fn seed_ui(ui: &mut Ui, seed: u64, form: &mut Form, out: &mut Vec<Action>) {
 fn progress_ui(ui: &mut Ui, state: &AppState) {
     let text = match next_stage(state) {
         None => "✔ All stages are done.".to_owned(),
-        Some(stage) if state.running => {
+        Some(stage) if state.running() => {
             let left = updates(state, stage).map_or(0, |(made, of)| of - made);
             let step: f64 = state.step_secs.values().sum();
             if step > 0.0 { format!("{} left", duration(left as f64 * step)) } else { "starting".to_owned() }

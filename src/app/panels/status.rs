@@ -115,8 +115,10 @@ fn self_test_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
 }
 
 fn figures_ui(ui: &mut Ui, state: &AppState) {
-    let mib = state.memory as f64 / f64::from(1 << 20);
-    ui.label(format!("{mib:.1} MiB of GPU memory")).on_hover_text("What Hive holds on the adapter");
+    for (figure, value) in &state.figures {
+        let (words, meaning) = figure.words(*value);
+        ui.label(words).on_hover_text(meaning);
+    }
     ui.separator();
     if let Some((half, most)) = frame_times(&state.frames) {
         let hover = "Time between two pictures of this window: half of them come faster, and 95 of 100";

@@ -59,12 +59,12 @@ pub enum OpenError {
 /// A model whose tokens are words: one in training, or trained by this program. It answers by what its weights are when asked.
 pub async fn trained(model: Arc<Model>, params: Arc<Params>, words: &Tokenizer) -> Result<Assistant, OpenError> {
     let c = model.config();
-    let spliced = if model.wiring() == Wiring::Flattened { c.vision_config.tokens() } else { 0 };
     let tokenizer = Bpe::from_json(&tokenizer_json(words))?;
     let settings = tokenizer_config(c.text_config.max_position_embeddings);
     let template = ChatTemplate::from_files(Some(&settings), None)?;
     let preprocess = model.sees().then(|| Preprocess::on_white(c.vision_config.image_size));
-    let decoder = Decoder::new(model, params, TRAINED_ROOM + spliced, true).await?;
+    let room = TRAINED_ROOM + model.image_rows();
+    let decoder = Decoder::new(model, params, room, true).await?;
     Ok(Assistant::new(decoder, tokenizer, template, vec![END], preprocess))
 }
 

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::model::files::cut;
+
 /// Why a model cannot be had.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the sentences say what the fields are")]
@@ -59,9 +61,5 @@ pub enum FetchError {
 
 /// A text from elsewhere as it can stand in a sentence: without control characters, and cut.
 pub(super) fn shown(text: &str) -> String {
-    let mut out: String = text.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if text.chars().nth(200).is_some() {
-        out.push('…');
-    }
-    out
+    cut(text, 200)
 }

@@ -18,7 +18,7 @@ use super::event::{Event, Opened};
 use super::log::RunLog;
 use super::outbox::Events;
 use super::track::{Track, Trouble};
-use super::words::{Fault, FaultKind, Lane, ProbeKind, Question, SelfTest, Steps};
+use super::words::{Fault, FaultKind, Figure, Lane, ProbeKind, Question, SelfTest, Steps};
 use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::model::weights::Precision;
 use crate::ops::case::Case;
@@ -137,7 +137,7 @@ impl Session {
         if now - self.last_memory > 2.0 {
             self.last_memory = now;
             let bytes = self.gpu.as_ref().map_or(0, Gpu::allocated_bytes) + self.chat.bytes();
-            self.events.tell(Event::Memory(bytes));
+            self.events.tell(Event::Figure(Figure::Memory, bytes as f64));
         }
     }
 
@@ -437,11 +437,7 @@ impl Session {
     async fn change_recipe(&mut self, stage: Stage, recipe: &StageRecipe) -> Result<(), Trouble> {
         if let Some(open) = &mut self.open {
             let mut preset = (*open.preset).clone();
-            match preset.stages.iter_mut().find(|(s, _)| *s == stage) {
-                Some((_, old)) => *old = recipe.clone(),
-                None => preset.stages.push((stage, recipe.clone())),
-            }
-            preset.stages.sort_by_key(|(s, _)| *s);
+            preset.set_stage(stage, recipe.clone());
             preset.check().map_err(|e| Trouble::Other(e.to_string()))?;
             *open.preset = preset;
         }

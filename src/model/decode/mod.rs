@@ -217,13 +217,15 @@ impl Decoder {
         if let Some(&id) = prompt.ids.iter().find(|id| **id as usize >= vocabulary) {
             return Err(DecodeError::Token { id, vocabulary });
         }
-        let offset = prompt.offset.min(prompt.ids.len() - 1);
+        // The last token is fed after the picture. Where that stands in no row, the place is for positions and mask alone.
+        let at = prompt.offset.min(prompt.ids.len() - 1);
         let spliced = self.sight.as_ref().map_or(0, Sight::spliced);
+        let offset = if spliced > 0 { at } else { prompt.offset };
         let total = prompt.ids.len() + spliced;
         if total >= self.room {
             return Err(DecodeError::Long { tokens: total, room: self.room });
         }
-        let (before, after) = prompt.ids.split_at(offset);
+        let (before, after) = prompt.ids.split_at(at);
         let text = |ids: &[u32]| ids.iter().copied().map(Some).collect::<Vec<_>>();
         let rows = [text(before), vec![None; spliced], text(after)].concat();
         self.gpu.write_u32(&self.state.tokens, &self.state.padded(&rows));
@@ -239,14 +241,14 @@ impl Decoder {
         let mut same = self.history.iter().zip(cached).take_while(|(a, b)| a == b).count();
         if self.sight.is_some() {
             self.record.write_linked(offset);
-            if self.seen != seen || same < offset + spliced {
+            if self.seen != seen || same < at + spliced {
                 self.history.clear();
                 self.seen = None;
                 if !self.read(before, 0, offset, go_on).await? {
                     return Ok(false);
                 }
                 self.see(prompt.pixels, offset).await?;
-                same = offset + spliced;
+                same = at + spliced;
                 self.history = rows[..same].to_vec();
                 self.seen = seen;
             }

@@ -3,7 +3,7 @@
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor, Workspace};
 use crate::model::config::LanguageConfig;
 use crate::model::inputs::Inputs;
-use crate::model::model::{Bridge, Model};
+use crate::model::model::Model;
 use crate::model::positions::LinkedPositions;
 use crate::nn::linked_attention::{Linked, LinkedTables};
 use crate::nn::self_attention::{Cache, Sequence};
@@ -200,25 +200,18 @@ impl Recording {
         let pixels = gpu.tensor([1, v.num_channels, v.image_size, v.image_size], DType::F32, "pixels");
         let rows = gpu.tensor([1, 3], DType::U32, "rows");
         let mut r = Recorder::within(gpu, &self.workspace);
-        let features = model.features(&mut r, params, &rows, &pixels);
-        let mut image_key = None;
-        match model.bridge() {
-            Bridge::None => {}
-            Bridge::Projector(projector) => {
-                let image = projector.forward(&mut r, params, &features[0]).0;
-                self.layers(&mut r, model, params, &rows, image);
+        let shown = model.show(&mut r, params, &rows, &pixels);
+        let image_key = (!shown.links.is_empty()).then(|| gpu.tensor([n, c.head()], DType::F32, "image key angles"));
+        if let Some(key) = &image_key {
+            let tables = LinkedTables { query: Table::shared(key), key: Table::shared(key) };
+            let sequence = self.sequence(c, &rows, 1, n);
+            for (at, link, features) in &shown.links {
+                let linked = Linked { layer: &model.language().layers[*at].attention, link, tables: &tables };
+                linked.prepare(&mut r, params, &sequence, &self.caches[*at], features);
             }
-            Bridge::Links(links) => {
-                let key = image_key.insert(gpu.tensor([n, c.head()], DType::F32, "image key angles"));
-                let tables = LinkedTables { query: Table::shared(key), key: Table::shared(key) };
-                let sequence = self.sequence(c, &rows, 1, n);
-                let layers = &model.config().link_config.language_layers;
-                for ((link, &at), features) in links.iter().zip(layers).zip(&features) {
-                    let layer = &model.language().layers[at].attention;
-                    let linked = Linked { layer, link, tables: &tables };
-                    linked.prepare(&mut r, params, &sequence, &self.caches[at], features);
-                }
-            }
+        }
+        if let Some(image) = shown.image {
+            self.layers(&mut r, model, params, &rows, image);
         }
         Sight { program: r.finish(), pixels, rows, image_key, tokens: n }
     }

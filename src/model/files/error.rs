@@ -127,7 +127,8 @@ pub(super) fn shown(text: &str) -> String {
     cut(text, SHOWN)
 }
 
-pub(super) fn cut(text: &str, most: usize) -> String {
+/// At most so many characters of a text from elsewhere, without control characters.
+pub(crate) fn cut(text: &str, most: usize) -> String {
     let mut out: String = text.chars().take(most).map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.chars().nth(most).is_some() {
         out.push('…');

@@ -16,6 +16,7 @@ pub mod write;
 pub use config::ModelSpec;
 pub use dtype::FileDType;
 pub use error::FilesError;
+pub(crate) use error::cut;
 pub use folder::{Checkpoint, Folder, Place};
 pub use header::{Header, TensorInfo};
 pub use names::{Found, Resolved, blocks_of, canonical, resolve};

@@ -140,10 +140,9 @@ async fn greedy(
     let want = f.io.get("out.greedy").map(whole);
     let (count, offset) = (want.as_ref().map_or(TOKENS, Vec::len), batch.offset[0] as usize);
     let pixels = &batch.pixels[..batch.pixels.len() / batch.rows];
-    let spliced = if model.wiring() == Wiring::Flattened { model.config().vision_config.tokens() } else { 0 };
     let (mut cached, mut agreed) = (Group::new("cached tokens", 0.0), Group::new("greedy tokens", 0.0));
     for weights in [Arc::clone(&params), Arc::new(packed)] {
-        let room = prompt.len() + spliced + count + 1;
+        let room = prompt.len() + model.image_rows() + count + 1;
         let mut decoder = Decoder::new(Arc::clone(&model), weights, room, true).await?;
         decoder.begin(Prompt { ids: &prompt, pixels, offset }, &Settings::default()).await?;
         let made: Vec<u32> = decoder.next(count).await?.iter().map(|made| made.token).collect();
