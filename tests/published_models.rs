@@ -184,34 +184,37 @@ fn some(few: usize) -> usize {
 
 #[test]
 fn smollm2_in_f32_says_what_transformers_says() {
-    let count = some(5);
+    let count = some(3);
     let Some((equal, _)) = continuations("smollm2-135m-instruct", Format::F32, count) else { return };
     assert_eq!(equal, count);
 }
 
 #[test]
 fn stories_in_f32_are_those_of_transformers() {
-    let Some((equal, _)) = continuations("stories15m", Format::F32, 20) else { return };
-    assert_eq!(equal, 20);
+    let count = some(6);
+    let Some((equal, _)) = continuations("stories15m", Format::F32, count) else { return };
+    assert_eq!(equal, count);
 }
 
 #[test]
 fn stories_in_int8_and_int4_read_on() {
-    let Some((equal, _)) = continuations("stories15m", Format::Int8, 20) else { return };
-    assert!(equal >= 10, "{equal}");
-    let Some((_, texts)) = continuations("stories15m", Format::Int4, 5) else { return };
+    let count = some(6);
+    let Some((equal, _)) = continuations("stories15m", Format::Int8, count) else { return };
+    assert!(equal >= count / 2, "{equal} of {count}");
+    let Some((_, texts)) = continuations("stories15m", Format::Int4, some(2).min(5)) else { return };
     texts.iter().for_each(|t| sensible(t));
 }
 
 #[test]
 fn smollm2_in_int8_mostly_says_the_same() {
-    let Some((equal, _)) = continuations("smollm2-135m-instruct", Format::Int8, 20) else { return };
-    assert!(equal >= 18, "{equal}");
+    let count = some(5);
+    let Some((equal, _)) = continuations("smollm2-135m-instruct", Format::Int8, count) else { return };
+    assert!(equal >= count - (count / 5).min(2), "{equal} of {count}");
 }
 
 #[test]
 fn smollm2_in_int4_reads_sensibly() {
-    let Some((_, texts)) = continuations("smollm2-135m-instruct", Format::Int4, 4) else { return };
+    let Some((_, texts)) = continuations("smollm2-135m-instruct", Format::Int4, some(1).min(4)) else { return };
     assert!(texts[0].contains("Paris"), "{texts:?}");
     texts.iter().for_each(|t| sensible(t));
 }
