@@ -271,10 +271,10 @@ impl AppState {
         self.show_fault(fault);
     }
 
-    /// Adds a failure card; a card of the same kind is replaced.
+    /// Adds a failure card; one that says the same, or less of the same self-test, is replaced.
     pub fn show_fault(&mut self, fault: Fault) {
         self.announcement = format!("{} {}", fault.what, fault.remedy);
-        self.faults.retain(|f| f.kind != fault.kind || f.what != fault.what);
+        self.faults.retain(|f| f.kind != fault.kind || f.what != fault.what && f.kind != FaultKind::SelfTest);
         self.faults.push(fault);
     }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use crate::engine::Trouble;
 use crate::engine::answers::assistant::ReplyError;
 use crate::engine::answers::open::OpenError;
 use crate::engine::assets::AssetError;
-use crate::engine::losses::LossesError;
 use crate::gpu::GpuError;
 use crate::model::weights::WeightsError;
 use crate::train::checkpoint::CheckpointError;
@@ -39,7 +39,7 @@ pub enum Fault {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]
-    Losses(#[from] LossesError),
+    Trouble(#[from] Trouble),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
     #[error("{what} {path}: {reason}")]
@@ -72,7 +72,7 @@ impl Fault {
             Self::Usage(_)
             | Self::Preset(_)
             | Self::Asset(_)
-            | Self::Losses(LossesError::Asset(_) | LossesError::Stage { .. }) => 2,
+            | Self::Trouble(Trouble::Asset(_) | Trouble::Other(_)) => 2,
             Self::Gpu(
                 GpuError::NoAdapter
                 | GpuError::AdapterNotFound { .. }

@@ -29,6 +29,7 @@ pub use event::{Event, Opened};
 pub use log::{Point, RunLog, ScorePoint};
 pub use outline::{Block, BlockId, BlockKind, Outline};
 pub use snapshots::Snapshots;
+pub use track::Trouble;
 pub use words::{
     Answer, AttentionMaps, Cost, Example, Fault, FaultKind, Figure, Lane, Probe, ProbeKind, Question, SelfTest,
     StepEvent, Steps, Word,

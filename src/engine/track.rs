@@ -18,9 +18,10 @@ use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::run::Run;
 use crate::train::stage::Stage;
 
-/// Why the session cannot go on with what it was told.
+/// Why a session, or what does its work elsewhere, cannot go on with what it was told.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+#[allow(missing_docs, reason = "the errors within say it")]
+pub enum Trouble {
     #[error(transparent)]
     Gpu(#[from] GpuError),
     #[error(transparent)]

@@ -444,29 +444,15 @@ async fn choose(instance: &wgpu::Instance, options: &GpuOptions) -> Result<wgpu:
 
 /// Every kernel fits the WebGPU defaults; an adapter below them cannot run Hive.
 fn check_limits(adapter: &str, need: &wgpu::Limits, have: &wgpu::Limits) -> Result<(), GpuError> {
-    let rows: [(&'static str, u64, u64); 5] = [
-        ("storage bindings (bytes)", need.max_storage_buffer_binding_size, have.max_storage_buffer_binding_size),
-        (
-            "storage buffers per stage",
-            need.max_storage_buffers_per_shader_stage.into(),
-            have.max_storage_buffers_per_shader_stage.into(),
-        ),
-        (
-            "workgroup memory (bytes)",
-            need.max_compute_workgroup_storage_size.into(),
-            have.max_compute_workgroup_storage_size.into(),
-        ),
-        (
-            "invocations per workgroup",
-            need.max_compute_invocations_per_workgroup.into(),
-            have.max_compute_invocations_per_workgroup.into(),
-        ),
-        (
-            "workgroups per dimension",
-            need.max_compute_workgroups_per_dimension.into(),
-            have.max_compute_workgroups_per_dimension.into(),
-        ),
+    type Limit = fn(&wgpu::Limits) -> u64;
+    let rows: [(&str, Limit); 5] = [
+        ("storage bindings (bytes)", |l| l.max_storage_buffer_binding_size),
+        ("storage buffers per stage", |l| l.max_storage_buffers_per_shader_stage.into()),
+        ("workgroup memory (bytes)", |l| l.max_compute_workgroup_storage_size.into()),
+        ("invocations per workgroup", |l| l.max_compute_invocations_per_workgroup.into()),
+        ("workgroups per dimension", |l| l.max_compute_workgroups_per_dimension.into()),
     ];
+    let rows = rows.map(|(what, of)| (what, of(need), of(have)));
     match rows.into_iter().find(|(_, need, have)| have < need) {
         Some((what, need, have)) => Err(GpuError::LimitTooSmall { adapter: adapter.to_owned(), what, have, need }),
         None => Ok(()),

@@ -160,14 +160,8 @@ pub struct Part {
 impl Part {
     /// Bytes so far.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.len
-    }
-
-    /// No bytes yet?
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// At most `len` of the bytes that are there, from `start` on.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use egui_kittest::kittest::Queryable as _;
 use hive::app::panels::failure::{failure_ui, title};
-use hive::engine::{AdapterKind, AdapterSummary, Command, Event, Fault, FaultKind, SelfTest};
+use hive::engine::{AdapterKind, AdapterSummary, Command, Event, Fault, FaultKind};
 
 use crate::common::{Bench, harness, opened};
 
@@ -48,12 +48,6 @@ fn every_kind_says_what_it_is_and_what_to_do_and_goes_when_dismissed() {
         assert!(h.query_by_label(title(kind)).is_none(), "{kind:?}");
         assert!(h.state().state.faults.is_empty());
     }
-}
-
-#[test]
-fn a_failure_without_a_remedy_gets_that_of_its_kind() {
-    let h = harness(with(fault(FaultKind::InsecureOrigin, "")), |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
-    h.get_by_label("Load the page over https, or from localhost.");
 }
 
 #[test]
@@ -135,34 +129,21 @@ fn a_software_adapter_is_told_once() {
 }
 
 #[test]
-fn a_failed_self_test_gives_a_card_that_comes_back_with_other_cases() {
-    let test = |case: &str| {
-        let wrong = vec![(case.to_owned(), "0.2 off".to_owned())];
-        Event::SelfTest(SelfTest { done: 3, of: 16, wrong, secs: 0.5 })
+fn a_failed_self_test_has_one_card_which_later_news_replaces() {
+    let wrong = |what: &str| {
+        Event::Fault(Fault { what: what.to_owned(), ..fault(FaultKind::SelfTest, "Choose another adapter.") })
     };
     let mut bench = opened();
-    bench.tell(test("matmul 17x3"));
+    bench.tell(wrong("This adapter computes matmul wrong: 1 of 3 cases so far."));
     let mut h = harness(bench, |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     h.get_by_label("The self-test found wrong results");
-    h.get_by_label("This adapter computes matmul wrong: 0.2 off.");
+    h.state_mut().tell(wrong("This adapter computes matmul wrong: 2 of 16 cases so far."));
+    h.run();
+    assert_eq!(h.state().state.faults.len(), 1);
+    h.get_by_label("This adapter computes matmul wrong: 2 of 16 cases so far.");
     h.get_by_label("Test again").click();
     h.run();
     assert!(matches!(h.state().out.as_slice(), [Command::Verify]), "{:?}", h.state().out);
-    h.get_by_label("Dismiss").click();
-    h.run();
-    assert!(h.query_by_label("The self-test found wrong results").is_none());
-    h.state_mut().tell(test("gelu 5"));
-    h.run();
-    h.get_by_label("This adapter computes gelu wrong: 0.2 off.");
-}
-
-#[test]
-fn the_sessions_own_card_is_not_doubled() {
-    let mut bench = with(fault(FaultKind::SelfTest, "Do this."));
-    let wrong = vec![("matmul 17x3".to_owned(), "0.2 off".to_owned())];
-    bench.tell(Event::SelfTest(SelfTest { done: 16, of: 16, wrong, secs: 0.5 }));
-    let mut h = harness(bench, |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
-    h.get_by_label("The self-test found wrong results");
     h.get_by_label("Dismiss").click();
     h.run();
     assert!(h.query_by_label("The self-test found wrong results").is_none());

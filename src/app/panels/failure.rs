@@ -2,7 +2,7 @@
 
 use eframe::egui::{CollapsingHeader, Color32, Frame, Label, RichText, Stroke, Ui};
 
-use super::{status, widgets};
+use super::widgets;
 use crate::app::actions::Action;
 use crate::app::{AppState, theme};
 use crate::engine::{AdapterKind, Command, Fault, FaultKind, GpuOptions, Open};
@@ -25,23 +25,6 @@ pub fn title(kind: FaultKind) -> &'static str {
         FaultKind::File => "A file cannot be used",
         FaultKind::Model => "The model from files",
         FaultKind::Other => "Something went wrong",
-    }
-}
-
-/// What to do where the failure itself does not say.
-fn remedy(kind: FaultKind) -> &'static str {
-    match kind {
-        FaultKind::NoWebGpu => "Use a recent Chrome, Edge, Firefox or Safari, or the native program.",
-        FaultKind::NoAdapter => "Install a graphics driver, or switch on hardware acceleration in the browser.",
-        FaultKind::SoftwareAdapter => "Choose a graphics processor where there is one.",
-        FaultKind::InsecureOrigin => "Load the page over https, or from localhost.",
-        FaultKind::DeviceLost => "Try again; if this repeats, update the driver.",
-        FaultKind::OutOfMemory => "Close other programs that use the GPU, or choose a smaller batch.",
-        FaultKind::Panic => "Start Hive again; if this repeats, please report it with the details.",
-        FaultKind::SelfTest => "Choose another adapter or update the driver; do not trust what this one computes.",
-        FaultKind::File => "Choose another file.",
-        FaultKind::Model => "Load it again, or open another.",
-        FaultKind::Other => "Try again; if this repeats, please report it with the details.",
     }
 }
 
@@ -71,8 +54,6 @@ fn again(kind: FaultKind) -> Again {
 pub struct Form {
     /// That about software adapters.
     pub seen_software: bool,
-    /// The wrong cases; others show their card again.
-    pub seen_wrong: Vec<(String, String)>,
 }
 
 /// What was pressed on a card.
@@ -97,14 +78,10 @@ pub fn failure_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<
         if pressed.again {
             try_again(state, fault.kind, out);
         }
-        if fault.kind == FaultKind::SelfTest {
-            form.seen_wrong.clone_from(&state.self_test.wrong);
-        }
     }
     if state.faults.len() > MOST {
         ui.label(format!("{} older messages follow when these are dismissed.", state.faults.len() - MOST));
     }
-    wrong_ui(ui, state, form, out);
     software_ui(ui, state, form);
 }
 
@@ -148,7 +125,7 @@ fn card(ui: &mut Ui, fault: &Fault) -> Pressed {
             ui.strong(title(fault.kind));
         });
         ui.label(&fault.what);
-        ui.label(if fault.remedy.is_empty() { remedy(fault.kind) } else { &fault.remedy });
+        ui.label(&fault.remedy);
         if !fault.detail.is_empty() {
             CollapsingHeader::new("Details").show(ui, |ui| {
                 ui.add(Label::new(RichText::new(&fault.detail).monospace()).selectable(true).wrap());
@@ -175,29 +152,6 @@ fn card(ui: &mut Ui, fault: &Fault) -> Pressed {
     });
     ui.add_space(4.0);
     pressed
-}
-
-/// The self-test's own card, unless the session has sent one.
-fn wrong_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
-    let wrong = &state.self_test.wrong;
-    let told = state.faults.iter().any(|f| f.kind == FaultKind::SelfTest);
-    let (Some((case, error)), false) = (wrong.first(), told || *wrong == form.seen_wrong) else { return };
-    let more = match wrong.len() {
-        1 => String::new(),
-        n => format!(" {} more cases are wrong.", n - 1),
-    };
-    let fault = Fault {
-        kind: FaultKind::SelfTest,
-        what: format!("This adapter computes {} wrong: {error}.{more}", status::op(case)),
-        remedy: String::new(),
-        detail: wrong.iter().map(|(case, error)| format!("{case}: {error}")).collect::<Vec<_>>().join("\n"),
-    };
-    let pressed = ui.push_id("wrong", |ui| card(ui, &fault)).inner;
-    if pressed.dismiss {
-        form.seen_wrong.clone_from(&state.self_test.wrong);
-    } else if pressed.verify {
-        out.push(Command::Verify.into());
-    }
 }
 
 /// No failure, but good to know; said once.

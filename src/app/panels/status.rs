@@ -82,16 +82,11 @@ fn details(adapter: &AdapterSummary) -> String {
 /// The self-test in a few words.
 fn verdict(test: &SelfTest) -> String {
     match test.wrong.first() {
-        Some((case, _)) => format!("⚠ self-test failed: {}", op(case)),
+        Some((case, _)) => format!("⚠ self-test failed: {}", case.split(' ').next().unwrap_or(case)),
         None if test.of == 0 => "self-test not run yet".to_owned(),
         None if test.done < test.of => format!("self-test {}/{}", test.done, test.of),
         None => format!("✔ self-test passed ({} cases, {:.1} s)", test.of, test.secs),
     }
-}
-
-/// The operation of `operation case`.
-pub(super) fn op(case: &str) -> &str {
-    case.split(' ').next().unwrap_or(case)
 }
 
 fn self_test_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {

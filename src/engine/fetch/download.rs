@@ -61,7 +61,7 @@ enum Sink {
 impl Sink {
     fn len(&self) -> u64 {
         match self {
-            Self::Part(part) => part.len(),
+            Self::Part(part) => part.bytes(),
             Self::Memory(bytes) => bytes.len() as u64,
         }
     }
@@ -100,7 +100,7 @@ impl Sink {
             Self::Memory(all) => hash.update(all),
             Self::Part(part) => {
                 let mut at = 0;
-                while at < part.len() {
+                while at < part.bytes() {
                     let bytes = part.read(at, PIECE).await?;
                     at += bytes.len() as u64;
                     hash.update(bytes);

@@ -87,10 +87,10 @@ async fn copy(
         progress.file = blob.name().to_owned();
         let mut part = store.part(blob.name()).await?;
         part.restart().await?;
-        while part.len() < blob.len() {
-            let len = PIECE.min(blob.len() - part.len());
+        while part.bytes() < blob.len() {
+            let len = PIECE.min(blob.len() - part.bytes());
             let unread = |reason| Trouble::Other(FetchError::Store { place: shown(name), reason });
-            part.write(&blob.read(part.len(), len as usize).await.map_err(unread)?).await?;
+            part.write(&blob.read(part.bytes(), len as usize).await.map_err(unread)?).await?;
             progress.done += len;
             if !tell(&progress) {
                 return Err(Trouble::Other(FetchError::Stopped));

@@ -60,27 +60,32 @@ impl Session {
         let result = &mut testing.result;
         result.secs += platform::now_secs() - start;
         result.done += 1;
+        let first = matches!(outcome, Err(Failure::Wrong(_))) && result.wrong.is_empty();
         match outcome {
             Ok(_) => {}
             Err(Failure::Wrong(text)) => result.wrong.push((format!("{op} {}", case.name), text)),
             Err(Failure::Gpu(e)) => return Err(e.into()),
         }
         self.events.tell(Event::SelfTest(result.clone()));
-        if testing.cases.is_empty() {
+        // Said with the first, and with all in the end.
+        if testing.cases.is_empty() || first {
             self.tell_wrong(&testing.result);
-        } else {
+        }
+        if !testing.cases.is_empty() {
             self.testing = Some(testing);
         }
         Ok(())
     }
 
     fn tell_wrong(&self, result: &SelfTest) {
-        if let Some((case, error)) = result.wrong.first() {
+        if let Some((case, _)) = result.wrong.first() {
+            let op = case.split(' ').next().unwrap_or(case);
+            let lines: Vec<String> = result.wrong.iter().map(|(case, error)| format!("{case}: {error}")).collect();
             self.events.tell(Event::Fault(Fault {
                 kind: FaultKind::SelfTest,
-                what: format!("This adapter computes {} of {} cases wrong.", result.wrong.len(), result.of),
+                what: format!("This adapter computes {op} wrong: {} of {} cases so far.", lines.len(), result.done),
                 remedy: "Choose another adapter or update its driver; answers from this one cannot be trusted.".into(),
-                detail: format!("{case}: {error}"),
+                detail: lines.join("\n"),
             }));
         }
     }

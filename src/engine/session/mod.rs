@@ -145,11 +145,11 @@ impl Session {
         let fault = match trouble {
             Trouble::Gpu(e) => Fault::from(e),
             other => {
-                let kind = match other {
-                    Trouble::Checkpoint(_) | Trouble::Weights(_) => FaultKind::File,
-                    _ => FaultKind::Other,
+                let (kind, remedy) = match other {
+                    Trouble::Checkpoint(_) | Trouble::Weights(_) => (FaultKind::File, "Choose another file."),
+                    _ => (FaultKind::Other, "Try again; if this repeats, please report it with the details."),
                 };
-                Fault::new(kind, other.to_string(), "")
+                Fault::new(kind, other.to_string(), remedy)
             }
         };
         self.events.tell(Event::Fault(fault));
