@@ -71,10 +71,14 @@ done
 sleep 8
 shot training
 press space
-sleep 5
-shot paused
-sleep 5
-shot paused-later
+# A step under way is finished first, and drawn late on a busy machine.
+for _ in 1 2 3 4 5 6; do
+    sleep 4
+    shot paused
+    sleep 4
+    shot paused-later
+    [ "$(changed paused paused-later)" -lt 5 ] && break
+done
 [ "$(changed paused paused-later)" -lt 5 ] || fail 'the space bar does not pause'
 close_window 'first run, tour, training by keys'
 

@@ -296,6 +296,13 @@ mod tests {
     }
 
     #[test]
+    fn norms_of_a_block_are_those_of_its_parameters_together() {
+        let norms = [("links.1.norm.weight", 3.0), ("links.1.mm_proj.fc1.weight", 4.0), ("model.norm.weight", 1.0)];
+        let blocks = norms_by_block(&norms.map(|(name, norm)| (name.to_owned(), norm)));
+        assert_eq!(blocks, [(BlockId::Link(1), 5.0), (BlockId::Head, 1.0)]);
+    }
+
+    #[test]
     fn the_shaders_of_a_block_are_the_ops_that_say_so() {
         assert_eq!(BlockKind::Head.shaders(), ["matmul", "rms_norm", "cross_entropy"]);
         assert_eq!(BlockKind::TowerNorm.shaders(), ["layer_norm"]);
