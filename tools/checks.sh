@@ -110,7 +110,9 @@ gpu_tests_on_swiftshader() {
     fi
     (
         use_driver $swiftshader
-        linted test --features gui --test integration -- operations:: parity:: linked_attention::
+        # What a program consists of is the same on every driver.
+        linted test --features gui --test integration -- operations:: parity:: linked_attention:: \
+            --skip the_ops_that_serve_blocks --skip every_kernel_is_reached --skip every_sabotage_finds --skip at_most_300
     )
 }
 
