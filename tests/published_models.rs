@@ -206,15 +206,16 @@ fn stories_in_int8_and_int4_read_on() {
 }
 
 #[test]
+#[ignore = "minutes of packing on a CPU driver: ./hive test full"]
 fn smollm2_in_int8_mostly_says_the_same() {
-    let count = some(5);
-    let Some((equal, _)) = continuations("smollm2-135m-instruct", Format::Int8, count) else { return };
-    assert!(equal >= count - (count / 5).min(2), "{equal} of {count}");
+    let Some((equal, _)) = continuations("smollm2-135m-instruct", Format::Int8, 20) else { return };
+    assert!(equal >= 18, "{equal}");
 }
 
 #[test]
+#[ignore = "minutes of packing on a CPU driver: ./hive test full"]
 fn smollm2_in_int4_reads_sensibly() {
-    let Some((_, texts)) = continuations("smollm2-135m-instruct", Format::Int4, some(1).min(4)) else { return };
+    let Some((_, texts)) = continuations("smollm2-135m-instruct", Format::Int4, 4) else { return };
     assert!(texts[0].contains("Paris"), "{texts:?}");
     texts.iter().for_each(|t| sensible(t));
 }

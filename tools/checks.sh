@@ -80,7 +80,8 @@ compile() {
         linted test --package page --no-run
 }
 
-tests() { linted test --features gui && linted test --package page; }
+# With `full` also those that are marked as slow.
+tests() { linted test --features gui ${full:+-- --include-ignored} && linted test --package page; }
 
 doc() { RUSTDOC=$root/tools/rustdoc.sh RUSTDOCFLAGS='-D warnings' linted test --features gui --doc; }
 
@@ -167,7 +168,7 @@ test_all() {
     step 'documentation' doc
     step 'real models' real_models
     step 'tests' tests
-    [ -n "$full" ] || note 'all texts of real models' 0 'left for ./hive test full (3 minutes)'
+    [ -n "$full" ] || note 'real models packed, all texts' 0 'left for ./hive test full (10 minutes)'
     slow_step 'tests of real sizes' 'minutes' linted test --features gui --test real_size
     step 'GPU tests on SwiftShader' gpu_tests_on_swiftshader
     step 'window' window_tests
