@@ -113,8 +113,8 @@ fn figures_ui(ui: &mut Ui, state: &AppState) {
     for (figure, value) in &state.figures {
         let (words, meaning) = figure.words(*value);
         ui.label(words).on_hover_text(meaning);
+        ui.separator();
     }
-    ui.separator();
     if let Some((half, most)) = frame_times(&state.frames) {
         let hover = "Time between two pictures of this window: half of them come faster, and 95 of 100";
         ui.label(format!("frame {half:.0} ms, 95 % below {most:.0} ms")).on_hover_text(hover);
