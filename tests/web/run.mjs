@@ -75,7 +75,8 @@ async function work(queue) {
   while (queue.length) await report(queue.shift());
 }
 
-const together = tests.filter((t) => !t.alone);
+// The longest first, so that they do not end alone.
+const together = tests.filter((t) => !t.alone).sort((a, b) => b.timeout - a.timeout);
 await Promise.all(Array.from({ length: Number(options.jobs) }, () => work(together)));
 await work(tests.filter((t) => t.alone));
 server.close();
