@@ -17,8 +17,8 @@ use super::pool::{Ledger, Storage};
 use super::{DType, GpuError, Shape, Tensor};
 use crate::platform;
 
-/// How long a failed call waits to hear that the device is lost, seconds.
-const LOSS_SECS: f64 = 0.5;
+/// How long a failed call waits to hear that the device is lost, seconds: on a busy machine a browser tells of it late.
+const LOSS_SECS: f64 = 10.0;
 
 /// What kind of machine runs the shaders; kernels have variants for either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
