@@ -197,11 +197,11 @@ fn stories_in_f32_are_those_of_transformers() {
 }
 
 #[test]
+#[ignore = "minutes of packing and decoding on a CPU driver: ./hive test full"]
 fn stories_in_int8_and_int4_read_on() {
-    let count = some(6);
-    let Some((equal, _)) = continuations("stories15m", Format::Int8, count) else { return };
-    assert!(equal >= count / 2, "{equal} of {count}");
-    let Some((_, texts)) = continuations("stories15m", Format::Int4, some(2).min(5)) else { return };
+    let Some((equal, _)) = continuations("stories15m", Format::Int8, 20) else { return };
+    assert!(equal >= 10, "{equal}");
+    let Some((_, texts)) = continuations("stories15m", Format::Int4, 5) else { return };
     texts.iter().for_each(|t| sensible(t));
 }
 

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { FULL } from "./browser.mjs";
 
 const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
-const STEPS = FULL ? 100 : 25;
+const STEPS = FULL ? 100 : 10;
 const execute = promisify(execFile);
 
 const base64 = (path) => ({ base64: readFileSync(path).toString("base64") });
