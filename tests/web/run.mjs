@@ -75,8 +75,7 @@ async function work(queue) {
   while (queue.length) await report(queue.shift());
 }
 
-// The longest first, so that they do not end alone.
-const together = tests.filter((t) => !t.alone).sort((a, b) => b.timeout - a.timeout);
+const together = tests.filter((t) => !t.alone);
 await Promise.all(Array.from({ length: Number(options.jobs) }, () => work(together)));
 await work(tests.filter((t) => t.alone));
 server.close();
