@@ -46,7 +46,7 @@ impl Chooser {
 }
 
 /// Positions at which a token is chosen.
-const CHOICES: usize = 1000;
+const CHOICES: usize = 2000;
 
 /// How often each token is chosen.
 fn counts(gpu: &Gpu, logits: &[f32], settings: Settings) -> Vec<f64> {
