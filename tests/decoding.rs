@@ -7,7 +7,7 @@ use crate::common::{difference, done, gpu};
 use hive::gpu::Gpu;
 use hive::model::config::{HiveConfig, LanguageConfig};
 use hive::model::decode::{DecodeError, Decoder, Prompt, most_room};
-use hive::model::files::{Resolved, resolve};
+use hive::model::files::Resolved;
 use hive::model::load::{Formats, load};
 use hive::model::memory::Plan;
 use hive::model::model::{Model, Wiring};
@@ -17,7 +17,7 @@ use hive::platform::block_on;
 
 impl Fixture {
     fn decoder(&self, gpu: &Gpu, format: Format, room: usize) -> Decoder {
-        let resolved = resolve(&self.checkpoint, &self.specs, &self.layers).unwrap();
+        let resolved = self.resolved();
         let (specs, stacks) = (self.specs.clone(), self.model.stacks());
         let formats = Formats::of(format);
         let params = block_on(load(gpu, &self.checkpoint, &resolved, specs, &stacks, formats, |_| true)).unwrap();
@@ -258,7 +258,7 @@ fn plans_are_what_models_take() {
     let Some(gpu) = gpu() else { return };
     for name in FIXTURES {
         let fixture = Fixture::open(name);
-        let resolved = resolve(&fixture.checkpoint, &fixture.specs, &fixture.layers).unwrap();
+        let resolved = fixture.resolved();
         let (_, offset, pixels) = fixture.row();
         let vocabulary = fixture.model.language_config().vocab_size as u32;
         for format in Format::ALL {

@@ -3,7 +3,6 @@
 use crate::common::fixture::Fixture;
 use crate::common::{done, gpu};
 use hive::gpu::Gpu;
-use hive::model::files::resolve;
 use hive::model::load::{Formats, load};
 use hive::model::packing::{held_out_loss, tensor_errors};
 use hive::nn::ParamSpec;
@@ -13,7 +12,7 @@ use hive::platform::block_on;
 
 impl Fixture {
     fn loss(&self, gpu: &Gpu, format: Format, ids: &[u32]) -> f64 {
-        let resolved = resolve(&self.checkpoint, &self.specs, &self.layers).unwrap();
+        let resolved = self.resolved();
         let (stacks, formats) = (self.model.stacks(), Formats::of(format));
         let specs = self.specs.clone();
         let params = block_on(load(gpu, &self.checkpoint, &resolved, specs, &stacks, formats, |_| true)).unwrap();
@@ -32,7 +31,7 @@ fn errors_of_tensors_are_those_of_the_reference() {
     let Some(gpu) = gpu() else { return };
     for name in ["llama-untied", "hive-qwen2", "cascade"] {
         let f = Fixture::open(name);
-        let resolved = resolve(&f.checkpoint, &f.specs, &f.layers).unwrap();
+        let resolved = f.resolved();
         let formats = [Format::F32, Format::F16, Format::Int8, Format::Int4].map(Formats::of);
         let mut told = Vec::new();
         let tell = |t: &hive::model::packing::TensorErrors| {

@@ -229,6 +229,16 @@ pub struct SelfTest {
     pub secs: f64,
 }
 
+impl SelfTest {
+    /// The operation of the first case that was wrong, and a line about each.
+    #[must_use]
+    pub fn faults(&self) -> Option<(&str, String)> {
+        let (first, _) = self.wrong.first()?;
+        let lines: Vec<String> = self.wrong.iter().map(|(case, error)| format!("{case}: {error}")).collect();
+        Some((first.split(' ').next().unwrap_or(first), lines.join("\n")))
+    }
+}
+
 /// A picture with its question, to browse.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {

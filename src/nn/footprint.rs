@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::gpu::size_class;
 
-/// Footprint of a workspace: of each size class as many as were ever in use at once.
+/// Buffers of a workspace: of each size class as many as were ever in use at once.
 #[derive(Default)]
 pub struct Footprint {
     now: BTreeMap<u64, u64>,

@@ -81,8 +81,8 @@ fn details(adapter: &AdapterSummary) -> String {
 
 /// The self-test in a few words.
 fn verdict(test: &SelfTest) -> String {
-    match test.wrong.first() {
-        Some((case, _)) => format!("⚠ self-test failed: {}", case.split(' ').next().unwrap_or(case)),
+    match test.faults() {
+        Some((op, _)) => format!("⚠ self-test failed: {op}"),
         None if test.of == 0 => "self-test not run yet".to_owned(),
         None if test.done < test.of => format!("self-test {}/{}", test.done, test.of),
         None => format!("✔ self-test passed ({} cases, {:.1} s)", test.of, test.secs),
@@ -91,11 +91,10 @@ fn verdict(test: &SelfTest) -> String {
 
 fn self_test_ui(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) {
     let test = &state.self_test;
-    let (text, failed) = (verdict(test), !test.wrong.is_empty());
-    if failed {
-        let wrong: Vec<String> = test.wrong.iter().map(|(case, error)| format!("{case}: {error}")).collect();
+    let text = verdict(test);
+    if let Some((_, lines)) = test.faults() {
         let colour = theme::bad(ui);
-        ui.label(RichText::new(text).color(colour).strong()).on_hover_text(wrong.join("\n"));
+        ui.label(RichText::new(text).color(colour).strong()).on_hover_text(lines);
     } else {
         ui.label(text).on_hover_text("Operations are computed here and compared with a slow, exact reference.");
     }

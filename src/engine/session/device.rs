@@ -78,14 +78,13 @@ impl Session {
     }
 
     fn tell_wrong(&self, result: &SelfTest) {
-        if let Some((case, _)) = result.wrong.first() {
-            let op = case.split(' ').next().unwrap_or(case);
-            let lines: Vec<String> = result.wrong.iter().map(|(case, error)| format!("{case}: {error}")).collect();
+        if let Some((op, detail)) = result.faults() {
+            let wrong = result.wrong.len();
             self.events.tell(Event::Fault(Fault {
                 kind: FaultKind::SelfTest,
-                what: format!("This adapter computes {op} wrong: {} of {} cases so far.", lines.len(), result.done),
+                what: format!("This adapter computes {op} wrong: {wrong} of {} cases so far.", result.done),
                 remedy: "Choose another adapter or update its driver; answers from this one cannot be trusted.".into(),
-                detail: lines.join("\n"),
+                detail,
             }));
         }
     }
