@@ -1,5 +1,7 @@
 //! The page: how it starts, and what its tests and a developer's console can call (`wasmBindings.hive_verify("gelu")`).
 
+use std::time::Duration;
+
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use wasm_bindgen::JsCast as _;
@@ -14,8 +16,10 @@ use crate::ops::verify;
 use crate::platform::{self, Blob};
 use crate::train::parity::{self, Group};
 
-/// Pictures per second where the processor draws them: it has to train at the same time.
+/// Pictures per second where the processor draws them: it has to compute at the same time.
 const SOFTWARE_FPS: u32 = 5;
+/// Until news are drawn there. A picture takes two processors a quarter of a second, so this leaves them three quarters.
+const SOFTWARE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts the app on the page's canvas. `index.html` has made sure that there is WebGPU.
 pub fn start() {
@@ -28,13 +32,15 @@ pub fn start() {
             platform::page_failed("This page has no canvas called hive-canvas.", "Use Hive's own index.html.", "");
             return;
         };
-        let make: eframe::AppCreator<'static> = Box::new(|cc| {
+        let software = platform::page_is_software();
+        let pause = if software { SOFTWARE_PAUSE } else { Duration::ZERO };
+        let make: eframe::AppCreator<'static> = Box::new(move |cc| {
             watch_window_device(cc);
-            let app = App::new(cc, GpuOptions::default(), &platform::location_hash());
+            let app = App::new(cc, GpuOptions::default(), pause, &platform::location_hash());
             Ok(Box::new(app.dropping(|file| file.web_file().cloned())))
         });
-        let max_fps = platform::page_is_software().then_some(SOFTWARE_FPS);
-        let options = eframe::WebOptions { max_fps, ..eframe::WebOptions::default() };
+        let max_fps = software.then_some(SOFTWARE_FPS);
+        let options = eframe::WebOptions { max_fps, dithering: !software, ..eframe::WebOptions::default() };
         match eframe::WebRunner::new().start(canvas, options, make).await {
             Ok(()) => platform::page_started(),
             Err(e) => platform::page_failed(

@@ -1,6 +1,7 @@
 //! The frame of the app: columns, bars, and the traffic between session and panels.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use eframe::egui;
 
@@ -45,11 +46,12 @@ pub struct App {
 pub type Unwrap = fn(&egui::DroppedFileHandle) -> Option<DroppedFile>;
 
 impl App {
-    /// With a session on the adapter of these options, and what a link says.
+    /// With a session on the adapter of these options, and what a link says. News of the session are drawn after a pause, which
+    /// gathers them where drawing is dear; what people do is answered at once.
     #[must_use]
-    pub fn new(cc: &eframe::CreationContext<'_>, options: GpuOptions, link: &str) -> Self {
+    pub fn new(cc: &eframe::CreationContext<'_>, options: GpuOptions, pause: Duration, link: &str) -> Self {
         let ctx = cc.egui_ctx.clone();
-        let handle = worker::start(options, Arc::new(move || ctx.request_repaint()));
+        let handle = worker::start(options, Arc::new(move || ctx.request_repaint_after(pause)));
         Self::with_handle(cc, handle, link)
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use eframe::egui;
 use serde_json::json;
@@ -40,7 +41,8 @@ fn open(args: &Args, link: &str, measure: Option<Arc<Mutex<Measurement>>>) -> Re
     let options = eframe::NativeOptions { viewport, persist_window: measure.is_none(), ..Default::default() };
     let name = if measure.is_some() { "hive-measured" } else { "hive" };
     let make: eframe::AppCreator<'_> = Box::new(move |cc| {
-        let mut app = App::new(cc, gpu, link).measured(measure).dropping(|file| Some(file.path().to_owned()));
+        let mut app =
+            App::new(cc, gpu, Duration::ZERO, link).measured(measure).dropping(|file| Some(file.path().to_owned()));
         if let Some((name, blobs)) = model {
             app.open_model(name, blobs);
         }
