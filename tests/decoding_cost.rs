@@ -13,7 +13,7 @@ use hive::ops::packed::Format;
 use hive::ops::sample::Settings;
 use hive::platform::block_on;
 
-use crate::common::{difference, done, gpu};
+use crate::common::{difference, done, every_gpu, gpu};
 
 /// Largest ratio allowed between a token late in the text and one early, attention left out.
 const FLAT: f64 = 1.5;
@@ -42,10 +42,11 @@ fn a_token_takes_few_dispatches() {
 
 #[test]
 fn later_tokens_cost_more_in_attention_only() {
-    let Some(gpu) = gpu() else { return };
+    let Some(devices) = every_gpu() else { return };
+    let gpu = &devices[0];
     let (mut config, wiring) = speed::size("smollm2-135m").unwrap();
     config.text_config.num_hidden_layers = 6;
-    let mut decoder = block_on(speed::random(&gpu, &config, wiring, Formats::of(Format::Int8), 1040)).unwrap();
+    let mut decoder = block_on(speed::random(gpu, &config, wiring, Formats::of(Format::Int8), 1040)).unwrap();
     let mut rest = |context: usize| {
         decoder.place(context);
         let kernels = block_on(decoder.step_program().profile()).unwrap();
@@ -61,19 +62,20 @@ fn later_tokens_cost_more_in_attention_only() {
     ratios.sort_by(f64::total_cmp);
     say(&format!("a token after 1024 others, attention left out: {:.2} of one after 16", ratios[7]));
     assert!((1.0 / FLAT..FLAT).contains(&ratios[7]), "{ratios:.2?}");
-    done(&gpu);
+    done(gpu);
 }
 
 /// A piece of a prompt looks at what it can see, not at all the room there is.
 #[test]
 fn a_prompt_costs_the_same_in_any_room() {
-    let Some(gpu) = gpu() else { return };
+    let Some(devices) = every_gpu() else { return };
+    let gpu = &devices[0];
     let (mut config, wiring) = speed::size("smollm2-135m").unwrap();
     config.text_config.num_hidden_layers = 2;
     config.text_config.vocab_size = 1024;
     let ids: Vec<u32> = (0..200).map(|i| (i * 31 + 7) % 1024).collect();
     let measured = [256, 4096].map(|room| {
-        let mut decoder = block_on(speed::random(&gpu, &config, wiring, Formats::of(Format::F32), room)).unwrap();
+        let mut decoder = block_on(speed::random(gpu, &config, wiring, Formats::of(Format::F32), room)).unwrap();
         let prompt = Prompt { ids: &ids, ..Prompt::default() };
         block_on(decoder.begin(prompt, &Settings::default())).unwrap();
         block_on(decoder.next(1)).unwrap();
@@ -90,7 +92,7 @@ fn a_prompt_costs_the_same_in_any_room() {
     assert!(difference(&large, &small) < 1e-6, "{:e}", difference(&large, &small));
     say(&format!("attention of 128 tokens in a room of 4096: {:.2} of that in a room of 256", much / little));
     assert!(much < 3.0 * little, "{much:e} s, {little:e} s in a small room");
-    done(&gpu);
+    done(gpu);
 }
 
 fn say(line: &str) {

@@ -107,6 +107,14 @@ fn three_stages_of_both_lanes_and_a_run_file() {
     );
     // Before any step the links pass nothing on that helps: own and swapped pictures score alike; after it both are there.
     assert!(d.log.scores.len() >= 8);
+    // A stage starts with what the one before ended with, to the question.
+    for lane in Lane::ALL {
+        let scores: Vec<_> = d.log.scores.iter().filter(|s| s.lane == lane && s.stage.is_some()).collect();
+        for (end, start) in scores.iter().zip(&scores[1..]).filter(|(end, start)| end.stage < start.stage) {
+            assert_eq!((&end.own, &end.swapped, end.own.all.of), (&start.own, &start.swapped, 100));
+        }
+        assert_eq!(scores.iter().filter(|s| s.step == 6).count(), 2, "{scores:?}");
+    }
 
     d.send(Command::Save(Box::new(d.log.clone())));
     let (name, bytes) = d.until(|e| match e {

@@ -345,7 +345,7 @@ impl Gpu {
             .collect())
     }
 
-    pub(super) async fn read_buffer(&self, buffer: &wgpu::Buffer) -> Result<Vec<u32>, GpuError> {
+    pub(super) async fn read_buffer<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer) -> Result<Vec<T>, GpuError> {
         self.read_ranges(&[(buffer, 0, buffer.size())]).await
     }
 

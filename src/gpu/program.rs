@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_channel::oneshot;
-
 use super::kernel::Pipeline;
 use super::pool::Pool;
 use super::record::{GUARD, GUARD_WORD, Guarded, Slice};
@@ -171,16 +169,12 @@ impl Program {
             ty: wgpu::QueryType::Timestamp,
             count,
         });
-        let buffer = |usage| {
-            device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("profile"),
-                size: u64::from(count) * 8,
-                usage,
-                mapped_at_creation: false,
-            })
-        };
-        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
-        let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+        let resolved = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("profile"),
+            size: u64::from(count) * 8,
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         for (i, step) in (0_u32..).zip(steps) {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
@@ -198,16 +192,8 @@ impl Program {
             transfer(&mut encoder, step);
         }
         encoder.resolve_query_set(&query_set, 0..count, &resolved, 0);
-        encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, u64::from(count) * 8);
         self.gpu.queue.submit([encoder.finish()]);
-        let (send, receive) = oneshot::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            let _ = send.send(result);
-        });
-        self.gpu.finished().await?;
-        receive.await.map_err(|e| GpuError::Readback(e.to_string()))?.map_err(|e| GpuError::Readback(e.to_string()))?;
-        let view = staging.get_mapped_range(..).map_err(|e| GpuError::Readback(e.to_string()))?;
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&view[..]);
+        let ticks: Vec<u64> = self.gpu.read_buffer(&resolved).await?;
         let period = f64::from(self.gpu.queue.get_timestamp_period()) * 1e-9;
         Ok(ticks.chunks(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period).collect())
     }
@@ -219,7 +205,7 @@ impl Program {
     pub async fn broken_guards(&self) -> Result<Vec<&'static str>, GpuError> {
         let mut broken = Vec::new();
         for g in &self.guarded {
-            let words = self.gpu.read_buffer(&g.slice.buffer).await?;
+            let words: Vec<u32> = self.gpu.read_buffer(&g.slice.buffer).await?;
             let (start, end) = ((GUARD / 4) as usize, ((GUARD + g.slice.bytes) / 4) as usize);
             if words[..start].iter().chain(&words[end..]).any(|w| *w != GUARD_WORD) {
                 broken.push(g.label);

@@ -1,4 +1,4 @@
-//! What the tests share: one device per test program, small models, drawn weights; servers, and the program itself.
+//! What the tests share: two devices per test program, small models, drawn weights; servers, and the program itself.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![allow(
     clippy::missing_panics_doc,
@@ -18,7 +18,8 @@ pub(crate) mod server;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use hive::data::dataset::Dataset;
 use hive::data::tokenizer::Tokenizer;
@@ -52,15 +53,34 @@ pub(crate) fn open(options: &GpuOptions) -> Option<Gpu> {
     }
 }
 
-/// The device of this test binary, for one test at a time.
-pub(crate) fn gpu() -> Option<MutexGuard<'static, Gpu>> {
-    static GPU: OnceLock<Option<Mutex<Gpu>>> = OnceLock::new();
-    if GPU.get().is_some_and(Option::is_none) {
+/// The devices of this test binary. While one test works out on the processor what is right, another has the adapter.
+fn devices() -> Option<&'static [Mutex<Gpu>]> {
+    static DEVICES: OnceLock<Vec<Mutex<Gpu>>> = OnceLock::new();
+    if DEVICES.get().is_some_and(Vec::is_empty) {
         skipped();
     }
-    let gpu = GPU.get_or_init(|| open(&GpuOptions::default()).map(Mutex::new)).as_ref()?;
-    // A test that failed leaves the device usable.
-    Some(gpu.lock().unwrap_or_else(PoisonError::into_inner))
+    let open = || (0..2).map_while(|_| open(&GpuOptions::default()).map(Mutex::new)).collect();
+    let devices = DEVICES.get_or_init(open);
+    (!devices.is_empty()).then_some(devices)
+}
+
+/// A device, for one test at a time.
+pub(crate) fn gpu() -> Option<MutexGuard<'static, Gpu>> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let devices = devices()?;
+    let free = devices.iter().find_map(|device| match device.try_lock() {
+        Ok(gpu) => Some(gpu),
+        // A test that failed leaves the device usable.
+        Err(TryLockError::Poisoned(failed)) => Some(failed.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    });
+    let next = &devices[NEXT.fetch_add(1, Ordering::Relaxed) % devices.len()];
+    Some(free.unwrap_or_else(|| next.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// All devices, for a test that measures time: the first is to be used.
+pub(crate) fn every_gpu() -> Option<Vec<MutexGuard<'static, Gpu>>> {
+    Some(devices()?.iter().map(|device| device.lock().unwrap_or_else(PoisonError::into_inner)).collect())
 }
 
 /// Every GPU test ends with this: all work is done, and the device reported no fault.

@@ -134,7 +134,7 @@ export const TESTS = [
       await hive.page.evaluate(() => {
         const map = GPUBuffer.prototype.mapAsync;
         GPUBuffer.prototype.mapAsync = async function (...args) {
-          await new Promise((done) => setTimeout(done, 250));
+          await new Promise((done) => setTimeout(done, 500));
           return map.apply(this, args);
         };
       });

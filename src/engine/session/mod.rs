@@ -388,7 +388,7 @@ impl Session {
     }
 
     async fn evaluate(&mut self, questions: usize) -> Result<(), Trouble> {
-        for track in &self.tracks {
+        for track in &mut self.tracks {
             let (own, swapped) = track.scores(questions).await?;
             self.events.tell(Event::Scores {
                 lane: track.lane,
