@@ -46,8 +46,7 @@ pub struct App {
 pub type Unwrap = fn(&egui::DroppedFileHandle) -> Option<DroppedFile>;
 
 impl App {
-    /// With a session on the adapter of these options, and what a link says. News of the session are drawn after a pause, which
-    /// gathers them where drawing is dear; what people do is answered at once.
+    /// With a session on the adapter of these options, whose news are drawn after a pause, and what a link says.
     #[must_use]
     pub fn new(cc: &eframe::CreationContext<'_>, options: GpuOptions, pause: Duration, link: &str) -> Self {
         let ctx = cc.egui_ctx.clone();

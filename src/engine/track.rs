@@ -108,7 +108,7 @@ pub(super) struct Track {
     /// What is restored when the device is lost.
     safe: Checkpoint,
     tools: Option<Tools>,
-    /// Held-out questions, and their scores with own and swapped pictures; void after a step.
+    /// Held-out questions and their scores, void after a step: a stage starts with what the one before ended with.
     scored: Option<(usize, (Scores, Scores))>,
 }
 
@@ -220,8 +220,7 @@ impl Track {
         })
     }
 
-    /// Held-out accuracy with own and with swapped pictures, of at least so many questions: a stage starts with what the one
-    /// before ended with.
+    /// Held-out accuracy with own and with swapped pictures, of at least so many questions.
     pub(super) async fn scores(&mut self, questions: usize) -> Result<(Scores, Scores), Trouble> {
         let scored = match self.scored.take() {
             Some(known) if known.0 >= questions => known,
