@@ -12,7 +12,8 @@ rm -rf "$HOME"
 mkdir -p "$HOME"
 failed=0
 
-Xvfb $DISPLAY -screen 0 1280x800x24 >/dev/null 2>&1 &
+# By itself it starts anew whenever its last window closes, and then may miss the next.
+Xvfb $DISPLAY -screen 0 1280x800x24 -noreset >/dev/null 2>&1 &
 server=$!
 trap 'kill $server 2>/dev/null' EXIT
 sleep 2
