@@ -171,16 +171,17 @@ test_all() {
     step 'documentation' doc
     step 'real models' real_models
     step 'tests' tests
-    [ -n "$full" ] || note 'real models packed, all texts' 0 'left for ./hive test full (10 minutes)'
-    slow_step 'tests of real sizes' 'minutes' linted test --features gui --test real_size
+    [ -n "$full" ] || note 'real models packed, all texts' 0 'left for ./hive test full (4 minutes)'
+    slow_step 'tests of real sizes' '11 minutes' linted test --features gui --test real_size
     step 'GPU tests on SwiftShader' gpu_tests_on_swiftshader
-    [ -n "$full" ] || note 'faults, bounds checks on SwiftShader' 0 'left for ./hive test full (2 minutes)'
+    [ -n "$full" ] || note 'faults, bounds checks on SwiftShader' 0 'left for ./hive test full (3 minutes)'
     step 'window' window_tests
     step 'web page' page
-    slow_step 'library for the browser' '2 minutes' library_for_the_browser
+    slow_step 'library for the browser' '3 minutes' library_for_the_browser
     step 'page size' page_size
     slow_step 'smaller page' '3 minutes' smaller_page
     step 'browser tests' browser_tests
+    [ -n "$full" ] || note 'long trainings in the browser' 0 'left for ./hive test full (7 minutes)'
     table
     printf '%s passed, %s failed\n' $passed $failed
     [ $failed = 0 ]
