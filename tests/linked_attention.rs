@@ -99,6 +99,7 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
             lengths: &[ROOM as u32],
             offset: &[offset as u32],
             pixels: if with_image { &picture } else { &[] },
+            laid_over: &[],
         };
         inputs.write(batch, 1);
         let mut r = Recorder::new(&gpu);
@@ -133,7 +134,14 @@ fn attention_rows_sum_to_one_and_respect_the_mask() {
     let offset = [0, 3];
     let both: Vec<f32> = [1, 2].iter().flat_map(|s| pixels(&config, *s)).collect();
     inputs.write(
-        HostBatch { ids: &ids, labels: &[-100; 2 * T], lengths: &[T as u32, 6], offset: &offset, pixels: &both },
+        HostBatch {
+            ids: &ids,
+            labels: &[-100; 2 * T],
+            lengths: &[T as u32, 6],
+            offset: &offset,
+            pixels: &both,
+            laid_over: &[],
+        },
         1,
     );
     let mut r = Recorder::new(&gpu);

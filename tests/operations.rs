@@ -191,6 +191,7 @@ fn trainer(gpu: &Gpu, name: &str, seed: u64, stage: Stage) -> Trainer {
         recipe: preset.stage(stage).unwrap(),
         tokens: preset.tokens,
         with_image: true,
+        facts: false,
     };
     Trainer::new(gpu, &setup, &weights)
 }

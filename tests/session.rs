@@ -173,7 +173,7 @@ fn stages_can_be_skipped_and_reset_goes_back_to_the_seed() {
     let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
     d.open(tiny(), false);
     d.send(Command::Enter(Stage::Vision));
-    let trained = d.until(|e| if let Event::Entered { costs, .. } = e { Some(costs[0].trained) } else { None });
+    let trained = d.until(|e| if let Event::Entered { costs, .. } = e { Some(costs[0].step.trained) } else { None });
     assert!(trained > 100_000, "{trained}");
     assert_eq!(d.stage(), Stage::Vision);
     let first = losses(&d.log.hive);

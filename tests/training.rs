@@ -50,6 +50,7 @@ impl Start {
             recipe: &self.recipe,
             tokens: self.tokens,
             with_image: true,
+            facts: false,
         };
         Trainer::new(gpu, &setup, &self.weights)
     }
@@ -398,7 +399,17 @@ fn text_before_the_image_is_blind_and_text_after_it_is_not() {
     let program = r.finish();
     let ids: Vec<u32> = (0..T as u32).map(|i| 1 + i * 5 % 40).collect();
     let logits = |pixels: &[f32], offset: u32| {
-        inputs.write(HostBatch { ids: &ids, labels: &[-100; T], lengths: &[T as u32], offset: &[offset], pixels }, 1);
+        inputs.write(
+            HostBatch {
+                ids: &ids,
+                labels: &[-100; T],
+                lengths: &[T as u32],
+                offset: &[offset],
+                pixels,
+                laid_over: &[],
+            },
+            1,
+        );
         program.run();
         let values = block_on(gpu.read_f32(&look.logits)).unwrap();
         values.chunks(config.text_config.vocab_size).map(bits).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! `hive ask`, `hive chat` and `hive plan`: models from folders of Hugging Face's files, and those that this program trained.
+//! `hive ask` and `hive chat`: models from folders of Hugging Face's files, and those that this program trained.
 
 use std::io::BufRead as _;
 use std::path::Path;
@@ -18,7 +18,6 @@ use crate::gpu::Gpu;
 use crate::model::decode::Made;
 use crate::model::files::Folder;
 use crate::model::load::{self, Formats};
-use crate::model::memory::Plan;
 use crate::ops::packed::Format;
 use crate::ops::sample::Settings;
 use crate::platform::{self, block_on};
@@ -58,12 +57,6 @@ hive chat --model NAME|FILE|FOLDER|ID [--image PICTURE]
 
 Talks with a model, line by line. /image FILE shows it another picture, /new begins again, /quit or end of input leaves.
 
-";
-
-const PLAN_HELP: &str = "\
-hive plan FOLDER|ID [--weights FORMAT] [--room N]
-
-What a model will take, from its headers alone: bytes on disk, on the GPU and on the host, by part and format.
 ";
 
 fn failed(e: &OpenError) -> Fault {
@@ -292,60 +285,4 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// `hive plan`.
-pub fn plan(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["weights", "room"], &[])?;
-    if args.flag("help") {
-        say(PLAN_HELP);
-        return Ok(());
-    }
-    let path = args.word(0).ok_or_else(|| Fault::usage("hive plan needs a folder"))?;
-    let source = open(path)?;
-    let formats: Vec<Format> = match args.option("weights") {
-        Some(_) => vec![format_of(&args)?],
-        None => Format::ALL.to_vec(),
-    };
-    let room = source.room(args.number("room")?);
-    let plans: Vec<Plan> = formats.iter().map(|f| source.plan(Formats::of(*f), room)).collect();
-    if args.flag("json") {
-        let parts = |p: &Plan| -> Vec<_> {
-            p.weights
-                .iter()
-                .map(|w| json!({"part": w.name, "parameters": w.parameters, "file": w.file, "gpu": w.gpu}))
-                .collect()
-        };
-        let all: Vec<_> = plans
-            .iter()
-            .map(|p| json!({"weights": p.formats.layer.name(), "room": room, "parts": parts(p), "cache": p.cache, "work": p.work, "gpu": p.gpu(), "host": p.host}))
-            .collect();
-        say(&format!("{}\n", json!(all)));
-        return Ok(());
-    }
-    say(&table(&plans, room));
-    Ok(())
-}
-
-fn table(plans: &[Plan], room: usize) -> String {
-    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
-    let mut text = format!("{:<26}{:>14}{:>12}", "MiB", "parameters", "on disk");
-    for plan in plans {
-        text.push_str(&format!("{:>12}", plan.formats.layer.name()));
-    }
-    text.push('\n');
-    let Some(first) = plans.first() else { return text };
-    for (i, part) in first.weights.iter().enumerate() {
-        text.push_str(&format!("{:<26}{:>14}{:>12}", part.name, part.parameters, mib(part.file)));
-        plans.iter().for_each(|p| text.push_str(&format!("{:>12}", mib(p.weights[i].gpu))));
-        text.push('\n');
-    }
-    let cache = format!("cache for {room} tokens");
-    let names = [cache.as_str(), "working memory", "GPU in all", "host at most, beside that"];
-    for (i, name) in names.into_iter().enumerate() {
-        text.push_str(&format!("{name:<26}{:>14}{:>12}", "", ""));
-        plans.iter().for_each(|p| text.push_str(&format!("{:>12}", mib([p.cache, p.work, p.gpu(), p.host][i]))));
-        text.push('\n');
-    }
-    text
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::args::Args;
+use super::depths::{measure, table as depth_table};
 use super::progress::Steps;
 use super::report::{self, Example, Maps, Page, StageCurves};
 use super::shared::{find_preset, png, table};
@@ -16,8 +17,11 @@ use crate::engine::answers::look::Looker;
 use crate::engine::answers::open::trained;
 use crate::engine::assets::{self, made_source};
 use crate::engine::outline::norms_by_block;
+use crate::gpu::Gpu;
 use crate::model::weights::Precision;
+use crate::nn::params::Weights;
 use crate::platform::{self, block_on};
+use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::run::Run;
 use crate::train::stage::Stage;
@@ -35,7 +39,7 @@ and attention maps. The trained model is FOLDER/checkpoint.safetensors; ask it w
 
 /// The command.
 pub fn run(list: &[String]) -> Result<(), Fault> {
-    let options = ["preset", "out", "steps", "set", "questions"];
+    let options = ["preset", "out", "steps", "set", "links", "questions"];
     let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
     let start = platform::now_secs();
     let preset = find_preset(&args, "pictures")?;
@@ -50,15 +54,34 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     let source = made_source(&preset)?;
     let mut run = Run::new(&gpu, preset, source, &weights)?;
 
+    let mut depths = Vec::new();
+    let mut look = |when: &'static str, run: &Run, weights: &Weights| {
+        if let Some(found) = measure(&gpu, run.config(), weights, &run.source)? {
+            say(&format!(
+                "\nthe tower {when}: share of things whose attribute a probe reads right\n{}",
+                depth_table(&found)
+            ));
+            depths.push((when, found));
+        }
+        Ok::<(), Fault>(())
+    };
+    look("before", &run, &weights)?;
     let samples = example_samples(&run);
     let before = answers(&run, &samples)?;
     let alone = block_on(run.evaluate(Picture::None, questions))?;
     run.scores.push((Label::ALONE, alone));
     let mut curves = Vec::new();
+    let mut between = None;
     for stage in Stage::ALL {
         if let Some(curve) = train_stage(&mut run, stage, questions)? {
             curves.push(curve);
         }
+        if stage == Stage::Adaptation {
+            between = Some(block_on(run.checkpoint())?);
+        }
+    }
+    if let Some(scores) = instead(&gpu, between, questions)? {
+        run.scores.push((Label::INSTEAD, scores));
     }
     say(&format!("\nheld-out exact answers, {questions} questions each:\n{}", table(&run.scores)));
     say(&verdict(&run.scores));
@@ -71,6 +94,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
         say(&format!("  {:34} before: {:22} after: {:22} right: {}\n", e.question, e.before, e.after, e.right));
     }
     let checkpoint = block_on(run.checkpoint())?;
+    look("after", &run, &checkpoint.weights)?;
     write(&out.join("checkpoint.safetensors"), &checkpoint.to_bytes(&run.specs(), Precision::F32)?)?;
     let page = Page {
         preset: &run.preset,
@@ -78,6 +102,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
         secs: platform::now_secs() - start,
         scores: &run.scores,
         curves: &curves,
+        depths: &depths,
         examples: &examples,
     };
     write(&out.join("report.html"), report::html(&page).as_bytes())?;
@@ -109,9 +134,26 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
     progress.end("");
     for picture in [Picture::Own, Picture::Swapped] {
         let scores = block_on(run.evaluate(picture, questions))?;
-        run.scores.push((Label { stage: Some(stage), picture }, scores));
+        run.scores.push((Label { picture, ..Label::after(stage) }, scores));
     }
     Ok(Some(StageCurves { stage, losses: progress.losses, norms }))
+}
+
+/// What came of it if stage 2 had gone on, tower frozen, where stage 3 trained the tower: as many steps, by the same recipe.
+fn instead(gpu: &Gpu, between: Option<Checkpoint>, questions: usize) -> Result<Option<Scores>, Fault> {
+    let Some(checkpoint) = between else { return Ok(None) };
+    let Some(recipe) = checkpoint.meta.preset.stage(Stage::Vision).cloned() else { return Ok(None) };
+    let source = made_source(&checkpoint.meta.preset)?;
+    let mut progress = Steps::new("stage 2 going on instead".to_owned(), recipe.steps);
+    let mut run = Run::resume(gpu, checkpoint, source)?;
+    run.preset.set_stage(Stage::Adaptation, recipe);
+    block_on(run.enter(Stage::Adaptation))?;
+    while let Some(report) = block_on(run.step())? {
+        progress.show(&report);
+    }
+    block_on(run.leave())?;
+    progress.end("");
+    Ok(Some(block_on(run.evaluate(Picture::Own, questions))?))
 }
 
 /// Gradient norm per block of the model.
@@ -125,8 +167,13 @@ fn modules(trainer: &Trainer) -> Result<Vec<(String, f32)>, Fault> {
 /// What the numbers say, in a sentence.
 fn verdict(scores: &[(Label, Scores)]) -> String {
     let value = |label: Label| scores.iter().find(|(l, _)| *l == label).map(|(_, s)| s.all.value());
-    let Some(last) = scores.iter().rev().find_map(|(l, _)| l.stage).map(Label::after) else { return String::new() };
-    match (value(last), value(Label { picture: Picture::Swapped, ..last }), value(Label::ALONE)) {
+    let Some(last) = scores.iter().rev().find_map(|(l, _)| l.stage.filter(|_| !l.more)).map(Label::after) else {
+        return String::new();
+    };
+    let gain = value(last).zip(value(Label::INSTEAD)).map(|(own, more)| (own - more) * 100.0);
+    let gain =
+        gain.map_or(String::new(), |g| format!("{last} gave {g:+.0} points over as many more steps of stage 2\n"));
+    let all = match (value(last), value(Label { picture: Picture::Swapped, ..last }), value(Label::ALONE)) {
         (Some(own), Some(swapped), Some(alone)) => format!(
             "after {last} the model answers {:.0} % exactly: {:+.0} points over the language model alone, {:+.0} over itself with swapped pictures\n",
             own * 100.0,
@@ -134,7 +181,8 @@ fn verdict(scores: &[(Label, Scores)]) -> String {
             (own - swapped) * 100.0
         ),
         _ => String::new(),
-    }
+    };
+    all + &gain
 }
 
 /// Six held-out samples, at most two of a kind of question; chosen before anything is trained.

@@ -7,11 +7,13 @@ mod bench_model;
 pub mod chat;
 mod convert;
 pub mod demo;
+mod depths;
 mod eval;
 pub mod fault;
 mod fetch;
 mod output;
 mod parity;
+mod plan;
 mod pretrain;
 mod progress;
 mod quantise;
@@ -42,13 +44,14 @@ const COMMANDS: &[(&str, &str, Run)] = &[
         chat::chat,
     ),
     ("fetch ID|URL", "get such a model from a hub or a web server; its id then stands for its folder", fetch::run),
-    ("plan FOLDER", "what such a model takes: disk, GPU, host", chat::plan),
+    ("plan FOLDER", "what such a model takes: disk, GPU, host; or a step of training, with --preset", plan::run),
     ("quantise FOLDER", "what packing its weights costs: error of every tensor, loss on a text", quantise::run),
     (
         "convert FROM OUT",
         "a checkpoint or a folder in another form: for transformers, another type, shards, parts merged",
         convert::run,
     ),
+    ("depths", "where in a tower the answers live: probes per depth and attribute", depths::run),
     ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", eval::eval),
     ("parity DIR", "check this GPU against published fixtures", parity::run),
     ("verify [OP]", "check every operation on this GPU against its reference", verify::verify),

@@ -52,7 +52,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let failed = Fault::Failed;
     let weights = if part == "vision" {
         let classes = source.dataset().map_or(Vec::new(), |d| d.label_classes());
-        let mut tower = Tower::new(&gpu, &preset.model, &classes, &recipe, &preset.init, seed);
+        let mut tower = Tower::new(&gpu, &preset, &classes, &recipe);
         for _ in 0..recipe.steps {
             progress.show(&block_on(tower.step(&source, seed)).map_err(failed)?);
         }
@@ -60,7 +60,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         progress.end(&format!("held-out accuracy on patches with things: {accuracy:.3?}"));
         block_on(tower.weights())?
     } else {
-        let mut reader = Reader::new(&gpu, &preset, &recipe, seed);
+        let mut reader = Reader::new(&gpu, &preset, &source, &recipe);
         for _ in 0..recipe.steps {
             progress.show(&block_on(reader.step(&source)).map_err(failed)?);
         }

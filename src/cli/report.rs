@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::train::depths::Depths;
 use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::recipe::Preset;
 use crate::train::stage::Stage;
@@ -39,6 +40,8 @@ pub(super) struct Page<'a> {
     pub(super) secs: f64,
     pub(super) scores: &'a [(Label, Scores)],
     pub(super) curves: &'a [StageCurves],
+    /// Of the tower at some time.
+    pub(super) depths: &'a [(&'static str, Depths)],
     pub(super) examples: &'a [Example],
 }
 
@@ -74,6 +77,14 @@ pub(super) fn html(page: &Page<'_>) -> String {
          model looks at another question's picture. What it still gets right then, it knows from the language alone.</p>",
     );
     out.push_str(&score_table(page.scores));
+    if !page.depths.is_empty() {
+        out.push_str(
+            "<h2>Where the answers live</h2><p>For each depth of the tower, how often a small probe reads an attribute of a \
+             thing right: its name, the colour and the stripes of its ground, the way it faces, its size. A tower that was \
+             taught to name keeps names on its way up and drops the rest, so a link to one depth cannot answer everything.</p>",
+        );
+        page.depths.iter().for_each(|(when, found)| out.push_str(&depth_table(when, found, page.preset)));
+    }
     out.push_str(
         "<h2>Six questions</h2><p>Held-out pictures, with the answer before stage 1 and after stage 3. The maps show where \
          each linked layer looks while it writes the first word of the answer (mean over heads; bright is more; attention is \
@@ -118,6 +129,31 @@ fn score_table(scores: &[(Label, Scores)]) -> String {
         out.push_str("</tr>");
     }
     out + "</table>"
+}
+
+/// Darker is further above guessing.
+fn depth_table(when: &str, found: &Depths, preset: &Preset) -> String {
+    let mut out = format!("<h3>The tower {when} training</h3><table><tr><th></th>");
+    found.attributes.iter().for_each(|(name, _)| {
+        let _ = write!(out, "<th>{}</th>", escape(name));
+    });
+    out.push_str("<th>read by</th></tr>");
+    let links = &preset.model.link_config;
+    for (depth, shares) in found.shares.iter().enumerate() {
+        let _ = write!(out, "<tr><td>depth {depth}</td>");
+        for (share, (_, guess)) in shares.iter().zip(&found.attributes) {
+            let above = ((share - guess) / (1.0 - guess)).clamp(0.0, 1.0);
+            let _ = write!(out, "<td style=\"background:rgb(0 114 178/{:.2})\">{share:.2}</td>", above * 0.6);
+        }
+        let layers = links.language_layers.iter().zip(&links.vision_layers).filter(|(_, d)| **d == depth);
+        let layers: Vec<String> = layers.map(|(layer, _)| format!("layer {layer}")).collect();
+        let _ = write!(out, "<td>{}</td></tr>", layers.join(", "));
+    }
+    out.push_str("<tr class=\"control\"><td>guessed</td>");
+    found.attributes.iter().for_each(|(_, guess)| {
+        let _ = write!(out, "<td>{guess:.2}</td>");
+    });
+    out + "<td></td></tr></table>"
 }
 
 fn example(e: &Example) -> String {

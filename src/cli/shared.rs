@@ -41,7 +41,7 @@ pub(super) fn load(name: &str) -> Result<Checkpoint, Fault> {
     Ok(assets::model(name)?)
 }
 
-/// `--preset`, as a name or a file, with `--set`, `--seed` and `--steps` applied.
+/// `--preset`, as a name or a file, with `--set`, `--links`, `--seed` and `--steps` applied.
 pub(super) fn find_preset(args: &Args, default: &str) -> Result<Preset, Fault> {
     let name = args.option("preset").unwrap_or(default);
     let mut preset = if Path::new(name).extension().is_some_and(|e| e == "json") {
@@ -52,6 +52,9 @@ pub(super) fn find_preset(args: &Args, default: &str) -> Result<Preset, Fault> {
     };
     for pair in args.all("set") {
         preset = set(&preset, pair)?;
+    }
+    if let Some(links) = args.option("links") {
+        preset.set_links(links)?;
     }
     if let Some(seed) = args.number("seed")? {
         preset.seed = seed;

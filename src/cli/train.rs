@@ -22,20 +22,33 @@ use crate::train::stage::Stage;
 use crate::train::trainer::Report;
 
 const HELP: &str = "\
-hive train [--preset NAME|FILE] [--data FOLDER] [--out FOLDER] [--set KEY=VALUE]... [--stage N]... [--steps N]
-           [--save-every N] [--resume FILE] [--start FILE] [--f16] [--questions N] [--kill-after N]
+hive train [--preset NAME|FILE] [--data FOLDER] [--out FOLDER] [--set KEY=VALUE]... [--links WHICH] [--stage N]...
+           [--steps N] [--save-every N] [--resume FILE] [--start FILE] [--f16] [--questions N] [--kill-after N]
 
 Trains the stages of a preset one after the other and writes OUT/checkpoint.safetensors (default OUT: out) every
 --save-every steps (default 200) and at the end of each stage. --resume goes on from such a file, bit for bit. --data takes
 a folder with a LLaVA conversation list (*.json or *.jsonl) and pictures. --set changes one key of the preset, as in
---set stages.1.1.learning_rate=0.001. --stage runs only the stages named, --steps cuts each to N steps.
+--set stages.1.1.learning_rate=0.001. --links says which depth of the tower each linked layer reads: paper (shallow states to
+early layers), deep-first, last, or a list such as 1,2,3,4. --stage runs only the stages named, --steps cuts each to N steps.
 --f16 writes the final weights alone, in half precision. --questions is how many held-out questions are asked after each
 stage (default 500). --kill-after stops after N steps without saving, as a crash would, to try --resume.
 ";
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
-    let options =
-        ["preset", "data", "out", "set", "stage", "steps", "save-every", "resume", "start", "questions", "kill-after"];
+    let options = [
+        "preset",
+        "data",
+        "out",
+        "set",
+        "links",
+        "stage",
+        "steps",
+        "save-every",
+        "resume",
+        "start",
+        "questions",
+        "kill-after",
+    ];
     let Some(args) = Args::or_help(list, &options, &["f16"], HELP)? else { return Ok(()) };
     let gpu = open_gpu(&args)?;
     let path = PathBuf::from(args.option("out").unwrap_or("out")).join("checkpoint.safetensors");
@@ -98,7 +111,7 @@ const CAPTION_STEPS: u64 = 300;
 fn read_captions(gpu: &Gpu, preset: &Preset, source: &Source) -> Result<Weights, Fault> {
     let Some(mut recipe) = preset.pretrain_language.clone() else { return Ok(Weights::new()) };
     recipe.steps = CAPTION_STEPS.min(preset.stages.iter().map(|(_, r)| r.steps).sum());
-    let mut reader = Reader::new(gpu, preset, &recipe, preset.seed);
+    let mut reader = Reader::new(gpu, preset, source, &recipe);
     let mut progress = Steps::new("language model, text alone".into(), recipe.steps);
     for _ in 0..recipe.steps {
         progress.show(&block_on(reader.step(source)).map_err(Fault::Failed)?);

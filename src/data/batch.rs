@@ -23,6 +23,8 @@ pub struct Batch {
     pub ids: Vec<u32>,
     /// `(B, T)`: the id at targets, -100 elsewhere.
     pub labels: Vec<i32>,
+    /// Further words (position in `(B, T)`, id) that stand where another does: facts have one position each.
+    pub laid_over: Vec<(usize, u32)>,
     /// `(B)`: tokens before the filling.
     pub lengths: Vec<u32>,
     /// `(B)`: always 0, the image stands before the text.
@@ -55,6 +57,8 @@ pub struct PatchBatch {
 struct Row {
     ids: Vec<u32>,
     labels: Vec<i32>,
+    /// Position in the row, id.
+    laid_over: Vec<(usize, u32)>,
     turns: usize,
     cut: bool,
 }
@@ -62,6 +66,14 @@ struct Row {
 impl Row {
     fn new() -> Self {
         Self { ids: vec![START], labels: vec![NO_TARGET], ..Self::default() }
+    }
+
+    /// Appends the words of a fact, all at one position.
+    fn fact(&mut self, words: &[u32]) {
+        let Some((first, rest)) = words.split_first() else { return };
+        self.laid_over.extend(rest.iter().map(|id| (self.ids.len(), *id)));
+        self.ids.push(*first);
+        self.labels.push(NO_TARGET);
     }
 
     /// Appends a question and its answer unless that would make the row longer than `tokens`. The first turn is cut instead.
@@ -94,8 +106,8 @@ pub fn questions(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize) -> Ba
     build(samples, tokenizer, tokens, 1, false)
 }
 
-/// Language model pre-training rows, without pixels: the description with `</s>` where the sample says so, then as many
-/// whole turns as fit. Targets: answers with their `</s>`: reading is learned sooner when no capacity goes into wording.
+/// Language model pre-training rows, without pixels: facts, else the description with `</s>`, where the sample says so, then as
+/// many whole turns as fit. Targets: answers with their `</s>`: reading is learned sooner when no capacity goes into wording.
 #[must_use]
 pub fn text(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize) -> Batch {
     let mut batch = build(samples, tokenizer, tokens, usize::MAX, true);
@@ -107,7 +119,9 @@ fn build(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize, most_turns: u
     let mut batch = Batch { rows: samples.len(), tokens, offset: vec![0; samples.len()], ..Batch::default() };
     for sample in samples {
         let mut row = Row::new();
-        if text && sample.described && !sample.description.is_empty() {
+        if text && sample.described && !sample.facts.is_empty() {
+            sample.facts.iter().for_each(|fact| row.fact(&tokenizer.encode(fact)));
+        } else if text && sample.described && !sample.description.is_empty() {
             row.turn(&tokenizer.encode(&sample.description), &[], tokens);
             row.turns = 0;
         }
@@ -117,6 +131,7 @@ fn build(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize, most_turns: u
             }
         }
         batch.lengths.push(row.ids.len() as u32);
+        batch.laid_over.extend(row.laid_over.iter().map(|(at, id)| (batch.ids.len() + at, *id)));
         row.ids.resize(tokens, PAD);
         row.labels.resize(tokens, NO_TARGET);
         batch.ids.extend(row.ids);
@@ -165,7 +180,9 @@ mod tests {
             things: 1,
             turns: turns.iter().map(turn).collect(),
             patch_labels: vec![vec![1, 0]],
+            seen: Vec::new(),
             description: "a dog at the top left".to_owned(),
+            facts: Vec::new(),
             described: true,
         }
     }
@@ -204,6 +221,21 @@ mod tests {
         let targets: Vec<usize> = (0..16).filter(|i| batch.labels[*i] != NO_TARGET).collect();
         assert_eq!(targets, [7, 12, 13]);
         assert!(targets.iter().all(|i| batch.labels[*i] == batch.ids[*i] as i32));
+    }
+
+    #[test]
+    fn facts_have_a_position_each() {
+        let t = tokenizer();
+        let mut told = sample(&[("what is it ?", "dog")]);
+        told.facts = vec!["dog top left".to_owned(), "dog".to_owned()];
+        let batch = text(&[told.clone(), told], &t, 12);
+        assert_eq!(t.decode(&batch.ids[..12]), "dog dog what is it ? dog");
+        assert_eq!(batch.lengths, [9, 9]);
+        // The further words of the first fact stand at its position, in either row.
+        let id = |w: &str| t.id(w).unwrap();
+        let over = [(1, id("top")), (1, id("left")), (13, id("top")), (13, id("left"))];
+        assert_eq!(batch.laid_over, over);
+        assert!(batch.labels[..7].iter().all(|l| *l == NO_TARGET) && batch.labels[7] == id("dog") as i32);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rng::{Rng, splitmix64};
-use super::worlds::{Painting, Sample, Split, Turn, World, pictures, planes, shapes};
+use super::worlds::{Painting, Sample, Split, Turn, World, grounds, pictures, planes, shapes};
 
 /// The data sets that are drawn on the fly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,18 +16,21 @@ pub enum Dataset {
     Shapes,
     /// Everyday things (`OpenMoji` pictures) on varied backgrounds, 48x48 px.
     Pictures,
+    /// Everyday things on coloured, striped grounds, 48x48 px: answers at different depths of a tower.
+    Grounds,
 }
 
 impl Dataset {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Shapes, Self::Pictures];
+    pub const ALL: [Self; 3] = [Self::Shapes, Self::Pictures, Self::Grounds];
 
-    /// The name users write: `shapes` or `pictures`.
+    /// The name users write: `shapes`, `pictures` or `grounds`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Shapes => "shapes",
             Self::Pictures => "pictures",
+            Self::Grounds => "grounds",
         }
     }
 
@@ -42,7 +45,7 @@ impl Dataset {
     pub fn image_size(self) -> usize {
         match self {
             Self::Shapes => shapes::SIZE,
-            Self::Pictures => pictures::SIZE,
+            Self::Pictures | Self::Grounds => pictures::SIZE,
         }
     }
 
@@ -51,7 +54,7 @@ impl Dataset {
     pub fn patch_size(self) -> usize {
         match self {
             Self::Shapes => shapes::PATCH,
-            Self::Pictures => pictures::PATCH,
+            Self::Pictures | Self::Grounds => pictures::PATCH,
         }
     }
 
@@ -61,6 +64,7 @@ impl Dataset {
         match self {
             Self::Shapes => shapes::words(),
             Self::Pictures => pictures::words(),
+            Self::Grounds => grounds::words(),
         }
     }
 
@@ -70,6 +74,7 @@ impl Dataset {
         match self {
             Self::Shapes => vec![shapes::SHAPES.len() + 1, shapes::COLOURS.len() + 1],
             Self::Pictures => vec![pictures::things().len() + 1],
+            Self::Grounds => vec![grounds::things().len() + 1],
         }
     }
 
@@ -79,7 +84,24 @@ impl Dataset {
         match self {
             Self::Shapes => &shapes::KINDS,
             Self::Pictures => &pictures::KINDS,
+            Self::Grounds => &grounds::KINDS,
         }
+    }
+
+    /// What can be told of a thing, and how many answers there are; empty where [`Sample::seen`] is.
+    #[must_use]
+    pub fn attributes(self) -> Vec<(&'static str, usize)> {
+        match self {
+            Self::Shapes => Vec::new(),
+            Self::Pictures => vec![("name", pictures::things().len())],
+            Self::Grounds => grounds::ATTRIBUTES.to_vec(),
+        }
+    }
+
+    /// Do its text-only rows tell facts, instead of describing?
+    #[must_use]
+    pub fn has_facts(self) -> bool {
+        self == Self::Grounds
     }
 
     /// How often each kind is tried in training, in the order of [`Self::kinds`]: evenly, but a tenth for captions, and
@@ -89,6 +111,7 @@ impl Dataset {
         match self {
             Self::Shapes => &[0.225, 0.225, 0.225, 0.225, 0.1],
             Self::Pictures => &[0.18, 0.18, 0.18, 0.18, 0.28],
+            Self::Grounds => &[0.09, 0.09, 0.08, 0.09, 0.16, 0.1, 0.1, 0.1, 0.09, 0.1],
         }
     }
 
@@ -98,20 +121,21 @@ impl Dataset {
     /// `max_turns` says; kinds take turns with `index`, and so do yes and no.
     #[must_use]
     pub fn sample(self, split: Split, seed: u64, index: u64, max_turns: usize) -> Sample {
-        self.sample_with(split, seed, index, max_turns, self.default_mix(), true)
+        self.sample_with(Some(split), seed, index, max_turns, self.default_mix(), true)
     }
 
     /// The same sample without its pixels and labels, for text-only rows: much cheaper.
     #[must_use]
     pub fn text_sample(self, split: Split, seed: u64, index: u64, max_turns: usize) -> Sample {
-        self.sample_with(split, seed, index, max_turns, self.default_mix(), false)
+        self.sample_with(Some(split), seed, index, max_turns, self.default_mix(), false)
     }
 
     /// [`Self::sample`] with weights for the kinds (missing ones are 0, all 0 means the default) and a choice of painting.
+    /// Without a split the scene is any: text that says where things never stand would teach just that.
     #[must_use]
     pub fn sample_with(
         self,
-        split: Split,
+        split: Option<Split>,
         seed: u64,
         index: u64,
         max_turns: usize,
@@ -124,6 +148,7 @@ impl Dataset {
         match self {
             Self::Shapes => make::<shapes::Scene>(&order),
             Self::Pictures => make::<pictures::Scene>(&order),
+            Self::Grounds => make::<grounds::Scene>(&order),
         }
     }
 
@@ -138,7 +163,7 @@ impl Dataset {
 struct Order<'a> {
     seed: u64,
     index: u64,
-    split: Split,
+    split: Option<Split>,
     max_turns: usize,
     mix: &'a [f32],
     paint: bool,
@@ -146,14 +171,16 @@ struct Order<'a> {
 }
 
 fn make<W: World>(order: &Order<'_>) -> Sample {
-    let base = splitmix64(order.seed).wrapping_add(order.tag * 4 + order.split as u64 * 2);
+    let stream = order.split.map_or(1 << 32, |split| split as u64 * 2);
+    let base = splitmix64(order.seed).wrapping_add(order.tag * 4 + stream);
     let mut rng = Rng::new(base, order.index);
     let (world, turns): (W, _) = match order.split {
-        Split::Train => train(order, &mut rng),
-        Split::HeldOut => held_out(order, &mut rng),
+        Some(Split::HeldOut) => held_out(order, &mut rng),
+        _ => train(order, &mut rng),
     };
     let description = world.describe(&mut rng);
     let described = rng.chance(0.75);
+    let facts = world.facts(&mut rng);
     // painting draws from its own stream, so that a sample without pixels has the same words
     let painting = if order.paint {
         world.paint(&mut Rng::new(base + 1, order.index))
@@ -165,7 +192,9 @@ fn make<W: World>(order: &Order<'_>) -> Sample {
         things: world.things(),
         turns,
         patch_labels: painting.labels,
+        seen: world.seen(),
         description,
+        facts,
         described,
     }
 }
@@ -173,7 +202,7 @@ fn make<W: World>(order: &Order<'_>) -> Sample {
 /// A scene with up to `max_turns` different questions, and with at least one unless none is wanted.
 fn train<W: World>(order: &Order<'_>, rng: &mut Rng) -> (W, Vec<Turn>) {
     loop {
-        let world = W::draw(Split::Train, rng);
+        let world = W::draw(order.split, rng);
         let mut turns: Vec<Turn> = Vec::with_capacity(order.max_turns);
         for _ in 0..order.max_turns * 6 {
             if turns.len() == order.max_turns {
@@ -199,7 +228,7 @@ fn held_out<W: World>(order: &Order<'_>, rng: &mut Rng) -> (W, Vec<Turn>) {
     let kind = kinds[(order.index % kinds.len() as u64) as usize];
     let want = (order.index / kinds.len() as u64).is_multiple_of(2);
     loop {
-        let world = W::draw(Split::HeldOut, rng);
+        let world = W::draw(order.split, rng);
         if let Some(turn) = world.ask(kind, &[], Some(want), rng) {
             return (world, vec![turn]);
         }

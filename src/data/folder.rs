@@ -238,8 +238,16 @@ impl Folder {
         };
         let description =
             record.turns.iter().find(|t| t.kind == KINDS[1]).map_or_else(String::new, |t| t.answer.clone());
-        let sample =
-            Sample { pixels: Vec::new(), things: 0, turns, patch_labels: Vec::new(), description, described: false };
+        let sample = Sample {
+            pixels: Vec::new(),
+            things: 0,
+            turns,
+            patch_labels: Vec::new(),
+            seen: Vec::new(),
+            description,
+            facts: Vec::new(),
+            described: false,
+        };
         Ok((record, sample))
     }
 }

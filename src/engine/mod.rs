@@ -43,6 +43,7 @@ pub use crate::model::memory::{MemoryPart, Plan};
 pub use crate::model::model::Wiring;
 pub use crate::ops::packed::Format;
 pub use crate::ops::sample::Settings;
+pub use crate::train::cost::Cost as StepCost;
 pub use crate::train::evaluate::{Scores, Share};
 pub use crate::train::recipe::{Preset, PresetError, StageRecipe};
 pub use crate::train::stage::{Scope, Stage};

@@ -13,6 +13,7 @@ use crate::model::decode::{DecodeError, Made, Prompt};
 use crate::model::weights::WeightsError;
 use crate::platform;
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
+use crate::train::cost::Cost as StepCost;
 use crate::train::evaluate::{EvaluateError, Picture, Scores};
 use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::run::Run;
@@ -205,19 +206,7 @@ impl Track {
     /// What a step costs.
     pub(super) fn cost(&self) -> Option<Cost> {
         let (stage, t) = (self.run.in_progress()?, self.run.trainer()?);
-        let micro = t.recipe().accumulate;
-        let names = t.params.trained_names();
-        let specs = t.params.specs();
-        Some(Cost {
-            lane: self.lane,
-            stage,
-            dispatches: t.program().dispatches() * micro + t.optimiser().dispatches(),
-            parameter_bytes: t.params.bytes(),
-            temporary_bytes: t.program().bytes() + t.optimiser().program().bytes(),
-            flops: t.program().flops() * micro as f64,
-            trained: specs.iter().filter(|s| names.contains(&s.name)).map(crate::nn::ParamSpec::len).sum(),
-            parameters: specs.iter().map(crate::nn::ParamSpec::len).sum(),
-        })
+        Some(Cost { lane: self.lane, stage, step: StepCost::of(t) })
     }
 
     /// Held-out accuracy with own and with swapped pictures, of at least so many questions.

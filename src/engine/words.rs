@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gpu::GpuError;
 use crate::model::model::Wiring;
+use crate::train::cost::Cost as StepCost;
 use crate::train::stage::Stage;
 
 /// The two models that can train side by side.
@@ -106,21 +107,12 @@ impl Figure {
 }
 
 /// What a lane's training step costs.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Cost {
     pub lane: Lane,
     pub stage: Stage,
-    /// GPU dispatches of a step, optimiser included.
-    pub dispatches: usize,
-    /// Bytes of parameters, gradients and moments.
-    pub parameter_bytes: u64,
-    /// Bytes of activations and other temporaries.
-    pub temporary_bytes: u64,
-    /// Floating-point operations of a step, as stated by the operations.
-    pub flops: f64,
-    pub trained: usize,
-    pub parameters: usize,
+    pub step: StepCost,
 }
 
 /// A word of an answer.

@@ -15,7 +15,7 @@ pub use device::{AdapterKind, AdapterSummary, Gpu, GpuOptions};
 pub use error::GpuError;
 pub use kernel::{Access, BindingDef, Constant, KernelDef, Sabotage};
 pub(crate) use pool::size_class;
-pub use program::{Program, Timing};
+pub use program::{Part, Program, Timing};
 pub use record::{Dest, Recorder, Workspace};
 pub use tensor::{DType, Shape, Tensor};
 

@@ -11,6 +11,8 @@ pub(super) type Ledger = Arc<AtomicU64>;
 /// Owner of one buffer; returns it to its pool when dropped.
 pub(super) struct Storage {
     pub(super) buffer: wgpu::Buffer,
+    /// Bytes that it stands for: those of the buffer, unless this is only counted.
+    size: u64,
     owner: Owner,
 }
 
@@ -23,8 +25,8 @@ enum Owner {
 
 impl Storage {
     /// A buffer that belongs to nobody else and is freed when dropped.
-    pub(super) fn own(buffer: wgpu::Buffer, ledger: &Ledger) -> Self {
-        Self { buffer, owner: Owner::Itself(Arc::clone(ledger)) }
+    pub(super) fn own(buffer: wgpu::Buffer, size: u64, ledger: &Ledger) -> Self {
+        Self { buffer, size, owner: Owner::Itself(Arc::clone(ledger)) }
     }
 }
 
@@ -33,11 +35,11 @@ impl Drop for Storage {
         match &self.owner {
             Owner::Pool(pool) => {
                 let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
-                free.entry(self.buffer.size()).or_default().push(self.buffer.clone());
+                free.entry(self.size).or_default().push(self.buffer.clone());
             }
             Owner::Recording => {}
             Owner::Itself(ledger) => {
-                ledger.fetch_sub(self.buffer.size(), Ordering::Relaxed);
+                ledger.fetch_sub(self.size, Ordering::Relaxed);
             }
         }
     }
@@ -63,8 +65,9 @@ impl Pool {
 
     /// A storage that is never reused and lives as long as the recording.
     pub(super) fn keep(&self, buffer: wgpu::Buffer) -> Storage {
-        self.made.fetch_add(buffer.size(), Ordering::Relaxed);
-        Storage { buffer, owner: Owner::Recording }
+        let size = buffer.size();
+        self.made.fetch_add(size, Ordering::Relaxed);
+        Storage { buffer, size, owner: Owner::Recording }
     }
 
     /// Bytes of all its buffers.
@@ -78,10 +81,10 @@ impl Pool {
         let reused = self.free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&size).and_then(Vec::pop);
         let buffer = reused.unwrap_or_else(|| {
             let buffer = create(size);
-            self.made.fetch_add(buffer.size(), Ordering::Relaxed);
+            self.made.fetch_add(size, Ordering::Relaxed);
             buffer
         });
-        Storage { buffer, owner: Owner::Pool(Arc::clone(self)) }
+        Storage { buffer, size, owner: Owner::Pool(Arc::clone(self)) }
     }
 }
 

@@ -11,9 +11,45 @@ use super::{Gpu, GpuError};
 use crate::platform;
 
 pub(super) enum Step {
-    Dispatch { pipeline: Arc<Pipeline>, bind_group: wgpu::BindGroup, groups: [u32; 3], flops: f64 },
+    Dispatch {
+        pipeline: Arc<Pipeline>,
+        bind_group: wgpu::BindGroup,
+        groups: [u32; 3],
+        work: Work,
+    },
+    /// Of a device that only counts.
+    Counted(&'static str, [u32; 3], Work),
     Clear(Slice),
-    Copy { from: Slice, to: Slice },
+    Copy {
+        from: Slice,
+        to: Slice,
+    },
+}
+
+/// What a dispatch is for, and how much it computes.
+#[derive(Clone, Copy)]
+pub(super) struct Work {
+    pub(super) part: &'static str,
+    pub(super) flops: f64,
+}
+
+impl Step {
+    fn work(&self) -> Option<Work> {
+        match self {
+            Self::Dispatch { work, .. } | Self::Counted(.., work) => Some(*work),
+            Self::Clear(_) | Self::Copy { .. } => None,
+        }
+    }
+}
+
+/// Work of one part of a model over one replay.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Part {
+    pub name: &'static str,
+    pub dispatches: usize,
+    /// Floating-point operations stated by the ops.
+    pub flops: f64,
 }
 
 /// Time and work of one kernel over one replay.
@@ -50,7 +86,7 @@ impl Program {
     /// Number of dispatches.
     #[must_use]
     pub fn dispatches(&self) -> usize {
-        self.steps.iter().filter(|s| matches!(s, Step::Dispatch { .. })).count()
+        self.steps.iter().filter_map(Step::work).count()
     }
 
     /// Bytes of its temporaries.
@@ -62,7 +98,20 @@ impl Program {
     /// Floating-point operations of one replay, as stated by the ops.
     #[must_use]
     pub fn flops(&self) -> f64 {
-        self.steps.iter().map(|s| if let Step::Dispatch { flops, .. } = s { *flops } else { 0.0 }).sum()
+        self.steps.iter().filter_map(Step::work).map(|w| w.flops).sum()
+    }
+
+    /// The same part by part, as the recorder was told of them, in the order in which they first come.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        for Work { part, flops } in self.steps.iter().filter_map(Step::work) {
+            match parts.iter_mut().find(|p| p.name == part) {
+                Some(p) => (p.dispatches, p.flops) = (p.dispatches + 1, p.flops + flops),
+                None => parts.push(Part { name: part, dispatches: 1, flops }),
+            }
+        }
+        parts
     }
 
     /// What the GPU will do, one line per command: kernel and grid.
@@ -70,6 +119,7 @@ impl Program {
     pub fn listing(&self) -> String {
         let line = |s: &Step| match s {
             Step::Dispatch { pipeline, groups, .. } => format!("{} {groups:?}\n", pipeline.name),
+            Step::Counted(name, groups, _) => format!("{name} {groups:?}\n"),
             Step::Clear(slice) => format!("clear {} bytes\n", slice.bytes),
             Step::Copy { from, .. } => format!("copy {} bytes\n", from.bytes),
         };
@@ -118,6 +168,7 @@ impl Program {
     }
 
     fn submit(&self, steps: &[Step]) {
+        assert!(!self.gpu.counting, "this device counts what programs do, and runs none");
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         record(&mut encoder, steps);
         self.gpu.queue.submit([encoder.finish()]);
@@ -133,7 +184,7 @@ impl Program {
         for steps in self.steps.chunks(QUERIES as usize / 2) {
             let secs = if self.gpu.timestamps { self.stamped(steps).await? } else { self.clocked(steps).await? };
             for (step, secs) in steps.iter().zip(secs) {
-                let Step::Dispatch { pipeline, flops, .. } = step else { continue };
+                let Step::Dispatch { pipeline, work: Work { flops, .. }, .. } = step else { continue };
                 let entry = by_kernel.entry(pipeline.name).or_insert(Timing {
                     kernel: pipeline.name,
                     dispatches: 0,
@@ -244,6 +295,6 @@ fn transfer(encoder: &mut wgpu::CommandEncoder, step: &Step) {
         Step::Copy { from, to } => {
             encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &to.buffer, to.offset, from.bytes);
         }
-        Step::Dispatch { .. } => {}
+        Step::Dispatch { .. } | Step::Counted(..) => {}
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::kernel::{Access, Constant, KernelDef, Pipeline};
 use super::pool::Pool;
-use super::program::{Program, Step};
+use super::program::{Program, Step, Work};
 use super::{DType, Gpu, Shape, Tensor};
 
 /// Where a gradient goes: over what is there, or added to it. "Who adds" can be read at the call.
@@ -53,8 +53,9 @@ enum Command {
         uniform_bytes: u64,
         slices: Vec<Slice>,
         groups: [u32; 3],
-        flops: f64,
+        work: Work,
     },
+    Counted(&'static str, [u32; 3], Work),
     Clear(Slice),
     Copy {
         from: Slice,
@@ -96,6 +97,7 @@ pub struct Recorder {
     interned: HashMap<Vec<u8>, u64>,
     audit: Option<Vec<Guarded>>,
     pending_flops: f64,
+    part: &'static str,
 }
 
 /// Bytes before and after every tensor of an audited recording.
@@ -123,6 +125,7 @@ impl Recorder {
             interned: HashMap::new(),
             audit: None,
             pending_flops: 0.0,
+            part: "",
         }
     }
 
@@ -164,6 +167,11 @@ impl Recorder {
         Tensor::new(Arc::new(storage), 0, shape, dtype, label)
     }
 
+    /// Names the part of the model that the commands to come belong to; the name before.
+    pub fn part(&mut self, name: &'static str) -> &'static str {
+        std::mem::replace(&mut self.part, name)
+    }
+
     /// States the floating-point operations of the next dispatch (2 per multiply-add), for the profile.
     pub fn flops(&mut self, flops: usize) {
         self.pending_flops += flops as f64;
@@ -182,6 +190,11 @@ impl Recorder {
         check(kernel, tensors);
         let groups = groups.map(|g| u32::try_from(g).unwrap_or(u32::MAX));
         assert!(groups.iter().all(|g| (1..=65535).contains(g)), "{}: grid {groups:?}", kernel.name);
+        let work = Work { part: self.part, flops: std::mem::take(&mut self.pending_flops) };
+        if self.gpu.counting {
+            self.commands.push(Command::Counted(kernel.name, groups, work));
+            return;
+        }
         let block = bytemuck::bytes_of(params);
         let uniform = self.intern(block);
         self.commands.push(Command::Dispatch {
@@ -190,7 +203,7 @@ impl Recorder {
             uniform_bytes: block.len() as u64,
             slices: tensors.iter().map(|t| self.bound(t)).collect(),
             groups,
-            flops: std::mem::take(&mut self.pending_flops),
+            work,
         });
     }
 
@@ -257,7 +270,8 @@ impl Recorder {
             .map(|command| match command {
                 Command::Clear(slice) => Step::Clear(slice),
                 Command::Copy { from, to } => Step::Copy { from, to },
-                Command::Dispatch { pipeline, uniform, uniform_bytes, slices, groups, flops } => {
+                Command::Counted(name, groups, work) => Step::Counted(name, groups, work),
+                Command::Dispatch { pipeline, uniform, uniform_bytes, slices, groups, work } => {
                     let uniform = Slice { buffer: uniform_buffer.clone(), offset: uniform, bytes: uniform_bytes };
                     let entries: Vec<_> = (0_u32..)
                         .zip(std::iter::once(&uniform).chain(&slices))
@@ -275,7 +289,7 @@ impl Recorder {
                         layout: &pipeline.layout,
                         entries: &entries,
                     });
-                    Step::Dispatch { pipeline, bind_group, groups, flops }
+                    Step::Dispatch { pipeline, bind_group, groups, work }
                 }
             })
             .collect();

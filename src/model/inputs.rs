@@ -23,11 +23,20 @@ pub struct HostBatch<'a> {
     pub offset: &'a [u32],
     /// Normalised image.
     pub pixels: &'a [f32],
+    /// Further tokens (position in (B, T), id) that stand where another does; only inputs for facts take them.
+    pub laid_over: &'a [(usize, u32)],
 }
 
 impl<'a> From<&'a Batch> for HostBatch<'a> {
     fn from(b: &'a Batch) -> Self {
-        Self { ids: &b.ids, labels: &b.labels, lengths: &b.lengths, offset: &b.offset, pixels: &b.pixels }
+        Self {
+            ids: &b.ids,
+            labels: &b.labels,
+            lengths: &b.lengths,
+            offset: &b.offset,
+            pixels: &b.pixels,
+            laid_over: &b.laid_over,
+        }
     }
 }
 
@@ -62,6 +71,8 @@ pub struct Inputs {
     pub pixels: Tensor,
     /// (B T).
     pub ids: Tensor,
+    /// How often each token stands at each position, (B T, V), where several may.
+    pub counts: Option<Tensor>,
     /// (B T), shifted.
     pub targets: Tensor,
     /// (B, 3): length, offset, start.
@@ -97,6 +108,7 @@ impl Inputs {
         Self {
             pixels: gpu.tensor([batch, v.num_channels, size, size], f, "pixels"),
             ids: gpu.tensor([batch * text], u, "ids"),
+            counts: None,
             targets: gpu.tensor([batch * text], u, "targets"),
             rows: gpu.tensor([batch, 3], u, "rows"),
             joined_rows: gpu.tensor([batch, 3], u, "joined rows"),
@@ -111,6 +123,13 @@ impl Inputs {
             text,
             with_image,
         }
+    }
+
+    /// For text in which several tokens may stand at one position; their embeddings are added.
+    #[must_use]
+    pub fn for_facts(gpu: &Gpu, config: &HiveConfig, batch: usize, text: usize) -> Self {
+        let counts = gpu.tensor([batch * text, config.text_config.vocab_size], DType::F32, "counts");
+        Self { counts: Some(counts), ..Self::new(gpu, config, batch, text, false) }
     }
 
     /// How linked layers of this configuration number their positions.
@@ -139,6 +158,13 @@ impl Inputs {
         let joined: Vec<u32> = (0..b).flat_map(|i| [host.lengths[i] + n, 0, 0]).collect();
         let (order, segments) = embed::sort(host.ids);
         gpu.write_u32(&self.ids, host.ids);
+        if let Some(counts) = &self.counts {
+            let words = self.config.text_config.vocab_size;
+            let mut values = vec![0.0; b * t * words];
+            let single = host.ids.iter().copied().enumerate();
+            single.chain(host.laid_over.iter().copied()).for_each(|(at, id)| values[at * words + id as usize] += 1.0);
+            gpu.write(counts, &values);
+        }
         gpu.write_u32(&self.targets, &host.targets());
         gpu.write_u32(&self.rows, &rows);
         gpu.write_u32(&self.joined_rows, &joined);

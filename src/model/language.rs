@@ -10,7 +10,7 @@ use crate::nn::linked_attention::Grads;
 use crate::nn::self_attention::Sequence;
 use crate::nn::{ParamId, Params, RmsNorm, Stack};
 use crate::ops::cross_entropy::{self, Chunks, Loss};
-use crate::ops::matmul::Epilogue;
+use crate::ops::matmul::{self, Epilogue};
 use crate::ops::{embed, packed, rms_norm};
 
 /// Parameters.
@@ -107,6 +107,21 @@ impl Language {
         match p.packed_view(self.embed) {
             Some(table) => packed::gather(r, ids, &table.matrix),
             None => embed::forward(r, ids, &p.value(self.embed)),
+        }
+    }
+
+    /// (B T, C) sums of the embeddings of all tokens at each position, from how often each stands there, (B T, V).
+    pub fn embed_sums(&self, r: &mut Recorder, p: &Params, counts: &Tensor) -> Tensor {
+        let table = p.value(self.embed);
+        let x = r.alloc([counts.shape().rows(), table.shape().cols()], "embedded");
+        matmul::backward_x(r, counts, &table, Dest::Write(&x));
+        x
+    }
+
+    /// Adds to the embedding's gradient, if it trains.
+    pub fn embed_sums_backward(&self, r: &mut Recorder, p: &Params, counts: &Tensor, dx: &Tensor) {
+        if let Some(dtable) = p.grad(self.embed) {
+            matmul::backward_w(r, counts, dx, &dtable);
         }
     }
 

@@ -254,14 +254,21 @@ impl Model {
     /// Up to state `depth` of the tower, over the bridge, and through all layers.
     fn pass(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, depth: usize) -> Pass {
         let (rows, keep) = (&inputs.rows, self.tower_trains(p));
+        r.part("tower");
         let tower = self.tower.as_ref().filter(|_| inputs.with_image && self.sees());
         let tower = tower.map(|tower| tower.forward(r, p, rows, &inputs.pixels, depth, keep));
         let states = tower.as_ref().map(|saved| self.depths().into_iter().map(|depth| saved.states[depth].clone()));
         let features: Vec<Tensor> = states.into_iter().flatten().collect();
-        let mut x = self.language.embed(r, p, &inputs.ids);
+        r.part("language");
+        let mut x = match &inputs.counts {
+            Some(counts) => self.language.embed_sums(r, p, counts),
+            None => self.language.embed(r, p, &inputs.ids),
+        };
         let mut projector = None;
         if let (Bridge::Projector(layers), [state]) = (&self.bridge, &features[..]) {
+            r.part("projector");
             let (image, saved) = layers.forward(r, p, state);
+            r.part("language");
             x = self.sizes(inputs).join(r, rows, &x, &image);
             projector = Some(saved);
         }
@@ -275,6 +282,7 @@ impl Model {
         let Pass { tower, features, projector, language, x } = self.pass(r, p, inputs, self.deepest());
         // States that nobody walks back through are free for what follows.
         let tower = tower.filter(|_| self.tower_trains(p));
+        r.part("head");
         let head = self.language.loss_forward(r, p, &x, &inputs.targets, &inputs.scale, loss);
         Saved { tower, features, projector, language, head }
     }
@@ -283,7 +291,9 @@ impl Model {
     pub fn backward(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, saved: Saved) {
         let Saved { tower, features, projector, language, head } = saved;
         let (sizes, rows) = (self.sizes(inputs), &inputs.rows);
+        r.part("head, backward");
         let mut d = self.language.loss_backward(r, p, head, &inputs.targets, &inputs.scale);
+        r.part("language, backward");
         if projector.is_some() {
             d = sizes.text_backward(r, rows, &d);
         }
@@ -307,11 +317,17 @@ impl Model {
         if let (Bridge::Projector(layers), Some(saved)) = (&self.bridge, projector) {
             let dimage = sizes.image(r, rows, &d);
             let dfeatures = gradients[self.deepest()].as_ref();
+            r.part("projector, backward");
             layers.backward(r, p, saved, &dimage, dfeatures.map(Dest::Write));
+            r.part("language, backward");
             d = sizes.text(r, rows, &d);
         }
-        self.language.embed_backward(r, p, &inputs.segments, &inputs.order, &d);
+        match &inputs.counts {
+            Some(counts) => self.language.embed_sums_backward(r, p, counts, &d),
+            None => self.language.embed_backward(r, p, &inputs.segments, &inputs.order, &d),
+        }
         if let (Some(vision), Some(saved)) = (&self.tower, tower) {
+            r.part("tower, backward");
             vision.backward(r, p, saved, &mut gradients);
         }
     }

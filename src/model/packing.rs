@@ -157,8 +157,14 @@ impl Reader {
         let mut padded = ids.to_vec();
         padded.resize(window, 0);
         let labels = vec![-100; window];
-        let batch =
-            HostBatch { ids: &padded, labels: &labels, lengths: &[ids.len() as u32], offset: &[0], pixels: &[] };
+        let batch = HostBatch {
+            ids: &padded,
+            labels: &labels,
+            lengths: &[ids.len() as u32],
+            offset: &[0],
+            pixels: &[],
+            laid_over: &[],
+        };
         self.inputs.write(batch, 1);
         self.program.run_shared().await?;
         let parts = self.gpu.read_all(&self.logits).await?;

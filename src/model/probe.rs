@@ -1,5 +1,5 @@
-//! Classifier heads on a frozen tower: attentive (one learned query) and linear (mean over patches). Input: penultimate
-//! hidden states (B N, W).
+//! Classifier heads on a frozen tower: attentive (one learned query), linear (mean over patches), and in the form of a link.
+//! Input: hidden states (B N, W).
 
 use super::registry::Registry;
 use crate::gpu::{Dest, Recorder, Tensor};
@@ -7,6 +7,7 @@ use crate::nn::layers::shared_backward;
 use crate::nn::{LayerNorm, Linear, ParamId, ParamSpec, Params};
 use crate::ops::attention::{self, Layout};
 use crate::ops::cross_entropy::{self, Chunks, Loss};
+use crate::ops::gelu::{self, Form};
 use crate::ops::{embed, layer_norm, matmul, mean};
 
 /// Which head.
@@ -16,6 +17,8 @@ pub enum Kind {
     Attentive,
     /// LayerNorm, mean, Linear.
     Linear,
+    /// LayerNorm, Linear, GELU, mean, Linear: a link's projector, averaged over patches.
+    Link,
 }
 
 /// Sizes of a probe.
@@ -31,6 +34,13 @@ pub struct Sizes {
     pub eps: f64,
 }
 
+/// From rows of patches to a row per sample.
+enum Pooling {
+    Mean,
+    Attention(Pooler),
+    Link(Linear),
+}
+
 struct Pooler {
     query: ParamId,
     q: Linear,
@@ -43,7 +53,7 @@ struct Pooler {
 pub struct Probe {
     sizes: Sizes,
     norm: LayerNorm,
-    pooler: Option<Pooler>,
+    pooling: Pooling,
     classifier: Linear,
 }
 
@@ -71,11 +81,18 @@ pub struct Saved {
     norm: layer_norm::Saved,
     y: Tensor,
     pooled: Tensor,
-    pooling: Option<PoolSaved>,
+    pooling: PoolSaved,
     loss: cross_entropy::Saved,
 }
 
-struct PoolSaved {
+enum PoolSaved {
+    Mean,
+    Attention(Box<AttentionSaved>),
+    /// Before and after the GELU.
+    Link(Tensor, Tensor),
+}
+
+struct AttentionSaved {
     query: Tensor,
     attention: attention::Saved,
     attended: Tensor,
@@ -88,7 +105,7 @@ impl Pooler {
         r: &mut Recorder,
         p: &Params,
         inputs: &ProbeInputs,
-        saved: PoolSaved,
+        saved: AttentionSaved,
         y: &Tensor,
         dpooled: &Tensor,
     ) -> Tensor {
@@ -111,15 +128,19 @@ impl Probe {
     pub fn new(kind: Kind, sizes: Sizes) -> (Self, Vec<ParamSpec>) {
         let (mut g, w) = (Registry::default(), sizes.width);
         let norm = g.layer_norm("norm", w, sizes.eps);
-        let pooler = (kind == Kind::Attentive).then(|| Pooler {
-            query: g.add("query", &[1, 1, w]),
-            q: g.linear("q_proj", w, w, true),
-            k: g.linear("k_proj", w, w, true),
-            v: g.linear("v_proj", w, w, true),
-            out: g.linear("out_proj", w, w, true),
-        });
+        let pooling = match kind {
+            Kind::Linear => Pooling::Mean,
+            Kind::Link => Pooling::Link(g.linear("fc1", w, w, true)),
+            Kind::Attentive => Pooling::Attention(Pooler {
+                query: g.add("query", &[1, 1, w]),
+                q: g.linear("q_proj", w, w, true),
+                k: g.linear("k_proj", w, w, true),
+                v: g.linear("v_proj", w, w, true),
+                out: g.linear("out_proj", w, w, true),
+            }),
+        };
         let classifier = g.linear("classifier", sizes.classes, w, true);
-        (Self { sizes, norm, pooler, classifier }, g.specs)
+        (Self { sizes, norm, pooling, classifier }, g.specs)
     }
 
     fn layout(&self, inputs: &ProbeInputs) -> Layout {
@@ -137,14 +158,23 @@ impl Probe {
     }
 
     /// Pooled rows (B, W) and what their backward needs.
-    fn pool(&self, r: &mut Recorder, p: &Params, inputs: &ProbeInputs, y: &Tensor) -> (Tensor, Option<PoolSaved>) {
-        let Some(a) = &self.pooler else { return (mean::forward(r, y, inputs.classes.shape().len()), None) };
+    fn pool(&self, r: &mut Recorder, p: &Params, inputs: &ProbeInputs, y: &Tensor) -> (Tensor, PoolSaved) {
+        let batch = inputs.classes.shape().len();
+        let a = match &self.pooling {
+            Pooling::Mean => return (mean::forward(r, y, batch), PoolSaved::Mean),
+            Pooling::Link(fc1) => {
+                let before = fc1.forward(r, p, y);
+                let after = gelu::forward(r, &before, Form::Exact);
+                return (mean::forward(r, &after, batch), PoolSaved::Link(before, after));
+            }
+            Pooling::Attention(a) => a,
+        };
         let query = embed::forward(r, &inputs.zeros, &p.value(a.query).reshaped([1, self.sizes.width]));
         let q = a.q.forward(r, p, &query);
         let (k, v) = (a.k.forward(r, p, y), a.v.forward(r, p, y));
         let (attended, attention) = attention::forward(r, self.layout(inputs), &inputs.rows, &q, &k, &v);
         let pooled = a.out.forward(r, p, &attended);
-        (pooled, Some(PoolSaved { query, attention, attended }))
+        (pooled, PoolSaved::Attention(Box::new(AttentionSaved { query, attention, attended })))
     }
 
     /// Logits (B, classes), and the mean loss added to `loss` (1).
@@ -170,8 +200,15 @@ impl Probe {
         self.with_loss(p, &pooled, inputs, |l, _| {
             cross_entropy::backward(r, l, loss, Some(&dpooled), dw.as_ref(), db.as_ref());
         });
-        let dy = match (&self.pooler, pooling) {
-            (Some(a), Some(saved)) => a.backward(r, p, inputs, saved, &y, &dpooled),
+        let dy = match (&self.pooling, pooling) {
+            (Pooling::Attention(a), PoolSaved::Attention(saved)) => a.backward(r, p, inputs, *saved, &y, &dpooled),
+            (Pooling::Link(fc1), PoolSaved::Link(before, after)) => {
+                let dafter = mean::backward(r, &after, &dpooled);
+                let dbefore = gelu::backward(r, &before, &dafter, Form::Exact);
+                let dy = r.alloc(y.shape().dims(), "dy");
+                fc1.backward(r, p, &y, &dbefore, Some(Dest::Write(&dy)));
+                dy
+            }
             _ => mean::backward(r, &y, &dpooled),
         };
         self.norm.backward(r, p, norm, &dy, Some(Dest::Write(dfeatures)));

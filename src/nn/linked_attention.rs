@@ -171,9 +171,11 @@ impl Linked<'_> {
         features: &Tensor,
     ) -> (Tensor, Saved) {
         let Self { layer: a, link, tables } = *self;
+        let part = r.part("links");
         let projector = link.project(r, p, &a.norm, features);
-        let ([q, k, v], projections) = a.project(r, p, x);
         let (ki, vi) = (link.image_k.forward(r, p, &projector.e), link.image_v.forward(r, p, &projector.e));
+        r.part(part);
+        let ([q, k, v], projections) = a.project(r, p, x);
 
         let query = s.rotate(r, &q, &tables.query);
         let key = s.join(r, &k, &ki, Some(&tables.key));
@@ -192,9 +194,11 @@ impl Linked<'_> {
         let (dquery, dkey, dvalue) = attention::backward(r, saved.attention, &dattended);
         let (dquery, dkey) = link.norm_heads_backward(r, p, saved.heads, dquery, dkey);
 
+        let part = r.part("links, backward");
         let (dki, dvi) = (s.image_part(r, &dkey, Some(&tables.key)), s.image_part(r, &dvalue, None));
         let de = shared_backward(r, p, &saved.projector.e, &[(&link.image_k, &dki), (&link.image_v, &dvi)]);
         link.project_backward(r, p, &a.norm, saved.projector, &de, grads.features);
+        r.part(part);
 
         let text_trains = [&a.q, &a.k, &a.v].iter().any(|l| p.trains(l.w)) || p.trains(a.norm.w);
         if !grads.below && !text_trains {

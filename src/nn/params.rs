@@ -55,23 +55,30 @@ impl Params {
     /// If a weight is missing or of another size: loaders check that before.
     #[must_use]
     pub fn new(gpu: &Gpu, specs: Vec<ParamSpec>, weights: &Weights, trained: &BTreeSet<String>) -> Self {
+        let params = Self::zeroed(gpu, specs, trained);
+        for slab in &params.slabs {
+            let mut values = vec![0.0; slab.value.shape().len()];
+            for &(id, start, len) in &slab.members {
+                let name = &params.specs[id.0].name;
+                let from = weights.get(name).unwrap_or_else(|| panic!("no weight called {name}"));
+                assert_eq!(from.len(), len, "size of {name}");
+                values[start..start + len].copy_from_slice(from);
+            }
+            gpu.write(&slab.value, &values);
+        }
+        params
+    }
+
+    /// The same, all zero.
+    #[must_use]
+    pub fn zeroed(gpu: &Gpu, specs: Vec<ParamSpec>, trained: &BTreeSet<String>) -> Self {
         let (slabs, places) = pack(&specs, trained, gpu.max_binding as usize / 4, &|_| true);
-        let slabs = slabs
-            .into_iter()
-            .map(|plan| {
-                let mut values = vec![0.0; plan.len];
-                for &(id, start, len) in &plan.members {
-                    let name = &specs[id.0].name;
-                    let from = weights.get(name).unwrap_or_else(|| panic!("no weight called {name}"));
-                    assert_eq!(from.len(), len, "size of {name}");
-                    values[start..start + len].copy_from_slice(from);
-                }
-                let zeros = |label| gpu.tensor([plan.len], DType::F32, label);
-                let trained = plan.trained.then(|| Trained { grad: zeros("gradients"), m: zeros("m"), v: zeros("v") });
-                let value = gpu.upload(&values, [plan.len], "parameters");
-                Slab { value, trained, decays: plan.decays, members: plan.members }
-            })
-            .collect();
+        let slabs = slabs.into_iter().map(|plan| {
+            let zeros = |label| gpu.tensor([plan.len], DType::F32, label);
+            let trained = plan.trained.then(|| Trained { grad: zeros("gradients"), m: zeros("m"), v: zeros("v") });
+            Slab { value: zeros("parameters"), trained, decays: plan.decays, members: plan.members }
+        });
+        let slabs = slabs.collect();
         Self { gpu: gpu.clone(), specs, slabs, places, packed: Packed::default(), version: AtomicU64::new(0) }
     }
 

@@ -63,16 +63,20 @@ pub struct Label {
     pub stage: Option<Stage>,
     /// What it sees.
     pub picture: Picture,
+    /// Did the stage go on for as many more steps as the next one has? Without such a control a gain of that means nothing.
+    pub more: bool,
 }
 
 impl Label {
     /// The start weights without a picture.
-    pub const ALONE: Self = Self { stage: None, picture: Picture::None };
+    pub const ALONE: Self = Self { stage: None, picture: Picture::None, more: false };
+    /// Stage 2, for as many more steps as stage 3 has.
+    pub const INSTEAD: Self = Self { stage: Some(Stage::Adaptation), picture: Picture::Own, more: true };
 
     /// With a question's own picture.
     #[must_use]
     pub fn after(stage: Stage) -> Self {
-        Self { stage: Some(stage), picture: Picture::Own }
+        Self { stage: Some(stage), picture: Picture::Own, more: false }
     }
 }
 
@@ -87,7 +91,8 @@ impl fmt::Display for Label {
             Picture::Swapped => ", pictures swapped",
             Picture::None => ", no picture",
         };
-        write!(f, "{what}{picture}")
+        let more = if self.more { ", as many more steps instead" } else { "" };
+        write!(f, "{what}{more}{picture}")
     }
 }
 
@@ -102,7 +107,10 @@ impl TryFrom<String> for Label {
 
     fn try_from(text: String) -> Result<Self, String> {
         let stages = [None].into_iter().chain(Stage::ALL.map(Some));
-        let mut all = stages.flat_map(|stage| Picture::ALL.map(|picture| Self { stage, picture }));
+        let labels = |stage| {
+            Picture::ALL.into_iter().flat_map(move |picture| [false, true].map(|more| Self { stage, picture, more }))
+        };
+        let mut all = stages.flat_map(labels);
         all.find(|l| l.to_string() == text).ok_or_else(|| format!("scores of \"{text}\" are not known"))
     }
 }
@@ -225,13 +233,14 @@ mod tests {
 
     #[test]
     fn labels_are_the_same_texts_in_every_file() {
-        let label = |stage, picture| Label { stage, picture };
+        let label = |stage, picture| Label { stage, picture, more: false };
         for (label, text) in [
             (Label::ALONE, "language model alone"),
             (Label::after(Stage::Connector), "stage 1"),
             (label(Some(Stage::Vision), Picture::Swapped), "stage 3, pictures swapped"),
             (label(Some(Stage::Vision), Picture::None), "stage 3, no picture"),
             (label(None, Picture::Own), "start"),
+            (Label::INSTEAD, "stage 2, as many more steps instead"),
         ] {
             let json = format!("\"{text}\"");
             assert_eq!(serde_json::to_string(&label).unwrap(), json);

@@ -1,6 +1,8 @@
 //! L5: training. Stages say what trains, recipes how, the trainer records and replays steps, checkpoints make it resumable.
 
 pub mod checkpoint;
+pub mod cost;
+pub mod depths;
 pub mod evaluate;
 pub mod init;
 pub mod parity;
@@ -10,4 +12,5 @@ pub mod run;
 pub mod schedule;
 pub mod source;
 pub mod stage;
+pub mod statistics;
 pub mod trainer;

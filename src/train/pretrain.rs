@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 
 use super::init;
-use super::recipe::{Init, Preset, StageRecipe};
+use super::recipe::{Naming, Preset, StageRecipe};
 use super::source::Source;
 use super::trainer::{Optimiser, Report, Setup, Trainer};
 use crate::data::batch::{self, PatchBatch};
+use crate::data::dataset::Dataset;
 use crate::data::rng::Rng;
 use crate::data::worlds::Split;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
-use crate::model::config::HiveConfig;
 use crate::model::inputs::HostBatch;
 use crate::model::model::{Model, Wiring};
 use crate::model::registry::Registry;
@@ -21,7 +21,7 @@ use crate::nn::{LayerNorm, Linear, Params};
 use crate::ops::add;
 use crate::ops::cross_entropy::{self, Chunks, Loss};
 
-/// The tower with one throw-away linear head per label on its deepest linked state.
+/// The tower with one throw-away head per label on its deepest linked state.
 pub struct Tower {
     gpu: Gpu,
     params: Params,
@@ -34,30 +34,37 @@ pub struct Tower {
     scale: Tensor,
     loss: Tensor,
     side: usize,
+    naming: Naming,
     updates: u64,
 }
 
 impl Tower {
     /// Start values drawn, programs recorded. `classes`: number of classes of each label.
     #[must_use]
-    pub fn new(
-        gpu: &Gpu,
-        config: &HiveConfig,
-        classes: &[usize],
-        recipe: &StageRecipe,
-        init: &Init,
-        seed: u64,
-    ) -> Self {
+    pub fn new(gpu: &Gpu, preset: &Preset, classes: &[usize], recipe: &StageRecipe) -> Self {
+        let (config, naming) = (&preset.model, &preset.naming);
         let c = &config.vision_config;
         let depth = config.link_config.deepest().unwrap_or(c.num_hidden_layers - 1);
         let mut g = Registry::default();
         let tower = Vision::new(&mut g, c);
         let norm = g.layer_norm("head.norm", c.hidden_size, c.layer_norm_eps);
-        let heads: Vec<Linear> =
-            classes.iter().enumerate().map(|(i, n)| g.linear(&format!("head.{i}"), *n, c.hidden_size, true)).collect();
-        let weights = init::draw(&g.specs, config, init, seed);
-        let all: BTreeSet<String> = g.specs.iter().map(|s| s.name.clone()).collect();
-        let params = Params::new(gpu, g.specs, &weights, &all);
+        let mut classes = classes.to_vec();
+        if naming.codes.is_some() {
+            classes.extend([c.side(); 2]);
+        }
+        let learns = naming.codes.is_none();
+        let head = |(i, n): (usize, &usize)| g.linear(&format!("head.{i}"), *n, c.hidden_size, learns);
+        let heads: Vec<Linear> = classes.iter().enumerate().map(head).collect();
+        let mut weights = init::draw(&g.specs, config, &preset.init, preset.seed);
+        if let Some(length) = naming.codes {
+            let mut codes = codes(classes.iter().sum(), c.hidden_size, length).into_iter();
+            for (i, n) in classes.iter().enumerate() {
+                weights.insert(format!("head.{i}.weight"), codes.by_ref().take(*n).flatten().collect());
+            }
+        }
+        let trained = g.specs.iter().map(|s| s.name.clone()).filter(|name| learns || !name.starts_with("head."));
+        let trained: BTreeSet<String> = trained.collect();
+        let params = Params::new(gpu, g.specs, &weights, &trained);
         let (batch, n) = (recipe.batch, c.tokens());
         let size = c.image_size;
         let pixels = gpu.tensor([batch, c.num_channels, size, size], DType::F32, "pixels");
@@ -85,6 +92,7 @@ impl Tower {
             scale,
             loss,
             side: c.side(),
+            naming: naming.clone(),
             updates: 0,
         }
     }
@@ -99,7 +107,7 @@ impl Tower {
         let samples = source.samples(Split::Train, first, self.recipe.batch, 0, true)?;
         let mut batch = batch::patches(&samples);
         roll(&mut batch, self.side, &mut Rng::new(seed ^ 0x7011, self.updates));
-        self.write(&batch);
+        self.write(batch);
         self.optimiser.clear();
         self.gpu.write(&self.loss, &[0.0]);
         self.step.run();
@@ -110,12 +118,23 @@ impl Tower {
         Ok(Report { update: self.updates, loss, grad_norm: 0.0, learning_rate })
     }
 
-    fn write(&self, batch: &PatchBatch) {
+    fn write(&self, mut batch: PatchBatch) -> PatchBatch {
+        if self.naming.grey {
+            let shape = self.pixels.shape();
+            grey(&mut batch.pixels, shape.dims()[1], shape.dims()[2] * shape.dims()[3]);
+        }
+        if self.naming.codes.is_some() {
+            // Where a patch is, whatever stands there.
+            let cells = (0..batch.rows).flat_map(|_| 0..self.side * self.side);
+            let (rows, columns) = cells.map(|n| ((n / self.side) as i32, (n % self.side) as i32)).unzip();
+            batch.labels.extend([rows, columns]);
+        }
         self.gpu.write(&self.pixels, &batch.pixels);
         self.gpu.write(&self.scale, &[1.0 / batch.labels[0].len() as f32]);
         for (tensor, labels) in self.classes.iter().zip(&batch.labels) {
             self.gpu.write_u32(tensor, &labels.iter().map(|l| *l as u32).collect::<Vec<_>>());
         }
+        batch
     }
 
     /// Share of right labels on patches that show a thing, in held-out scenes, per label.
@@ -126,8 +145,7 @@ impl Tower {
         let mut hits = vec![(0, 0); self.classes.len()];
         for b in 0..batches {
             let rows = self.recipe.batch;
-            let batch = batch::patches(&source.samples(Split::HeldOut, b * rows as u64, rows, 1, true)?);
-            self.write(&batch);
+            let batch = self.write(batch::patches(&source.samples(Split::HeldOut, b * rows as u64, rows, 1, true)?));
             self.step.run();
             let read = self.gpu.read_all(&self.states).await.map_err(|e| e.to_string())?;
             for ((hits, labels), state) in hits.iter_mut().zip(&batch.labels).zip(&read) {
@@ -142,9 +160,44 @@ impl Tower {
 
     /// The tower's parameters (the heads are thrown away).
     pub async fn weights(&self) -> Result<Weights, GpuError> {
-        let all = self.params.download().await?;
-        Ok(all.into_iter().filter(|(name, _)| name.starts_with("vision_model.")).collect())
+        let mut all = self.params.download().await?;
+        all.retain(|name, _| name.starts_with("vision_model."));
+        let filters = all.get_mut("vision_model.embeddings.patch_embedding.weight");
+        if let Some(filters) = filters.filter(|_| self.naming.grey) {
+            let size = self.pixels.shape().dims()[2] / self.side;
+            grey(filters, self.pixels.shape().dims()[1], size * size);
+        }
+        Ok(all)
     }
+}
+
+/// `(N, channels, plane)` with every channel made the mean of them all.
+fn grey(values: &mut [f32], channels: usize, plane: usize) {
+    for one in values.chunks_mut(channels * plane) {
+        for i in 0..plane {
+            let mean = (0..channels).map(|c| one[c * plane + i]).sum::<f32>() / channels as f32;
+            (0..channels).for_each(|c| one[c * plane + i] = mean);
+        }
+    }
+}
+
+/// `count` vectors of `width` values, orthogonal to each other where `count` allows, whose product with a layer-normed state
+/// is at most `length` (a normed state has length sqrt(width)). The same whatever the seed.
+fn codes(count: usize, width: usize, length: f64) -> Vec<Vec<f32>> {
+    let mut rng = Rng::new(3, 0);
+    let mut unit: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut v: Vec<f64> = (0..width).map(|_| f64::from(rng.normal())).collect();
+        for other in unit.iter().rev().take(width - 1) {
+            let dot: f64 = v.iter().zip(other).map(|(a, b)| a * b).sum();
+            v.iter_mut().zip(other).for_each(|(a, b)| *a -= dot * b);
+        }
+        let norm = v.iter().map(|a| a * a).sum::<f64>().sqrt();
+        v.iter_mut().for_each(|a| *a /= norm);
+        unit.push(v);
+    }
+    let scale = length / (width as f64).sqrt();
+    unit.into_iter().map(|v| v.into_iter().map(|a| (a * scale) as f32).collect()).collect()
 }
 
 struct Heads<'a> {
@@ -216,9 +269,9 @@ pub struct Reader {
 impl Reader {
     /// Start values drawn, programs recorded.
     #[must_use]
-    pub fn new(gpu: &Gpu, preset: &Preset, recipe: &StageRecipe, seed: u64) -> Self {
+    pub fn new(gpu: &Gpu, preset: &Preset, source: &Source, recipe: &StageRecipe) -> Self {
         let specs = Model::new(&preset.model, Wiring::Linked).1;
-        let weights = init::draw(&specs, &preset.model, &preset.init, seed);
+        let weights = init::draw(&specs, &preset.model, &preset.init, preset.seed);
         let text = |n: &&String| n.starts_with("model.") || n.starts_with("lm_head.");
         let trained = weights.keys().filter(text).cloned().collect();
         let tokens = preset.text_tokens;
@@ -229,6 +282,7 @@ impl Reader {
             recipe,
             tokens,
             with_image: false,
+            facts: source.dataset().is_some_and(Dataset::has_facts),
         };
         Self { trainer: Trainer::new(gpu, &setup, &weights), tokens, turns: preset.turns }
     }

@@ -81,6 +81,17 @@ impl Default for Init {
     }
 }
 
+/// How the tower learns to name what each patch shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Naming {
+    /// Nothing: by a linear head that learns too. A number: by fixed codes of the classes, of the row and of the column, each
+    /// of this length; then what a name does not need only costs, and the tower drops it on the way up.
+    pub codes: Option<f64>,
+    /// From pictures without colour, by patch filters that see none afterwards either.
+    pub grey: bool,
+}
+
 fn default_text_tokens() -> usize {
     64
 }
@@ -109,7 +120,7 @@ pub struct Preset {
     pub name: String,
     /// One line for people.
     pub about: String,
-    /// `shapes`, `pictures`, or `folder`.
+    /// A generated data set, or `folder`.
     pub data: String,
     pub model: HiveConfig,
     #[serde(default)]
@@ -129,6 +140,8 @@ pub struct Preset {
     pub turns: usize,
     #[serde(default)]
     pub init: Init,
+    #[serde(default)]
+    pub naming: Naming,
     #[serde(default)]
     pub pretrain_vision: Option<StageRecipe>,
     #[serde(default)]
@@ -150,6 +163,11 @@ pub enum PresetError {
     /// A model that cannot be built.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Links that the model cannot have.
+    #[error(
+        "links can be paper (shallow states to early layers), deep-first, last, or {count} depths such as {example}, each at most {blocks}; not \"{given}\""
+    )]
+    Links { given: String, count: usize, blocks: usize, example: String },
     /// A number out of range.
     #[error("the preset's {what} is {value}; it must be {need}")]
     Range { what: String, value: f64, need: &'static str },
@@ -197,6 +215,32 @@ impl Preset {
     #[must_use]
     pub fn stage(&self, stage: Stage) -> Option<&StageRecipe> {
         self.stages.iter().find(|(s, _)| *s == stage).map(|(_, r)| r)
+    }
+
+    /// Which depth each linked layer reads, by name or as a list: `paper` spreads them evenly up to the deepest, shallow states
+    /// to early layers; `deep-first` is that backwards; `last` is the deepest for all.
+    ///
+    /// # Errors
+    /// Another name, another number of depths than linked layers, or a depth that the tower does not have.
+    pub fn set_links(&mut self, given: &str) -> Result<(), PresetError> {
+        let links = &mut self.model.link_config;
+        let (count, blocks) = (links.language_layers.len(), self.model.vision_config.num_hidden_layers);
+        let deepest = links.deepest().unwrap_or(blocks);
+        let paper = || (1..=count).map(|i| (i as f64 * deepest as f64 / count as f64).round() as usize);
+        let depths: Option<Vec<usize>> = match given {
+            "paper" => Some(paper().collect()),
+            "deep-first" => Some(paper().rev().collect()),
+            "last" => Some(vec![deepest; count]),
+            list => list.split(',').map(|d| d.trim().parse().ok()).collect(),
+        };
+        match depths.filter(|d| d.len() == count && d.iter().all(|d| *d <= blocks)) {
+            Some(depths) => links.vision_layers = depths,
+            None => {
+                let example = paper().map(|d| d.to_string()).collect::<Vec<_>>().join(",");
+                return Err(PresetError::Links { given: given.to_owned(), count, blocks, example });
+            }
+        }
+        Ok(())
     }
 
     /// Gives a stage this recipe, in the stages' order.

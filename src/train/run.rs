@@ -156,6 +156,7 @@ impl Run {
             recipe,
             tokens: self.preset.tokens,
             with_image: true,
+            facts: false,
         }
     }
 

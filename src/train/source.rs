@@ -84,7 +84,7 @@ impl Source {
     /// A picture that cannot be read, in a sentence.
     pub fn sample(&self, split: Split, index: u64, turns: usize, paint: bool) -> Result<Sample, String> {
         match &self.kind {
-            Kind::Made(dataset) => Ok(self.scene(*dataset, split, index, turns, paint)),
+            Kind::Made(dataset) => Ok(self.scene(*dataset, Some(split), index, turns, paint)),
             Kind::Folder { folder, .. } if !paint => {
                 folder.text_sample(split, self.seed, index, turns).map_err(|e| e.to_string())
             }
@@ -95,9 +95,9 @@ impl Source {
     }
 
     /// In training, scenes with a single thing are kept with the recipe's probability, else drawn again.
-    fn scene(&self, dataset: Dataset, split: Split, index: u64, turns: usize, paint: bool) -> Sample {
+    fn scene(&self, dataset: Dataset, split: Option<Split>, index: u64, turns: usize, paint: bool) -> Sample {
         let draw = |index, paint| dataset.sample_with(split, self.seed, index, turns, &self.recipe.mix, paint);
-        if split == Split::HeldOut {
+        if split == Some(Split::HeldOut) {
             // Kinds evenly, whatever the training mix.
             return dataset.sample_with(split, 0, index, 1, &[], paint);
         }
@@ -119,12 +119,19 @@ impl Source {
         Ok(batch::conversation(&self.samples(Split::Train, first, rows, turns, true)?, &self.tokenizer, tokens))
     }
 
-    /// Rows of text alone.
+    /// Rows of text alone. Of generated data they tell of all scenes, held-out ones too: it is pictures that are held out, and
+    /// a reader of the others alone would learn where each thing never stands.
     ///
     /// # Errors
     /// Never for generated data.
     pub fn text(&self, first: u64, rows: usize, tokens: usize, turns: usize) -> Result<Batch, String> {
-        Ok(batch::text(&self.samples(Split::Train, first, rows, turns, false)?, &self.tokenizer, tokens))
+        let samples = match self.kind {
+            Kind::Made(dataset) => {
+                (first..first + rows as u64).map(|i| self.scene(dataset, None, i, turns, false)).collect()
+            }
+            Kind::Folder { .. } => self.samples(Split::Train, first, rows, turns, false)?,
+        };
+        Ok(batch::text(&samples, &self.tokenizer, tokens))
     }
 
     /// One-question rows of the held-out part.

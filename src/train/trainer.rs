@@ -150,6 +150,8 @@ pub struct Setup<'a> {
     pub tokens: usize,
     /// Do batches have pictures?
     pub with_image: bool,
+    /// May several tokens stand at one position? Only of text alone.
+    pub facts: bool,
 }
 
 impl Trainer {
@@ -157,8 +159,22 @@ impl Trainer {
     #[must_use]
     pub fn new(gpu: &Gpu, setup: &Setup<'_>, weights: &Weights) -> Self {
         let (model, specs) = Model::new(setup.config, setup.wiring);
-        let params = Params::new(gpu, specs, weights, setup.trained);
-        let inputs = Inputs::new(gpu, setup.config, setup.recipe.batch, setup.tokens, setup.with_image);
+        Self::with(gpu, setup, model, Params::new(gpu, specs, weights, setup.trained))
+    }
+
+    /// Of weights that are all zero: to see what a stage takes.
+    #[must_use]
+    pub fn zeroed(gpu: &Gpu, setup: &Setup<'_>) -> Self {
+        let (model, specs) = Model::new(setup.config, setup.wiring);
+        Self::with(gpu, setup, model, Params::zeroed(gpu, specs, setup.trained))
+    }
+
+    fn with(gpu: &Gpu, setup: &Setup<'_>, model: Model, params: Params) -> Self {
+        let (batch, tokens) = (setup.recipe.batch, setup.tokens);
+        let inputs = match setup.facts {
+            true => Inputs::for_facts(gpu, setup.config, batch, tokens),
+            false => Inputs::new(gpu, setup.config, batch, tokens, setup.with_image),
+        };
         let loss = gpu.tensor([1], DType::F32, "loss");
         let mut r = Recorder::new(gpu);
         let saved = model.forward(&mut r, &params, &inputs, &loss);

@@ -8,7 +8,8 @@ use hive::app::AppState;
 use hive::app::actions::{Action, Request, perform};
 use hive::app::panels::{Forms, picture_of};
 use hive::engine::{
-    AttentionMaps, BlockId, Command, Cost, Event, Lane, Opened, Scores, Share, Stage, StepEvent, Steps, assets,
+    AttentionMaps, BlockId, Command, Cost, Event, Lane, Opened, Scores, Share, Stage, StepCost, StepEvent, Steps,
+    assets,
 };
 
 /// A panel's state and form beside what it asked of the session and of the shell.
@@ -55,12 +56,15 @@ pub(crate) fn training(updates: u64) -> Bench {
     let cost = Cost {
         lane: Lane::Hive,
         stage: Stage::Connector,
-        dispatches: 321,
-        parameter_bytes: 3 << 20,
-        temporary_bytes: 5 << 20,
-        flops: 1.5e9,
-        trained: 30_000,
-        parameters: 500_000,
+        step: StepCost {
+            dispatches: 321,
+            parameter_bytes: 3 << 20,
+            temporary_bytes: 5 << 20,
+            flops: 1.5e9,
+            trained: 30_000,
+            parameters: 500_000,
+            parts: Vec::new(),
+        },
     };
     bench.tell(Event::Entered { stage: Stage::Connector, update: 0, costs: vec![cost] });
     bench.tell(Event::Running(Some(Steps::Stage)));

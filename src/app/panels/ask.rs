@@ -38,7 +38,7 @@ pub fn example_questions(data: &str) -> Vec<String> {
     let Some(set) = Dataset::by_name(data) else { return Vec::new() };
     let mut out = Vec::new();
     for index in 0..set.kinds().len() as u64 {
-        for turn in set.sample_with(Split::HeldOut, 0, index, 1, &[], false).turns {
+        for turn in set.sample_with(Some(Split::HeldOut), 0, index, 1, &[], false).turns {
             if !out.contains(&turn.question) {
                 out.push(turn.question);
             }

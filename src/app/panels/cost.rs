@@ -4,10 +4,10 @@ use eframe::egui::{Grid, Ui};
 
 use super::format::{bytes, compact, short};
 use crate::app::AppState;
-use crate::engine::Cost;
+use crate::engine::StepCost;
 
 /// A row of the table: its name, and its text for a model that takes so many seconds per step, if measured.
-type Row = (&'static str, fn(&Cost, Option<f64>) -> String);
+type Row = (&'static str, fn(&StepCost, Option<f64>) -> String);
 
 const UNKNOWN: &str = "not measured yet";
 
@@ -38,7 +38,7 @@ pub fn cost_ui(ui: &mut Ui, state: &AppState) {
             ui.label(name);
             for cost in &state.costs {
                 let secs = state.step_secs.get(&cost.lane).copied().filter(|s| *s > 0.0);
-                ui.label(text(cost, secs));
+                ui.label(text(&cost.step, secs));
             }
             ui.end_row();
         }

@@ -1,10 +1,11 @@
-//! What a sample is, and what a generated world has to do. The worlds are [`shapes`] and [`pictures`];
+//! What a sample is, and what a generated world has to do. The worlds are [`shapes`], [`pictures`] and [`grounds`];
 //! [`super::dataset::Dataset`] chooses between them.
 
 use serde::{Deserialize, Serialize};
 
 use super::rng::Rng;
 
+pub mod grounds;
 pub mod pictures;
 pub mod shapes;
 
@@ -19,10 +20,23 @@ pub struct Sample {
     pub turns: Vec<Turn>,
     /// For each label head the class of every patch, `(N)` in row order; 0 is "none". Empty where nobody labelled.
     pub patch_labels: Vec<Vec<u32>>,
+    /// What there is to see, thing by thing; empty where nobody knows.
+    pub seen: Vec<Seen>,
     /// A sentence that says what the image shows, things in random order.
     pub description: String,
+    /// The same in pieces that each tell one thing, in random order, for text-only rows; empty where the sentence has to do.
+    pub facts: Vec<String>,
     /// Whether this sample's text-only row starts with the description (3 of 4 do).
     pub described: bool,
+}
+
+/// A thing with what can be told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The patches of its place, in row order.
+    pub patches: Vec<usize>,
+    /// For each attribute of the data set its class; none where the thing has no such thing.
+    pub values: Vec<Option<usize>>,
 }
 
 /// A question and its answer.
@@ -54,13 +68,21 @@ pub(in crate::data) struct Painting {
 
 /// What a generator has to do; `dataset` does the rest.
 pub(in crate::data) trait World: Sized {
-    /// A scene of the split.
-    fn draw(split: Split, rng: &mut Rng) -> Self;
+    /// A scene of the split, or any.
+    fn draw(split: Option<Split>, rng: &mut Rng) -> Self;
     /// How many things it has.
     fn things(&self) -> usize;
     /// A question of the kind, or none where the scene (or what was asked already) allows none. `want` asks for one of the
     /// two outcomes of kinds that have two (yes or no, something or nothing).
     fn ask(&self, kind: usize, asked: &[Turn], want: Option<bool>, rng: &mut Rng) -> Option<Turn>;
+    /// Its things with their attributes.
+    fn seen(&self) -> Vec<Seen> {
+        Vec::new()
+    }
+    /// The same in pieces, in random order.
+    fn facts(&self, _rng: &mut Rng) -> Vec<String> {
+        Vec::new()
+    }
     /// The sentence that describes it, things in random order.
     fn describe(&self, rng: &mut Rng) -> String;
     /// The image and its labels.

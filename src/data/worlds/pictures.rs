@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::{Painting, Split, Turn, World, patch_classes};
+use super::{Painting, Seen, Split, Turn, World, patch_classes};
 use crate::data::rng::{Rng, hash_bytes};
 use crate::data::tokenizer::SPECIALS;
 
@@ -17,14 +17,14 @@ pub const SIZE: usize = 48;
 /// Side of a patch in pixels.
 pub const PATCH: usize = 6;
 /// Side of a corner's cell and of a picture in the atlas, in pixels.
-const CELL: usize = 24;
+pub(super) const CELL: usize = 24;
 /// Pictures in a row of the atlas.
 const COLUMNS: usize = 8;
 /// The cells, row by row.
 pub const PLACES: [&str; 4] = ["top left", "top right", "bottom left", "bottom right"];
 /// The kinds of questions.
 pub const KINDS: [&str; 5] = ["what", "existence", "count", "place", "left"];
-const NUMBERS: [&str; 3] = ["one", "two", "three"];
+pub(super) const NUMBERS: [&str; 3] = ["one", "two", "three"];
 /// How often "what is left of ..." is asked in training where the scene only allows the answer "nothing": less than always,
 /// or that answer would be right four times of five.
 const NOTHING_KEPT: f32 = 0.2;
@@ -37,7 +37,7 @@ pub struct Thing {
     pub held_out: usize,
     mirror: bool,
     /// `(24, 24, 4)`, colours multiplied by alpha, 0 to 255.
-    rgba: Vec<f32>,
+    pub(super) rgba: Vec<f32>,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +83,7 @@ pub fn words() -> Vec<String> {
 }
 
 /// `a dog`, `an apple`.
-fn with_article(name: &str) -> String {
+pub(super) fn with_article(name: &str) -> String {
     format!("{} {name}", if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" })
 }
 
@@ -134,7 +134,7 @@ impl Scene {
 }
 
 impl World for Scene {
-    fn draw(split: Split, rng: &mut Rng) -> Self {
+    fn draw(split: Option<Split>, rng: &mut Rng) -> Self {
         let count = *rng.pick(&[1, 1, 2, 2, 3]);
         loop {
             let mut places = [0, 1, 2, 3];
@@ -148,7 +148,7 @@ impl World for Scene {
                 }
                 scene.0.push((thing, *place));
             }
-            if scene.is_held_out() == (split == Split::HeldOut) {
+            if split.is_none_or(|s| scene.is_held_out() == (s == Split::HeldOut)) {
                 return scene;
             }
         }
@@ -170,6 +170,10 @@ impl World for Scene {
             _ => self.left_of(want, rng)?,
         };
         Some(Turn { kind: KINDS[kind], question, answer })
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.0.iter().map(|t| Seen { patches: corner_patches(t.1), values: vec![Some(t.0)] }).collect()
     }
 
     fn describe(&self, rng: &mut Rng) -> String {
@@ -206,8 +210,15 @@ impl World for Scene {
     }
 }
 
+/// The patches of a corner, in row order.
+pub(super) fn corner_patches(place: usize) -> Vec<usize> {
+    const SIDE: usize = SIZE / PATCH;
+    let first = place / 2 * (SIDE / 2) * SIDE + place % 2 * (SIDE / 2);
+    (0..SIDE * SIDE / 4).map(|i| first + i / (SIDE / 2) * SIDE + i % (SIDE / 2)).collect()
+}
+
 /// A picture of the atlas at `side` pixels, `(side, side, 4)`: every new pixel is the mean of the area that it covers.
-fn reduce(rgba: &[f32], side: usize) -> Vec<f32> {
+pub(super) fn reduce(rgba: &[f32], side: usize) -> Vec<f32> {
     // per new position the old positions that it overlaps, and how far, as parts of 1
     let step = CELL as f32 / side as f32;
     let spans: Vec<Vec<(usize, f32)>> = (0..side)

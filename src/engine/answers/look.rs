@@ -56,7 +56,14 @@ impl Looker {
         let tokens: Vec<String> =
             ids.iter().map(|t| words.words().get(*t as usize).cloned().unwrap_or_default()).collect();
         ids.resize(ROOM, PAD);
-        let batch = HostBatch { ids: &ids, labels: &[NO_TARGET; ROOM], lengths: &[count as u32], offset: &[0], pixels };
+        let batch = HostBatch {
+            ids: &ids,
+            labels: &[NO_TARGET; ROOM],
+            lengths: &[count as u32],
+            offset: &[0],
+            pixels,
+            laid_over: &[],
+        };
         self.inputs.write(batch, 1);
         self.program.run_shared().await?;
         let (n, mut values) = (self.side * self.side, Vec::new());

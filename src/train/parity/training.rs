@@ -78,6 +78,7 @@ pub(super) async fn training(gpu: &Gpu, f: &Fixture) -> Result<Vec<Group>, Fixtu
             recipe: &recipe,
             tokens: first.tokens,
             with_image: true,
+            facts: false,
         };
         let mut trainer = Trainer::new(gpu, &setup, &weights);
         for _ in 0..t.steps_per_stage {

@@ -1,0 +1,197 @@
+//! Start weights: how tower and reader are made, what of a picture is left at each depth, and which depths links read.
+
+use std::collections::BTreeSet;
+
+use crate::common::{difference, done, drawn, gpu, preset, repository, source};
+use hive::data::batch::Batch;
+use hive::data::worlds::Split;
+use hive::engine::assets;
+use hive::gpu::{DType, Gpu, Recorder};
+use hive::model::inputs::HostBatch;
+use hive::model::model::{Model, Wiring};
+use hive::model::probe::{Kind, Probe, ProbeInputs, Sizes};
+use hive::nn::{ParamId, Params};
+use hive::platform::{block_on, read_file};
+use hive::train::depths::Depths;
+use hive::train::init;
+use hive::train::pretrain::Tower;
+use hive::train::recipe::{Naming, Preset};
+use hive::train::trainer::{Setup, Trainer};
+
+/// The example preset of things on grounds.
+fn grounds() -> Preset {
+    let text = read_file(&repository("examples/grounds.json")).unwrap();
+    Preset::parse(&String::from_utf8(text).unwrap()).unwrap()
+}
+
+/// Losses of three steps on these rows of text, and the gradient of the embeddings in the first.
+fn read(gpu: &Gpu, preset: &Preset, batch: &Batch, facts: bool) -> (Vec<f32>, Vec<f32>) {
+    let weights = drawn(preset, 5);
+    let trained: BTreeSet<String> = weights.keys().filter(|n| n.starts_with("model.")).cloned().collect();
+    let mut recipe = preset.pretrain_language.clone().unwrap();
+    recipe.batch = batch.rows;
+    let setup = Setup {
+        config: &preset.model,
+        wiring: Wiring::Linked,
+        trained: &trained,
+        recipe: &recipe,
+        tokens: batch.tokens,
+        with_image: false,
+        facts,
+    };
+    let mut trainer = Trainer::new(gpu, &setup, &weights);
+    let step = |trainer: &mut Trainer| block_on(trainer.step(&[HostBatch::from(batch)])).unwrap().loss;
+    let first = step(&mut trainer);
+    let grads = block_on(trainer.params.download_grads()).unwrap();
+    (vec![first, step(&mut trainer), step(&mut trainer)], grads["model.embed_tokens.weight"].clone())
+}
+
+#[test]
+fn words_at_one_position_are_added_and_single_words_read_as_ever() {
+    let Some(gpu) = gpu() else { return };
+    let preset = grounds();
+    let batch = source(&preset).text(0, 4, preset.text_tokens, preset.turns).unwrap();
+    assert!(batch.laid_over.len() > 10, "{:?}", batch.laid_over);
+    let mut single = batch.clone();
+    single.laid_over.clear();
+    let (plain, mixed) = (read(&gpu, &preset, &single, false), read(&gpu, &preset, &single, true));
+    let apart = (difference(&mixed.0, &plain.0), difference(&mixed.1, &plain.1));
+    assert!(apart.0 < 1e-5 && apart.1 < 1e-5, "{apart:?}");
+    // Which word of a fact comes first is nothing; that the others are there is.
+    let facts = read(&gpu, &preset, &batch, true);
+    let mut turned = batch.clone();
+    for (at, id) in &mut turned.laid_over {
+        std::mem::swap(&mut turned.ids[*at], id);
+    }
+    assert_ne!(turned.ids, batch.ids);
+    let turned = read(&gpu, &preset, &turned, true);
+    assert!(difference(&turned.0, &facts.0) < 1e-5 && difference(&turned.1, &facts.1) < 1e-5);
+    assert!(difference(&facts.1, &plain.1) > 1e-3, "{:e}", difference(&facts.1, &plain.1));
+    done(&gpu);
+}
+
+#[test]
+fn a_tower_that_is_taught_without_colour_sees_none() {
+    let Some(gpu) = gpu() else { return };
+    let mut preset = grounds();
+    let source = source(&preset);
+    let classes = source.dataset().unwrap().label_classes();
+    let mut recipe = preset.pretrain_vision.clone().unwrap();
+    recipe.batch = 4;
+    let mut train = |naming: Naming| {
+        preset.naming = naming;
+        let mut tower = Tower::new(&gpu, &preset, &classes, &recipe);
+        let losses: Vec<f32> = (0..12).map(|_| block_on(tower.step(&source, 1)).unwrap().loss).collect();
+        assert!(losses[11] < 0.9 * losses[0], "{losses:?}");
+        let scores = block_on(tower.accuracy(&source, 2)).unwrap();
+        (block_on(tower.weights()).unwrap(), scores.len())
+    };
+    let patch = "vision_model.embeddings.patch_embedding.weight";
+    // One filter: (3, 6, 6).
+    let grey = |w: &[f32]| w.chunks(108).all(|f| (0..36).all(|i| f[i] == f[36 + i] && f[i] == f[72 + i]));
+    let (blind, scores) = train(Naming { codes: Some(4.0), grey: true });
+    assert!(grey(&blind[patch]) && scores == 3);
+    assert!(blind.keys().all(|name| name.starts_with("vision_model.")));
+    let (sees, scores) = train(Naming::default());
+    assert!(!grey(&sees[patch]) && scores == 1);
+    done(&gpu);
+}
+
+/// The loss of a small probe in the form of a link, and its gradients.
+#[test]
+fn a_probe_in_the_form_of_a_link_has_the_gradients_of_its_loss() {
+    let Some(gpu) = gpu() else { return };
+    let (width, batch, patches) = (8, 4, 5);
+    let sizes = Sizes { width, heads: 1, classes: 3, eps: 1e-5 };
+    let (probe, specs) = Probe::new(Kind::Link, sizes);
+    let (config, start) = (preset("tiny").model, preset("tiny").init);
+    let weights = init::draw(&specs, &config, &start, 3);
+    let names: Vec<String> = specs.iter().map(|s| s.name.clone()).collect();
+    let params = Params::new(&gpu, specs, &weights, &names.iter().cloned().collect());
+    let features: Vec<f32> = (0..batch * patches * width).map(|i| (i as f32 * 0.7).sin()).collect();
+    let inputs = ProbeInputs {
+        features: gpu.upload(&features, [batch * patches, width], "features"),
+        classes: gpu.upload_u32(&[0, 1, 2, 1], [batch], "classes"),
+        zeros: gpu.tensor([1], DType::U32, "zeros"),
+        order: gpu.tensor([1], DType::U32, "order"),
+        segments: gpu.tensor([1, 3], DType::U32, "segments"),
+        rows: gpu.tensor([1, 3], DType::U32, "rows"),
+        scale: gpu.upload(&[1.0 / batch as f32], [1], "scale"),
+    };
+    let loss = gpu.tensor([1], DType::F32, "loss");
+    let dfeatures = gpu.tensor([batch * patches, width], DType::F32, "dfeatures");
+    let mut r = Recorder::new(&gpu);
+    let saved = probe.forward(&mut r, &params, &inputs, &loss).1;
+    probe.backward(&mut r, &params, &inputs, saved, &dfeatures);
+    let program = r.finish();
+    let run = || {
+        gpu.write(&loss, &[0.0]);
+        program.run();
+        block_on(gpu.read_f32(&loss)).unwrap()[0]
+    };
+    run();
+    let grads = block_on(params.download_grads()).unwrap();
+    let mut moved = 0.0_f32;
+    for (id, name) in names.iter().enumerate() {
+        let (values, grad) = (&weights[name], &grads[name]);
+        for at in [0, values.len() / 2, values.len() - 1] {
+            let at_step = |step: f32| {
+                let mut values = values.clone();
+                values[at] += step;
+                params.write(ParamId(id), &values);
+                let loss = run();
+                params.write(ParamId(id), &weights[name]);
+                loss
+            };
+            let slope = (at_step(0.02) - at_step(-0.02)) / 0.04;
+            assert!((slope - grad[at]).abs() < 5e-4 + 0.02 * slope.abs(), "{name} {at}: {slope} {}", grad[at]);
+            moved = moved.max(slope.abs());
+        }
+    }
+    assert!(moved > 0.01, "nothing depends on anything");
+    done(&gpu);
+}
+
+#[test]
+fn names_are_read_deep_in_a_tower_that_was_taught_to_name() {
+    let Some(gpu) = gpu() else { return };
+    let start = assets::model("pictures-start").unwrap();
+    let measure = |preset: &Preset| {
+        block_on(Depths::measure(&gpu, &preset.model, &start.weights, &source(preset), |_| ())).unwrap()
+    };
+    let found = measure(&start.meta.preset).unwrap();
+    assert_eq!((found.attributes.as_slice(), found.shares.len()), ([("name", 1.0 / 48.0)].as_slice(), 4));
+    let names: Vec<f64> = found.shares.iter().map(|row| row[0]).collect();
+    assert!(names[3] > 0.6 && names[3] > names[0] + 0.3, "{names:?}");
+    // Shapes tell nothing of their things.
+    assert!(measure(&preset("tiny")).is_none());
+    done(&gpu);
+}
+
+#[test]
+fn links_are_chosen_by_name_or_depth_by_depth() {
+    let mut preset = grounds();
+    for (given, depths) in
+        [("paper", [1, 2, 3, 4]), ("deep-first", [4, 3, 2, 1]), ("last", [4; 4]), ("0, 4,2,2", [0, 4, 2, 2])]
+    {
+        preset.set_links(given).unwrap();
+        assert_eq!(preset.model.link_config.vision_layers, depths, "{given}");
+    }
+    for given in ["1,2,3", "1,2,3,6", "deepest", "1,2,,3", ""] {
+        let told = preset.set_links(given).unwrap_err().to_string();
+        assert!(told.contains("deep-first") && told.contains("1,2,3,4"), "{told}");
+        assert_eq!(preset.model.link_config.vision_layers, [0, 4, 2, 2], "{given}");
+    }
+}
+
+/// A held-out scene's questions, in every kind, are in words that the model has.
+#[test]
+fn the_example_preset_fits_its_world() {
+    let preset = grounds();
+    let source = assets::made_source(&preset).unwrap();
+    let kinds: BTreeSet<&str> =
+        (0..10).map(|i| source.sample(Split::HeldOut, i, 1, false).unwrap().turns[0].kind).collect();
+    assert_eq!(kinds.len(), 10, "{kinds:?}");
+    let specs = Model::new(&preset.model, preset.wiring).1;
+    assert!(specs.iter().any(|s| s.name == "links.3.mm_proj.fc1.weight"));
+}
