@@ -65,8 +65,11 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
     let params = Params::new(&gpu, specs, &weights, &BTreeSet::new());
     let picture = pixels(&config, 21);
     let mut texts = BTreeSet::new();
-    let (model, params) = (Arc::new(model), Arc::new(params));
-    for (offset, with_image) in [(0, true), (2, true), (0, false)] {
+    let params = Arc::new(params);
+    let cases: [(usize, bool, &[usize]); 5] =
+        [(0, true, &[]), (2, true, &[]), (0, false, &[]), (2, true, &[0]), (0, true, &[0, 2])];
+    for (offset, with_image, cut) in cases {
+        let model = Arc::new(model.without(cut));
         // One more row: a token is made after the last.
         let made = Decoder::new(Arc::clone(&model), Arc::clone(&params), ROOM + 1, with_image);
         let mut decoder = block_on(made).unwrap();
@@ -110,7 +113,10 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
             let row = &logits[t * vocab..(t + 1) * vocab];
             let best = (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
             let sum: f64 = row.iter().map(|v| f64::from(v - row[best]).exp()).sum();
-            assert_eq!(choice.token as usize, best, "token {t}, offset {offset}, image {with_image}: {choice:?}");
+            assert_eq!(
+                choice.token as usize, best,
+                "token {t}, offset {offset}, image {with_image}, cut {cut:?}: {choice:?}"
+            );
             assert!(
                 (f64::from(choice.probability) * sum - 1.0).abs() < 1e-4,
                 "token {t}: {choice:?}, whole text 1 / {sum}"
@@ -119,6 +125,42 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
         texts.insert(ids);
     }
     assert!(texts.len() > 1, "neither the image nor its place changes the text: this model tests nothing");
+    done(&gpu);
+}
+
+/// With all links cut a picture is as one that no token may look at; with one cut, the other still sees it.
+#[test]
+fn a_cut_link_sees_nothing_and_changes_nothing_else() {
+    const T: usize = 9;
+    let Some(gpu) = gpu() else { return };
+    let (config, model, specs, weights) = small();
+    let params = Params::new(&gpu, specs, &weights, &BTreeSet::new());
+    let ids: Vec<u32> = (0..T as u32).map(|i| i * 7 % 50).collect();
+    let inputs = Inputs::new(&gpu, &config, 1, T, true);
+    let logits = |cut: &[usize], offset: usize, picture: u64| {
+        let (labels, pixels) = ([-100; T], pixels(&config, picture));
+        let (lengths, offset) = ([T as u32], [offset as u32]);
+        let host = HostBatch {
+            ids: &ids,
+            labels: &labels,
+            lengths: &lengths,
+            offset: &offset,
+            pixels: &pixels,
+            laid_over: &[],
+        };
+        inputs.write(host, 1);
+        let mut r = Recorder::new(&gpu);
+        let look = model.without(cut).look(&mut r, &params, &inputs);
+        r.finish().run();
+        let seeing: Vec<usize> = look.attention.iter().map(|a| a.0).collect();
+        (block_on(gpu.read_f32(&look.logits)).unwrap(), seeing)
+    };
+    let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let (whole, one, both) = (logits(&[], 0, 1), logits(&[0], 0, 1), logits(&[0, 2], 0, 1));
+    assert_eq!([whole.1.as_slice(), &one.1, &both.1], [[0, 2].as_slice(), &[2], &[]]);
+    assert!(far(&both.0, &logits(&[], T, 1).0) < 2e-5);
+    assert_eq!(both.0, logits(&[0, 2], 0, 2).0, "what is cut depends on no picture");
+    assert!(far(&whole.0, &one.0) > 1e-2 && far(&one.0, &both.0) > 1e-2 && far(&one.0, &logits(&[0], 0, 2).0) > 1e-2);
     done(&gpu);
 }
 

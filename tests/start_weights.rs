@@ -50,13 +50,18 @@ fn read(gpu: &Gpu, preset: &Preset, batch: &Batch, facts: bool) -> (Vec<f32>, Ve
 fn words_at_one_position_are_added_and_single_words_read_as_ever() {
     let Some(gpu) = gpu() else { return };
     let preset = grounds();
-    let batch = source(&preset).text(0, 4, preset.text_tokens, preset.turns).unwrap();
+    let batch = source(&preset).text(0, 8, preset.text_tokens, preset.turns).unwrap();
     assert!(batch.laid_over.len() > 10, "{:?}", batch.laid_over);
     let mut single = batch.clone();
     single.laid_over.clear();
-    let (plain, mixed) = (read(&gpu, &preset, &single, false), read(&gpu, &preset, &single, true));
+    // But for the norms of queries and keys, which facts are read with as pictures are.
+    let mut unnormed = preset.clone();
+    unnormed.model.link_config.qk_norm = false;
+    let (plain, mixed) = (read(&gpu, &unnormed, &single, false), read(&gpu, &unnormed, &single, true));
     let apart = (difference(&mixed.0, &plain.0), difference(&mixed.1, &plain.1));
     assert!(apart.0 < 1e-5 && apart.1 < 1e-5, "{apart:?}");
+    let normed = read(&gpu, &preset, &single, true);
+    assert!(difference(&normed.1, &plain.1) > 1e-3, "queries and keys are not normed");
     // Which word of a fact comes first is nothing; that the others are there is.
     let facts = read(&gpu, &preset, &batch, true);
     let mut turned = batch.clone();
@@ -157,10 +162,10 @@ fn names_are_read_deep_in_a_tower_that_was_taught_to_name() {
     let Some(gpu) = gpu() else { return };
     let start = assets::model("pictures-start").unwrap();
     let measure = |preset: &Preset| {
-        block_on(Depths::measure(&gpu, &preset.model, &start.weights, &source(preset), |_| ())).unwrap()
+        block_on(Depths::measure(&gpu, &preset.model, &start.weights, &source(preset), Kind::Link, |_| ())).unwrap()
     };
     let found = measure(&start.meta.preset).unwrap();
-    assert_eq!((found.attributes.as_slice(), found.shares.len()), ([("name", 1.0 / 48.0)].as_slice(), 4));
+    assert_eq!((found.attributes.as_slice(), found.shares.len()), ([("name".to_owned(), 1.0 / 48.0)].as_slice(), 4));
     let names: Vec<f64> = found.shares.iter().map(|row| row[0]).collect();
     assert!(names[3] > 0.6 && names[3] > names[0] + 0.3, "{names:?}");
     // Shapes tell nothing of their things.

@@ -22,3 +22,9 @@ fn seen_text(first: u32) -> u32 {
 
 // A score that no real score reaches; its exponential is zero.
 const MASKED = -1e30;
+
+// The same for four keys.
+fn visible4(row: Row, t: u32, j: vec4<u32>) -> vec4<bool> {
+    let text = vec4(p.causal == 0u) | ((j <= vec4(t)) & (j < vec4(row.length)));
+    return select(vec4(t >= row.offset), text, j < vec4(p.text));
+}

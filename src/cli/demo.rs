@@ -146,8 +146,7 @@ fn instead(gpu: &Gpu, between: Option<Checkpoint>, questions: usize) -> Result<O
     let source = made_source(&checkpoint.meta.preset)?;
     let mut progress = Steps::new("stage 2 going on instead".to_owned(), recipe.steps);
     let mut run = Run::resume(gpu, checkpoint, source)?;
-    run.preset.set_stage(Stage::Adaptation, recipe);
-    block_on(run.enter(Stage::Adaptation))?;
+    block_on(run.go_on(Stage::Adaptation, recipe))?;
     while let Some(report) = block_on(run.step())? {
         progress.show(&report);
     }
@@ -186,7 +185,7 @@ fn verdict(scores: &[(Label, Scores)]) -> String {
 }
 
 /// Six held-out samples, at most two of a kind of question; chosen before anything is trained.
-fn example_samples(run: &Run) -> Vec<Sample> {
+pub(super) fn example_samples(run: &Run) -> Vec<Sample> {
     let mut out: Vec<Sample> = Vec::new();
     for index in 0..400 {
         let Ok(sample) = run.source.sample(Split::HeldOut, 5000 + index, 1, true) else { continue };
@@ -205,7 +204,7 @@ fn asked(sample: &Sample) -> &str {
     sample.turns.first().map_or("", |t| t.question.as_str())
 }
 
-fn answers(run: &Run, samples: &[Sample]) -> Result<Vec<String>, Fault> {
+pub(super) fn answers(run: &Run, samples: &[Sample]) -> Result<Vec<String>, Fault> {
     let (model, params) = run.on_gpu();
     let mut assistant = block_on(trained(model, params, run.source.tokenizer()))?;
     let mut answer = |s: &Sample| {
@@ -216,7 +215,7 @@ fn answers(run: &Run, samples: &[Sample]) -> Result<Vec<String>, Fault> {
 }
 
 /// For each sample and linked layer, where the token that begins the answer looks (mean over heads, image keys only).
-fn attention(run: &Run, samples: &[Sample]) -> Result<Vec<Maps>, Fault> {
+pub(super) fn attention(run: &Run, samples: &[Sample]) -> Result<Vec<Maps>, Fault> {
     let (model, params) = run.on_gpu();
     let words = run.source.tokenizer();
     let Some(looker) = Looker::new(&model, &params) else { return Ok(vec![Vec::new(); samples.len()]) };
@@ -230,7 +229,7 @@ fn attention(run: &Run, samples: &[Sample]) -> Result<Vec<Maps>, Fault> {
     samples.iter().map(look).collect()
 }
 
-fn examples(
+pub(super) fn examples(
     run: &Run,
     samples: Vec<Sample>,
     before: &[String],

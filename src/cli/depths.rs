@@ -10,6 +10,7 @@ use super::shared::{load, open_gpu};
 use crate::engine::assets::made_source;
 use crate::gpu::Gpu;
 use crate::model::config::HiveConfig;
+use crate::model::probe::Kind;
 use crate::nn::params::Weights;
 use crate::platform::block_on;
 use crate::train::depths::Depths;
@@ -53,7 +54,7 @@ pub(super) fn measure(
 ) -> Result<Option<Depths>, Fault> {
     let mut progress = Progress::new();
     let tell = |share: f64| progress.show(|| format!("looking at every depth of the tower: {:.0} %", share * 100.0));
-    Ok(block_on(Depths::measure(gpu, config, weights, source, tell))?)
+    Ok(block_on(Depths::measure(gpu, config, weights, source, Kind::Link, tell))?)
 }
 
 /// A row per depth, a column per attribute; below, what guessing gives.

@@ -13,6 +13,7 @@ use crate::model::weights::WeightsError;
 use crate::train::checkpoint::CheckpointError;
 use crate::train::evaluate::EvaluateError;
 use crate::train::recipe::PresetError;
+use crate::train::study::StudyError;
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -42,6 +43,8 @@ pub enum Fault {
     Trouble(#[from] Trouble),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    #[error(transparent)]
+    Study(#[from] StudyError),
     #[error("{what} {path}: {reason}")]
     File { what: &'static str, path: String, reason: String },
 }

@@ -19,6 +19,8 @@ mod progress;
 mod quantise;
 mod report;
 mod shared;
+mod study;
+mod study_report;
 mod train;
 mod verify;
 #[cfg(feature = "gui")]
@@ -52,6 +54,7 @@ const COMMANDS: &[(&str, &str, Run)] = &[
         convert::run,
     ),
     ("depths", "where in a tower the answers live: probes per depth and attribute", depths::run),
+    ("study", "links at several depths against single depths and the flattened control, and a report", study::run),
     ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", eval::eval),
     ("parity DIR", "check this GPU against published fixtures", parity::run),
     ("verify [OP]", "check every operation on this GPU against its reference", verify::verify),

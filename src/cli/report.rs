@@ -61,11 +61,20 @@ svg text{font:11px system-ui,sans-serif;fill:#444}.note{color:#555;font-size:.9r
 figcaption,.note{color:#aaa}tr.control td{color:#999}.right{color:#5fd0a8}.wrong{color:#ff9a62}}
 ";
 
-pub(super) fn html(page: &Page<'_>) -> String {
-    let mut out = format!(
+/// A page up to the first words of its body.
+pub(super) fn begin(title: &str) -> String {
+    format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>Hive: {name}</title><style>{STYLE}</style></head><body><h1>Hive: three stages on {name}</h1><p>{about}</p>\
-         <p class=\"note\">{adapter}; {secs:.0} s; seed {seed}</p>",
+         <title>{}</title><style>{STYLE}</style></head><body>",
+        escape(title)
+    )
+}
+
+pub(super) fn html(page: &Page<'_>) -> String {
+    let mut out = begin(&format!("Hive: {}", page.preset.name));
+    let _ = write!(
+        out,
+        "<h1>Hive: three stages on {name}</h1><p>{about}</p><p class=\"note\">{adapter}; {secs:.0} s; seed {seed}</p>",
         name = escape(&page.preset.name),
         about = escape(&page.preset.about),
         adapter = escape(&page.adapter),
@@ -156,7 +165,7 @@ fn depth_table(when: &str, found: &Depths, preset: &Preset) -> String {
     out + "<td></td></tr></table>"
 }
 
-fn example(e: &Example) -> String {
+pub(super) fn example(e: &Example) -> String {
     let picture = format!("data:image/png;base64,{}", base64(&e.png));
     let verdict = |answer: &str| if answer == e.right { "right" } else { "wrong" };
     let mut out = format!(
@@ -233,7 +242,7 @@ fn norm_lines(c: &StageCurves) -> Vec<(String, Vec<(f64, f64)>)> {
 }
 
 /// A line chart with axes from the data and a legend.
-fn chart(title: &str, lines: &[(String, Vec<(f64, f64)>)]) -> String {
+pub(super) fn chart(title: &str, lines: &[(String, Vec<(f64, f64)>)]) -> String {
     const W: f64 = 640.0;
     const H: f64 = 200.0;
     let all = || lines.iter().flat_map(|(_, p)| p.iter().copied()).filter(|p| p.1.is_finite());
@@ -281,7 +290,7 @@ fn chart(title: &str, lines: &[(String, Vec<(f64, f64)>)]) -> String {
     out + "</svg></figure>"
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

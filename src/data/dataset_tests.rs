@@ -159,6 +159,10 @@ fn answer_on_grounds(sample: &Sample, turn: &Turn) -> String {
         .collect();
     let q: Vec<&str> = turn.question.trim_end_matches(" ?").split(' ').collect();
     let named = |name: &str| told.iter().find(|t| t.name == name).unwrap();
+    let asked = || {
+        let by_place = q.iter().position(|w| *w == "at").map(|at| q[at + 2..at + 4].join(" "));
+        told.iter().find(|t| by_place.as_ref().map_or_else(|| q.contains(&t.name), |p| t.place == *p)).unwrap()
+    };
     match turn.kind {
         "what" if told.len() == 1 => told[0].name.to_owned(),
         "what" => told.iter().find(|t| t.place == q[4..].join(" ")).unwrap().name.to_owned(),
@@ -170,10 +174,10 @@ fn answer_on_grounds(sample: &Sample, turn: &Turn) -> String {
             assert!(named(q[5]).place.ends_with("right"));
             told.iter().find(|t| t.place == place).map_or("nothing", |t| t.name).to_owned()
         }
-        "ground" => named(q[5]).hue.to_owned(),
-        "stripes" => named(q[6]).stripes.to_owned(),
-        "facing" => named(q[4]).way.unwrap().to_owned(),
-        "size" => named(q[2]).size.to_owned(),
+        "ground" => asked().hue.to_owned(),
+        "stripes" => asked().stripes.to_owned(),
+        "facing" => asked().way.unwrap().to_owned(),
+        "size" => asked().size.to_owned(),
         _ => told.iter().find(|t| t.hue == q[3]).unwrap().name.to_owned(),
     }
 }
@@ -342,5 +346,5 @@ fn labels_name_the_things_where_they_stand() {
 const PINNED: [[u64; 2]; 3] = [
     [4_184_153_889_260_253_633, 16_553_253_430_489_210_900],
     [952_469_250_810_180_501, 15_047_362_866_916_268_916],
-    [10_249_478_739_309_858_639, 18_381_279_064_335_482_352],
+    [13_388_269_575_707_791_649, 15_768_027_388_660_216_092],
 ];

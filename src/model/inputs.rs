@@ -73,6 +73,8 @@ pub struct Inputs {
     pub ids: Tensor,
     /// How often each token stands at each position, (B T, V), where several may.
     pub counts: Option<Tensor>,
+    /// Are linked layers' queries and keys normed where there is no picture, too?
+    pub normed: bool,
     /// (B T), shifted.
     pub targets: Tensor,
     /// (B, 3): length, offset, start.
@@ -109,6 +111,7 @@ impl Inputs {
             pixels: gpu.tensor([batch, v.num_channels, size, size], f, "pixels"),
             ids: gpu.tensor([batch * text], u, "ids"),
             counts: None,
+            normed: false,
             targets: gpu.tensor([batch * text], u, "targets"),
             rows: gpu.tensor([batch, 3], u, "rows"),
             joined_rows: gpu.tensor([batch, 3], u, "joined rows"),
@@ -125,11 +128,14 @@ impl Inputs {
         }
     }
 
-    /// For text in which several tokens may stand at one position; their embeddings are added.
+    /// For text in which several tokens may stand at one position; their embeddings are added. Linked layers norm queries and
+    /// keys as they will when they see pictures.
     #[must_use]
     pub fn for_facts(gpu: &Gpu, config: &HiveConfig, batch: usize, text: usize) -> Self {
         let counts = gpu.tensor([batch * text, config.text_config.vocab_size], DType::F32, "counts");
-        Self { counts: Some(counts), ..Self::new(gpu, config, batch, text, false) }
+        let base = Self::new(gpu, config, batch, text, false);
+        let linked = LinkedTables { query: base.plain.clone(), key: base.plain.clone() };
+        Self { counts: Some(counts), normed: true, linked, ..base }
     }
 
     /// How linked layers of this configuration number their positions.

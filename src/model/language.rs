@@ -29,7 +29,7 @@ pub struct Language {
 pub struct Context<'a> {
     /// Rows of ordinary layers.
     pub plain: Sequence,
-    /// Rows of linked layers, which have image keys besides.
+    /// Rows of layers whose link sees features: there are image keys besides.
     pub linked: Sequence,
     /// Links by layer.
     pub links: BTreeMap<usize, LinkInput<'a>>,
@@ -38,7 +38,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     fn of(&self, layer: usize) -> (&Sequence, Option<LinkInput<'_>>) {
         let link = self.links.get(&layer).copied();
-        (if link.is_some() { &self.linked } else { &self.plain }, link)
+        (if link.is_some_and(|l| l.features.is_some()) { &self.linked } else { &self.plain }, link)
     }
 }
 

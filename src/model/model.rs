@@ -2,7 +2,7 @@
 //! links into decoder layers or as tokens of the text; the decoder ends in logits or a loss. Backward is the same list
 //! upside down. Without a picture every model is an ordinary decoder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use super::config::Wiring;
 use super::config::{HiveConfig, LanguageConfig};
@@ -35,6 +35,8 @@ pub struct Model {
     tower: Option<Vision>,
     bridge: Bridge,
     language: Language,
+    /// Decoder layers whose link sees nothing.
+    cut: BTreeSet<usize>,
 }
 
 /// What backward needs.
@@ -73,7 +75,7 @@ pub struct Look {
 pub struct Shown<'a> {
     /// (N, C): rows of the text.
     pub image: Option<Tensor>,
-    /// Linked layers, and the features (N, W) that each attends to.
+    /// Linked layers that see the picture, and the features (N, W) that each attends to.
     pub links: Vec<(usize, &'a Link, Tensor)>,
 }
 
@@ -108,7 +110,19 @@ impl Model {
             }
             None => Bridge::None,
         };
-        (Self { config: config.clone(), wiring, tower, bridge, language }, g.specs)
+        (Self { config: config.clone(), wiring, tower, bridge, language, cut: BTreeSet::new() }, g.specs)
+    }
+
+    /// The same model with the links of these decoder layers cut: they see no picture, and the rest stays as it is.
+    #[must_use]
+    pub fn without(&self, layers: &[usize]) -> Self {
+        Self { cut: layers.iter().copied().collect(), ..self.clone() }
+    }
+
+    /// Does the link of decoder layer i, if it has one, see the picture?
+    #[must_use]
+    pub fn is_cut(&self, layer: usize) -> bool {
+        self.cut.contains(&layer)
     }
 
     /// How pictures reach the text.
@@ -206,7 +220,7 @@ impl Model {
         };
         let layers = self.config.link_config.language_layers.iter().copied();
         let links = layers.zip(self.links()).zip(features).map(|((at, link), features)| (at, link, features));
-        Shown { image, links: links.collect() }
+        Shown { image, links: links.filter(|(at, ..)| !self.is_cut(*at)).collect() }
     }
 
     /// What [`Self::show`] takes beside the tower, and a decoder to keep keys and values of linked layers.
@@ -238,16 +252,20 @@ impl Model {
         }
     }
 
-    /// What layers read beside the stream, of text that sees these features (none: no picture).
+    /// What layers read beside the stream, of text that sees these features (none: no picture, and no links unless the inputs
+    /// are normed as with one).
     fn context<'a>(&'a self, inputs: &'a Inputs, features: &'a [Tensor]) -> Context<'a> {
-        let layers = self.config.link_config.language_layers.iter();
-        let links = layers.zip(self.links()).zip(features);
-        let input = |link, features| LinkInput { link, features, tables: &inputs.linked };
+        let pairs = self.config.link_config.language_layers.iter().zip(self.links()).enumerate();
+        let input = |(i, (layer, link)): (usize, (&'a usize, &'a Link))| {
+            let features = features.get(i).filter(|_| !self.is_cut(*layer));
+            (*layer, LinkInput { link, features, tables: &inputs.linked })
+        };
+        let linked = !features.is_empty() || inputs.normed;
         let spliced = self.image_rows() > 0 && !features.is_empty();
         Context {
             plain: if spliced { inputs.joined_sequence() } else { inputs.sequence(0) },
             linked: inputs.sequence(self.config.vision_config.tokens()),
-            links: links.map(|((layer, link), features)| (*layer, input(link, features))).collect(),
+            links: pairs.filter(|_| linked).map(input).collect(),
         }
     }
 
@@ -349,7 +367,8 @@ impl Model {
     pub fn look(&self, r: &mut Recorder, p: &Params, inputs: &Inputs) -> Look {
         let Pass { tower, features, language, x, .. } =
             self.pass(r, p, inputs, self.config.vision_config.num_hidden_layers);
-        let linked = self.config.link_config.language_layers.iter().filter(|_| !features.is_empty());
+        let sees = |layer: &&usize| !features.is_empty() && !self.is_cut(**layer);
+        let linked = self.config.link_config.language_layers.iter().filter(sees);
         let attention = linked.filter_map(|&i| Some((i, language.probabilities(r, i)?))).collect();
         Look {
             logits: self.language.logits(r, p, &x),

@@ -14,13 +14,13 @@ pub struct DecoderLayer {
     pub mlp: SwigluMlp,
 }
 
-/// A link with what it reads: the features of its depth and the angles of this batch.
+/// A link with what it reads: the features of its depth, if it sees any, and the angles of this batch.
 #[derive(Clone, Copy)]
 pub struct LinkInput<'a> {
     /// Parameters of the link.
     pub link: &'a Link,
-    /// (B N, W); N image keys.
-    pub features: &'a Tensor,
+    /// (B N, W); N image keys. None: the layer's queries and keys are normed as with a picture, and there is none.
+    pub features: Option<&'a Tensor>,
     /// Angles.
     pub tables: &'a LinkedTables,
 }

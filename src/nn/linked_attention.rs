@@ -126,7 +126,8 @@ type HeadsSaved = Option<(rms_norm::Saved, rms_norm::Saved)>;
 /// What backward needs.
 #[must_use]
 pub struct Saved {
-    projector: ProjectorSaved,
+    /// Where there are features.
+    projector: Option<ProjectorSaved>,
     projections: ProjectionsSaved,
     heads: HeadsSaved,
     attention: attention::Saved,
@@ -161,25 +162,30 @@ pub struct Linked<'a> {
 }
 
 impl Linked<'_> {
-    /// x + attention(norm(x), features), x (B T, C), features (B N, W). `s.layout.image` is N.
+    /// x + attention(norm(x), features), x (B T, C), features (B N, W) if any. `s.layout.image` is N, or 0.
     pub fn forward(
         &self,
         r: &mut Recorder,
         p: &Params,
         s: &Sequence,
         x: &Tensor,
-        features: &Tensor,
+        features: Option<&Tensor>,
     ) -> (Tensor, Saved) {
         let Self { layer: a, link, tables } = *self;
         let part = r.part("links");
-        let projector = link.project(r, p, &a.norm, features);
-        let (ki, vi) = (link.image_k.forward(r, p, &projector.e), link.image_v.forward(r, p, &projector.e));
+        let seen = features.map(|features| {
+            let saved = link.project(r, p, &a.norm, features);
+            let (ki, vi) = (link.image_k.forward(r, p, &saved.e), link.image_v.forward(r, p, &saved.e));
+            (saved, ki, vi)
+        });
         r.part(part);
         let ([q, k, v], projections) = a.project(r, p, x);
 
         let query = s.rotate(r, &q, &tables.query);
-        let key = s.join(r, &k, &ki, Some(&tables.key));
-        let value = s.join(r, &v, &vi, None);
+        let (key, value, projector) = match seen {
+            Some((saved, ki, vi)) => (s.join(r, &k, &ki, Some(&tables.key)), s.join(r, &v, &vi, None), Some(saved)),
+            None => (s.rotate(r, &k, &tables.key), v, None),
+        };
         let (query, key, heads) = link.norm_heads(r, p, query, key);
         let (attended, attention) = attention::forward(r, s.layout, &s.rows, &query, &key, &value);
         let out = a.o.forward_add(r, p, &attended, Some(x));
@@ -194,11 +200,13 @@ impl Linked<'_> {
         let (dquery, dkey, dvalue) = attention::backward(r, saved.attention, &dattended);
         let (dquery, dkey) = link.norm_heads_backward(r, p, saved.heads, dquery, dkey);
 
-        let part = r.part("links, backward");
-        let (dki, dvi) = (s.image_part(r, &dkey, Some(&tables.key)), s.image_part(r, &dvalue, None));
-        let de = shared_backward(r, p, &saved.projector.e, &[(&link.image_k, &dki), (&link.image_v, &dvi)]);
-        link.project_backward(r, p, &a.norm, saved.projector, &de, grads.features);
-        r.part(part);
+        if let Some(saved) = saved.projector {
+            let part = r.part("links, backward");
+            let (dki, dvi) = (s.image_part(r, &dkey, Some(&tables.key)), s.image_part(r, &dvalue, None));
+            let de = shared_backward(r, p, &saved.e, &[(&link.image_k, &dki), (&link.image_v, &dvi)]);
+            link.project_backward(r, p, &a.norm, saved, &de, grads.features);
+            r.part(part);
+        }
 
         let text_trains = [&a.q, &a.k, &a.v].iter().any(|l| p.trains(l.w)) || p.trains(a.norm.w);
         if !grads.below && !text_trains {

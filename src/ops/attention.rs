@@ -80,6 +80,11 @@ impl Layout {
     }
 }
 
+/// Are rows handed round in a subgroup of 8? On CPU drivers that have those, for heads of 16.
+fn broadcasts(r: &Recorder, layout: Layout) -> bool {
+    r.gpu().is_software() && r.gpu().subgroup == Some(8) && layout.head == 16
+}
+
 /// y (B, Tq, H D) from q (B, Tq, H, D), key and value (B, T + N, G, D), rows (B, 3: length, offset, start).
 #[track_caller]
 pub fn forward(
@@ -97,7 +102,8 @@ pub fn forward(
     let groups = Recorder::fold(layout.queries.div_ceil(lanes) * layout.heads * layout.batch);
     r.flops(2 * layout.flops());
     let constants = [("WG", lanes as f64), layout.d4(), flag("CACHED", layout.queries != layout.text)];
-    r.dispatch(&k::FORWARD, &constants, &layout.params(), &[rows, q, key, value, &y, &lse], groups);
+    let kernel = if broadcasts(r, layout) { &k::FORWARD_BROADCAST } else { &k::FORWARD };
+    r.dispatch(kernel, &constants, &layout.params(), &[rows, q, key, value, &y, &lse], groups);
     let saved =
         Saved { layout, rows: rows.clone(), q: q.clone(), key: key.clone(), value: value.clone(), y: y.clone(), lse };
     (y, saved)
@@ -124,11 +130,14 @@ pub fn backward(r: &mut Recorder, saved: Saved, dy: &Tensor) -> (Tensor, Tensor,
     let dq = r.alloc(q.shape().dims(), "dq");
     let groups = Recorder::fold(l.queries.div_ceil(lanes) * l.heads * l.batch);
     r.flops(3 * l.flops());
-    r.dispatch(&k::BACKWARD_Q, &constants, &l.params(), &[&rows, &q, &key, &value, dy, &stats, &dq], groups);
+    let handed = broadcasts(r, l);
+    let kernel = if handed { &k::BACKWARD_Q_BROADCAST } else { &k::BACKWARD_Q };
+    r.dispatch(kernel, &constants, &l.params(), &[&rows, &q, &key, &value, dy, &stats, &dq], groups);
     let (dk, dv) = (r.alloc(key.shape().dims(), "dk"), r.alloc(value.shape().dims(), "dv"));
     let groups = Recorder::fold(l.keys().div_ceil(lanes) * l.groups * l.batch);
     r.flops(4 * l.flops());
-    r.dispatch(&k::BACKWARD_KV, &constants, &l.params(), &[&rows, &q, &key, &value, dy, &stats, &dk, &dv], groups);
+    let kernel = if handed { &k::BACKWARD_KV_BROADCAST } else { &k::BACKWARD_KV };
+    r.dispatch(kernel, &constants, &l.params(), &[&rows, &q, &key, &value, dy, &stats, &dk, &dv], groups);
     (dq, dk, dv)
 }
 
@@ -257,7 +266,7 @@ fn probabilities_case(layout: Layout, rows: &[u32]) -> Case {
     }
 }
 
-/// Bidirectional, causal with ragged lengths, linked with offsets, cached queries, fully masked rows, groups 3:1 and 7:1,
+/// Bidirectional, causal with ragged lengths, linked with offsets, cached queries, heads of 16 (which have kernels of their own), fully masked rows, groups 3:1 and 7:1,
 /// prime sizes, one, more than a workgroup.
 #[must_use]
 pub fn cases() -> Vec<Case> {
@@ -278,6 +287,9 @@ pub fn cases() -> Vec<Case> {
         case(l(2, 13, 13, 25, 7, 1, 8, true), &[13, 0, 0, 9, 2, 0], 1.5),
         case(l(2, 70, 70, 9, 3, 1, 32, true), &[70, 1, 0, 66, 69, 0], 1.0),
         case(l(2, 1, 12, 4, 2, 1, 16, true), &[6, 1, 5, 12, 0, 11], 1.0),
+        case(l(2, 3, 21, 4, 2, 1, 8, true), &[6, 1, 3, 21, 0, 17], 1.0),
+        case(l(2, 3, 29, 4, 2, 1, 16, true), &[21, 1, 18, 29, 0, 26], 1.0),
+        case(l(2, 21, 21, 19, 4, 2, 16, true), &[21, 4, 0, 13, 20, 0], 1.0),
         case(l(2, 5, 5, 7, 2, 2, 8, true), &[0, 3, 0, 0, 9, 0], 1.0),
         case(l(2, 1, 37, 0, 2, 2, 16, false), &[1, 0, 0, 1, 0, 0], 2.0),
         probabilities_case(l(2, 13, 13, 25, 7, 1, 8, true), &[13, 0, 0, 9, 2, 0]),
@@ -294,5 +306,10 @@ pub const SABOTAGES: &[Sabotage] = &[
         replace: "head < own.head * share + 1u",
     },
     Sabotage { kernel: "attention/backward_q", find: "- stat.y", replace: "" },
+    Sabotage { kernel: "attention/forward_broadcast", find: "vec4(t >= row.offset)", replace: "vec4(true)" },
+    Sabotage { kernel: "attention/forward_broadcast", find: "min(row.start + own.first", replace: "min(own.first" },
+    Sabotage { kernel: "attention/backward_q_broadcast", find: "high.w, of7(rows)", replace: "high.w, of6(rows)" },
+    Sabotage { kernel: "attention/backward_kv_broadcast", find: "- delta_high", replace: "" },
+    Sabotage { kernel: "attention/backward_kv_broadcast", find: "t + row.start >= vec4", replace: "t >= vec4" },
     Sabotage { kernel: "attention/probabilities", find: "j < row.length", replace: "true" },
 ];

@@ -63,10 +63,11 @@ pub async fn run(gpu: &Gpu, filter: &str, mut tell: impl FnMut(&Outcome)) -> Res
     Ok(outcomes)
 }
 
-/// Can this adapter run the kernel? All but one are portable; that one is an optimisation with a portable twin.
+/// Does this adapter run the kernel? All but those that hand rows round in a subgroup of 8 are portable; these are
+/// optimisations with portable twins.
 #[must_use]
 pub fn runs_on(gpu: &Gpu, kernel: &str) -> bool {
-    kernel != crate::gpu::kernels::matmul::BROADCAST.name || gpu.subgroup == Some(8)
+    !kernel.ends_with("broadcast") || (gpu.is_software() && gpu.subgroup == Some(8))
 }
 
 /// The faults that the ops' files list, with the name of their op.

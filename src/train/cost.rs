@@ -50,7 +50,7 @@ impl Cost {
     pub fn of_stage(gpu: &Gpu, preset: &Preset, wiring: Wiring, stage: Stage) -> Option<Self> {
         let recipe = preset.stage(stage)?;
         let mut config = preset.model.clone();
-        config.link_config.separate_image_kv = stage >= Stage::Adaptation;
+        config.link_config.separate_image_kv = stage >= Stage::Adaptation && !preset.shared_image_kv;
         let specs = Model::new(&config, wiring).1;
         let trained = trainable(&specs, &config.link_config, stage, preset.scope);
         let tokens = preset.tokens;

@@ -1,5 +1,7 @@
-//! Where in a tower answers live: for each depth and each attribute of a thing, how often a probe in a link's own form reads
-//! it right in held-out scenes. The probes train on the frozen tower; nothing of them is kept.
+//! Where in a tower answers live: for each depth and each attribute of a thing, how often a probe (in a link's own form, or
+//! another) reads it right in held-out scenes. The probes train on the frozen tower; nothing of them is kept.
+
+use serde::{Deserialize, Serialize};
 
 use super::evaluate::EvaluateError;
 use super::init;
@@ -31,10 +33,10 @@ const STEPS: u64 = 250;
 const RATE: f64 = 5e-3;
 
 /// What came of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Depths {
     /// Names of the attributes, and what guessing would give.
-    pub attributes: Vec<(&'static str, f64)>,
+    pub attributes: Vec<(String, f64)>,
     /// For each depth, 0 the embedded patches, the share of right answers per attribute.
     pub shares: Vec<Vec<f64>>,
 }
@@ -48,7 +50,8 @@ struct Things {
 }
 
 impl Depths {
-    /// Of a tower's `weights` in generated data whose things have attributes; none for other data. `tell` hears the share done.
+    /// Of a tower's `weights` in generated data whose things have attributes, by probes of this kind; none for other data. `tell`
+    /// hears the share done.
     ///
     /// # Errors
     /// A GPU fault, or a picture that cannot be read.
@@ -57,6 +60,7 @@ impl Depths {
         config: &HiveConfig,
         weights: &Weights,
         source: &Source,
+        kind: Kind,
         mut tell: impl FnMut(f64),
     ) -> Result<Option<Self>, EvaluateError> {
         let attributes = source.dataset().map_or(Vec::new(), |d| d.attributes());
@@ -72,12 +76,13 @@ impl Depths {
         for (depth, (train, judge)) in train.iter().zip(&judge).enumerate() {
             let mut row = Vec::new();
             for (a, (_, classes)) in attributes.iter().enumerate() {
-                row.push(share(gpu, config, (train, judge), a, *classes).await?);
+                row.push(share(gpu, config, kind, (train, judge), a, *classes).await?);
                 tell((depth * attributes.len() + a + 1) as f64 / (tower.depth + 1) as f64 / attributes.len() as f64);
             }
             shares.push(row);
         }
-        let attributes = attributes.into_iter().map(|(name, classes)| (name, 1.0 / classes as f64)).collect();
+        let attributes =
+            attributes.into_iter().map(|(name, classes)| (name.to_owned(), 1.0 / classes as f64)).collect();
         Ok(Some(Self { attributes, shares }))
     }
 }
@@ -142,13 +147,14 @@ impl Things {
 async fn share(
     gpu: &Gpu,
     config: &HiveConfig,
+    kind: Kind,
     (train, judge): (&Things, &Things),
     a: usize,
     classes: usize,
 ) -> Result<f64, EvaluateError> {
     let c = &config.vision_config;
     let sizes = Sizes { width: c.hidden_size, heads: 1, classes, eps: c.layer_norm_eps };
-    let (probe, specs) = Probe::new(Kind::Link, sizes);
+    let (probe, specs) = Probe::new(kind, sizes);
     let weights = init::draw(&specs, config, &Init::default(), 0);
     let trained = specs.iter().map(|s| s.name.clone()).filter(|name| !name.starts_with("norm.")).collect();
     let params = Params::new(gpu, specs, &weights, &trained);
@@ -157,10 +163,10 @@ async fn share(
     let inputs = ProbeInputs {
         features: tensor(&[BATCH * patches, c.hidden_size], DType::F32, "features"),
         classes: tensor(&[BATCH], DType::U32, "classes"),
-        zeros: tensor(&[1], DType::U32, "zeros"),
-        order: tensor(&[1], DType::U32, "order"),
-        segments: tensor(&[1, 3], DType::U32, "segments"),
-        rows: tensor(&[1, 3], DType::U32, "rows"),
+        zeros: tensor(&[BATCH], DType::U32, "zeros"),
+        order: gpu.upload_u32(&(0..BATCH as u32).collect::<Vec<_>>(), [BATCH], "order"),
+        segments: gpu.upload_u32(&[0, 0, BATCH as u32], [1, 3], "segments"),
+        rows: tensor(&[BATCH, 3], DType::U32, "rows"),
         scale: gpu.upload(&[1.0 / BATCH as f32], [1], "scale"),
     };
     let loss = tensor(&[1], DType::F32, "loss");

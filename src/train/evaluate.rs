@@ -55,6 +55,15 @@ impl Picture {
     pub const ALL: [Self; 3] = [Self::Own, Self::Swapped, Self::None];
 }
 
+/// Which questions are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Those that nothing is chosen by.
+    HeldOut,
+    /// About scenes like those of training, which training never comes to: to choose settings by.
+    Validation,
+}
+
 /// What scores are of: the last stage that trained, and what the model sees. In files it is its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -125,6 +134,9 @@ pub struct Scores {
     pub kinds: BTreeMap<String, Share>,
     /// Mean loss of the answers' tokens.
     pub loss: f64,
+    /// Question by question, in order. In no file.
+    #[serde(skip)]
+    pub exact: Vec<bool>,
 }
 
 /// A recorded forward pass over question rows.
@@ -203,13 +215,31 @@ impl Evaluator {
     /// # Errors
     /// A GPU fault, or a picture that cannot be read.
     pub async fn scores(&self, source: &Source, picture: Picture, count: usize) -> Result<Scores, EvaluateError> {
+        self.scores_of(source, Asked::HeldOut, picture, count).await
+    }
+
+    /// The same of other questions.
+    ///
+    /// # Errors
+    /// A GPU fault, or a picture that cannot be read.
+    pub async fn scores_of(
+        &self,
+        source: &Source,
+        asked: Asked,
+        picture: Picture,
+        count: usize,
+    ) -> Result<Scores, EvaluateError> {
         let rows = self.inputs.batch;
         let mut scores = Scores::default();
         let batches = count.div_ceil(rows);
         for b in 0..batches {
             // A last, partial batch is filled with questions that were asked already; they are not counted again.
             let first = (b * rows).min(count.saturating_sub(rows));
-            let mut batch = source.questions(first as u64, rows, TOKENS).map_err(EvaluateError::Data)?;
+            let made = match asked {
+                Asked::HeldOut => source.questions(first as u64, rows, TOKENS),
+                Asked::Validation => source.validation(first as u64, rows, TOKENS),
+            };
+            let mut batch = made.map_err(EvaluateError::Data)?;
             if picture == Picture::Swapped {
                 swap_pictures(&mut batch);
             }
@@ -217,6 +247,7 @@ impl Evaluator {
             scores.loss += loss / batches as f64;
             for (i, hit) in exact.into_iter().enumerate().filter(|(i, _)| first + i >= b * rows) {
                 scores.all.add(hit);
+                scores.exact.push(hit);
                 scores.kinds.entry(batch.kinds[i].to_owned()).or_default().add(hit);
                 if batch.things[i] > 1 {
                     scores.several.add(hit);

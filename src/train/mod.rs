@@ -13,4 +13,5 @@ pub mod schedule;
 pub mod source;
 pub mod stage;
 pub mod statistics;
+pub mod study;
 pub mod trainer;

@@ -128,6 +128,9 @@ pub struct Preset {
     /// What stages 2 and 3 train of the language model.
     #[serde(default)]
     pub scope: Scope,
+    /// Do image keys and values keep the text's projections in stages 2 and 3?
+    #[serde(default)]
+    pub shared_image_kv: bool,
     /// Mix of questions and scenes.
     #[serde(default)]
     pub mix: DataRecipe,

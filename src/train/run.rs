@@ -30,6 +30,8 @@ pub struct Run {
     weights: Weights,
     trainer: Option<Trainer>,
     stage: Option<Stage>,
+    /// Is the stage one that goes on after its end?
+    more: bool,
     /// Scores so far, by label.
     pub scores: Vec<(Label, Scores)>,
 }
@@ -53,7 +55,17 @@ impl Run {
             }
         }
         let config = preset.model.clone();
-        Ok(Self { gpu: gpu.clone(), preset, source, config, weights, trainer: None, stage: None, scores: Vec::new() })
+        Ok(Self {
+            gpu: gpu.clone(),
+            preset,
+            source,
+            config,
+            weights,
+            trainer: None,
+            stage: None,
+            more: false,
+            scores: Vec::new(),
+        })
     }
 
     /// Where a checkpoint left off.
@@ -80,6 +92,7 @@ impl Run {
             weights,
             trainer: None,
             stage: meta.stage,
+            more: false,
             scores: meta.scores,
         };
         if let Some(stage) = meta.stage.filter(|s| meta.update < run.preset.stage(*s).map_or(0, |r| r.steps)) {
@@ -132,11 +145,24 @@ impl Run {
     /// A GPU fault while a stage in progress is put away.
     pub async fn enter(&mut self, stage: Stage) -> Result<(), GpuError> {
         self.leave().await?;
-        if stage >= Stage::Adaptation && !self.config.link_config.separate_image_kv {
+        self.more = false;
+        let own = !self.preset.shared_image_kv && !self.config.link_config.separate_image_kv;
+        if stage >= Stage::Adaptation && own {
             enter_stage_two(&mut self.config, &mut self.weights);
         }
         self.stage = Some(stage);
         self.record(stage);
+        Ok(())
+    }
+
+    /// Goes on with a stage that is done, by this recipe and on samples of its own: what more of the same brings.
+    ///
+    /// # Errors
+    /// A GPU fault while a stage in progress is put away.
+    pub async fn go_on(&mut self, stage: Stage, recipe: StageRecipe) -> Result<(), GpuError> {
+        self.preset.set_stage(stage, recipe);
+        self.enter(stage).await?;
+        self.more = true;
         Ok(())
     }
 
@@ -180,7 +206,8 @@ impl Run {
         }
         // Stages never share a sample: each has a range of indices of its own.
         let rows = (recipe.batch * recipe.accumulate) as u64;
-        let first = ((stage.number() as u64) << 40) + trainer.updates * rows;
+        let range = stage.number() + if self.more { Stage::ALL.len() } else { 0 };
+        let first = ((range as u64) << 40) + trainer.updates * rows;
         let batches = (0..recipe.accumulate as u64)
             .map(|i| {
                 let at = first + i * recipe.batch as u64;

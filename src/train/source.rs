@@ -10,6 +10,9 @@ use crate::data::rng::splitmix64;
 use crate::data::tokenizer::Tokenizer;
 use crate::data::worlds::{Sample, Split};
 
+/// The first scene of [`Source::validation`]: no stage comes so far.
+const VALIDATION: u64 = 1 << 50;
+
 /// Reads a file of the data folder by its name in the list.
 pub type ReadFile = Box<dyn Fn(&str) -> Result<Vec<u8>, String>>;
 
@@ -140,6 +143,21 @@ impl Source {
     /// A picture that cannot be read.
     pub fn questions(&self, first: u64, rows: usize, tokens: usize) -> Result<Batch, String> {
         Ok(batch::questions(&self.samples(Split::HeldOut, first, rows, 1, true)?, &self.tokenizer, tokens))
+    }
+
+    /// One-question rows about scenes like those of training, far behind all that training sees. Of a folder the held-out part
+    /// is all there is.
+    ///
+    /// # Errors
+    /// A picture that cannot be read.
+    pub fn validation(&self, first: u64, rows: usize, tokens: usize) -> Result<Batch, String> {
+        match self.kind {
+            Kind::Folder { .. } => self.questions(first, rows, tokens),
+            Kind::Made(_) => {
+                let samples = self.samples(Split::Train, VALIDATION + first, rows, 1, true)?;
+                Ok(batch::questions(&samples, &self.tokenizer, tokens))
+            }
+        }
     }
 
     /// Samples of consecutive indices.

@@ -69,7 +69,7 @@ pub fn things() -> &'static [(&'static Thing, Option<usize>)] {
 #[must_use]
 pub fn words() -> Vec<String> {
     let frame = "? what is it at the there a an how many things are where left of nothing and yes no top bottom right \
-        colour behind do stripes run upright level which way does face facing or big small stands on";
+        colour ground behind do stripes run upright level which way does thing face facing or big small stands on";
     let names = NAMES.iter().map(|n| n.0);
     let hues = HUES.iter().map(|h| h.0);
     SPECIALS
@@ -107,6 +107,16 @@ impl Stand {
     fn faces(&self) -> bool {
         NAMES[self.thing].1.is_some()
     }
+}
+
+/// A thing by its name, or by its place.
+fn referred(stand: &Stand, rng: &mut Rng) -> String {
+    if rng.chance(0.5) { stand.name().to_owned() } else { format!("thing at the {}", PLACES[stand.place]) }
+}
+
+/// The ground of a thing, by its name or by its place.
+fn where_behind(stand: &Stand, rng: &mut Rng) -> String {
+    if rng.chance(0.5) { format!("behind the {}", stand.name()) } else { format!("at the {}", PLACES[stand.place]) }
 }
 
 /// One to three different things in different corners on grounds of different colours, in the order of the places.
@@ -201,18 +211,18 @@ impl World for Scene {
             2 => ("how many things are there ?".to_owned(), own(NUMBERS[self.0.len() - 1])),
             3 => (format!("where is the {} ?", any.name()), own(PLACES[any.place])),
             4 => self.left_of(want, rng)?,
-            5 => (format!("what colour is behind the {} ?", any.name()), own(HUES[any.hue].0)),
+            5 => (format!("what colour is the ground {} ?", where_behind(&any, rng)), own(HUES[any.hue].0)),
             6 => {
                 let s = self.pick(want, rng, |_| true, |s| s.stripes)?;
-                (format!("how do the stripes behind the {} run ?", s.name()), own(STRIPES[s.stripes]))
+                (format!("how do the stripes {} run ?", where_behind(&s, rng)), own(STRIPES[s.stripes]))
             }
             7 => {
                 let s = self.pick(want, rng, Stand::faces, |s| s.way)?;
-                (format!("which way does the {} face ?", s.name()), own(WAYS[s.way]))
+                (format!("which way does the {} face ?", referred(&s, rng)), own(WAYS[s.way]))
             }
             8 => {
                 let s = self.pick(want, rng, |_| true, |s| s.size)?;
-                (format!("is the {} big or small ?", s.name()), own(SIZES[s.size]))
+                (format!("is the {} big or small ?", referred(&s, rng)), own(SIZES[s.size]))
             }
             _ => (format!("what stands on {} ?", HUES[any.hue].0), own(any.name())),
         };
@@ -226,12 +236,18 @@ impl World for Scene {
     }
 
     fn facts(&self, rng: &mut Rng) -> Vec<String> {
-        let told = |s: &Stand| {
-            let facing = s.faces().then(|| format!("{} facing {}", s.name(), WAYS[s.way]));
-            let told = [PLACES[s.place], HUES[s.hue].0, STRIPES[s.stripes], SIZES[s.size]];
-            told.map(|word| format!("{} {word}", s.name())).into_iter().chain(facing).collect::<Vec<_>>()
+        // Each is told of the thing or of its place, so that a question about the one is often answered by way of the other, as
+        // in pictures, whose patches know where they are and not always what stands on them.
+        let mut of = |s: &Stand, word: &str| {
+            let whose = if rng.chance(0.5) { s.name() } else { PLACES[s.place] };
+            format!("{whose} {word}")
         };
-        let mut facts: Vec<String> = self.0.iter().flat_map(told).collect();
+        let mut facts = Vec::new();
+        for s in &self.0 {
+            facts.push(format!("{} {}", s.name(), PLACES[s.place]));
+            facts.extend([HUES[s.hue].0, STRIPES[s.stripes], SIZES[s.size]].map(|word| of(s, word)));
+            facts.extend(s.faces().then(|| of(s, &format!("facing {}", WAYS[s.way]))));
+        }
         rng.shuffle(&mut facts);
         facts
     }

@@ -131,7 +131,8 @@ impl Recording {
         let (mut caches, mut gains) = (Vec::new(), Vec::new());
         for i in 0..c.num_hidden_layers {
             let link = model.link_of(i).filter(|_| with_image);
-            let keys = rows + if link.is_some() { model.config().vision_config.tokens() } else { 0 };
+            let keys =
+                rows + if link.is_some() && !model.is_cut(i) { model.config().vision_config.tokens() } else { 0 };
             let make = |label| gpu.tensor([keys, c.key_width()], DType::F32, label);
             caches.push(Cache { key: make("key cache"), value: make("value cache") });
             gains.push(match link.and_then(|l| l.qk_norm.as_ref()).filter(|_| fused) {
@@ -177,7 +178,7 @@ impl Recording {
         let mut x = x;
         for (i, layer) in model.language().layers.iter().enumerate() {
             let link = model.link_of(i).filter(|_| self.with_image).map(|l| (l, &tables));
-            let sequence = if link.is_some() { &linked } else { &plain };
+            let sequence = if link.is_some() && !model.is_cut(i) { &linked } else { &plain };
             x = layer.decode(r, params, sequence, link, &self.caches[i], &x);
         }
         x
@@ -201,7 +202,7 @@ impl Recording {
         let rows = gpu.tensor([1, 3], DType::U32, "rows");
         let mut r = Recorder::within(gpu, &self.workspace);
         let shown = model.show(&mut r, params, &rows, &pixels);
-        let image_key = (!shown.links.is_empty()).then(|| gpu.tensor([n, c.head()], DType::F32, "image key angles"));
+        let image_key = (!model.links().is_empty()).then(|| gpu.tensor([n, c.head()], DType::F32, "image key angles"));
         if let Some(key) = &image_key {
             let tables = LinkedTables { query: Table::shared(key), key: Table::shared(key) };
             let sequence = self.sequence(c, &rows, 1, n);
@@ -247,7 +248,7 @@ impl Recording {
             let fused = Fused { norm: Some((&gain, eps)), bias: qkv_stack.bias.as_ref(), residual: None };
             gemv::project(r, &x, &qkv_stack.matrix.whole(), fused, &qkv);
             let cached = Cached {
-                layout: c.layout(1, 1, self.rows, if linked { n } else { 0 }),
+                layout: c.layout(1, 1, self.rows, if linked && !model.is_cut(i) { n } else { 0 }),
                 rows: &state.rows,
                 angles: if linked { &self.linked } else { &self.plain },
                 norm: self.gains[i].as_ref().map(|(gains, eps)| (gains, *eps)),
