@@ -29,6 +29,8 @@ mod sampling;
 mod session;
 mod session_chat;
 mod start_weights;
+#[cfg(feature = "cli")]
+mod study;
 mod taste;
 mod tokenizers;
 mod training;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::common::{difference, done, drawn, gpu, preset, repository, source};
+use crate::common::{difference, done, drawn, gpu, preset, source};
 use hive::data::batch::Batch;
 use hive::data::worlds::Split;
 use hive::engine::assets;
@@ -11,17 +11,15 @@ use hive::model::inputs::HostBatch;
 use hive::model::model::{Model, Wiring};
 use hive::model::probe::{Kind, Probe, ProbeInputs, Sizes};
 use hive::nn::{ParamId, Params};
-use hive::platform::{block_on, read_file};
+use hive::platform::block_on;
 use hive::train::depths::Depths;
 use hive::train::init;
 use hive::train::pretrain::Tower;
 use hive::train::recipe::{Naming, Preset};
 use hive::train::trainer::{Setup, Trainer};
 
-/// The example preset of things on grounds.
 fn grounds() -> Preset {
-    let text = read_file(&repository("examples/grounds.json")).unwrap();
-    Preset::parse(&String::from_utf8(text).unwrap()).unwrap()
+    preset("grounds")
 }
 
 /// Losses of three steps on these rows of text, and the gradient of the embeddings in the first.
@@ -158,16 +156,22 @@ fn a_probe_in_the_form_of_a_link_has_the_gradients_of_its_loss() {
 }
 
 #[test]
-fn names_are_read_deep_in_a_tower_that_was_taught_to_name() {
+fn names_are_read_deep_and_stripes_near_the_pixels() {
     let Some(gpu) = gpu() else { return };
-    let start = assets::model("pictures-start").unwrap();
+    let start = assets::model("grounds-start").unwrap();
     let measure = |preset: &Preset| {
         block_on(Depths::measure(&gpu, &preset.model, &start.weights, &source(preset), Kind::Link, |_| ())).unwrap()
     };
-    let found = measure(&start.meta.preset).unwrap();
-    assert_eq!((found.attributes.as_slice(), found.shares.len()), ([("name".to_owned(), 1.0 / 48.0)].as_slice(), 4));
-    let names: Vec<f64> = found.shares.iter().map(|row| row[0]).collect();
-    assert!(names[3] > 0.6 && names[3] > names[0] + 0.3, "{names:?}");
+    let found = measure(&grounds()).unwrap();
+    let column = |name: &str| -> Vec<f64> {
+        let a = found.attributes.iter().position(|(n, _)| n == name).unwrap();
+        found.shares.iter().map(|row| row[a]).collect()
+    };
+    let (names, stripes) = (column("name"), column("stripes"));
+    assert!(names.len() == 5 && names[4] > 0.8 && names[4] > names[1] + 0.3, "{names:?}");
+    assert!(stripes[1] > 0.9 && stripes[4] < 0.7, "{stripes:?}");
+    // No colour got in.
+    assert!(column("ground").iter().all(|share| *share < 0.6), "{found:?}");
     // Shapes tell nothing of their things.
     assert!(measure(&preset("tiny")).is_none());
     done(&gpu);
@@ -191,7 +195,7 @@ fn links_are_chosen_by_name_or_depth_by_depth() {
 
 /// A held-out scene's questions, in every kind, are in words that the model has.
 #[test]
-fn the_example_preset_fits_its_world() {
+fn the_preset_fits_its_world() {
     let preset = grounds();
     let source = assets::made_source(&preset).unwrap();
     let kinds: BTreeSet<&str> =

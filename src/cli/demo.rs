@@ -28,11 +28,11 @@ use crate::train::stage::Stage;
 use crate::train::trainer::Trainer;
 
 const HELP: &str = "\
-hive demo [--preset pictures|shapes] [--out FOLDER] [--steps N] [--questions N]
+hive demo [--preset grounds|pictures|shapes] [--links WHICH] [--out FOLDER] [--steps N] [--questions N]
 
 Aligns a small pre-trained vision tower with a small pre-trained language model in three stages, on pictures, and shows what
-each stage did: held-out accuracy by kind of question beside the same model with swapped pictures and the language model
-alone, six questions answered before and after, and a report FOLDER/report.html (default: out) with curves, gradient norms
+each stage did: held-out accuracy by kind of question beside the same model with swapped pictures, the language model alone,
+and stage 2 going on instead of stage 3; where in the tower answers live; six questions answered before and after; a report FOLDER/report.html (default: out) with curves, gradient norms
 and attention maps. The trained model is FOLDER/checkpoint.safetensors; ask it with
   hive ask IMAGE QUESTION --model FOLDER/checkpoint.safetensors
 ";
@@ -42,7 +42,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["preset", "out", "steps", "set", "links", "questions"];
     let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
     let start = platform::now_secs();
-    let preset = find_preset(&args, "pictures")?;
+    let preset = find_preset(&args, "grounds")?;
     let out = PathBuf::from(args.option("out").unwrap_or("out"));
     let questions = args.number("questions")?.unwrap_or(300);
     let gpu = open_gpu(&args)?;

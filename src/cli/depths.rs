@@ -21,12 +21,12 @@ hive depths [--model NAME|FILE]
 
 Where in a model's tower answers live: for each depth (0: the embedded patches) and each attribute of a thing, how often a
 probe in the form of a link reads it right in held-out scenes. Of a shipped model or a checkpoint of generated data whose
-things have attributes; default pictures-start.
+things have attributes; default grounds-start.
 ";
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let Some(args) = Args::or_help(list, &["model"], &[], HELP)? else { return Ok(()) };
-    let checkpoint = load(args.option("model").unwrap_or("pictures-start"))?;
+    let checkpoint = load(args.option("model").unwrap_or("grounds-start"))?;
     let source = made_source(&checkpoint.meta.preset)?;
     let gpu = open_gpu(&args)?;
     let Some(found) = measure(&gpu, &checkpoint.meta.model, &checkpoint.weights, &source)? else {

@@ -11,6 +11,7 @@ mod depths;
 mod eval;
 pub mod fault;
 mod fetch;
+mod figures;
 mod output;
 mod parity;
 mod plan;

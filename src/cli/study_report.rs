@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::demo;
 use super::fault::Fault;
+use super::figures::{Table, bar_chart};
 use super::report::{self, Example, chart, escape};
 use super::shared::load;
 use super::study::{Study, trained};
@@ -18,33 +19,6 @@ use crate::train::run::Run;
 use crate::train::stage::Stage;
 use crate::train::statistics::{chance_of_difference, mean_and_deviation};
 use crate::train::study::{Arm, Outcome, REFERENCE, Row, StepCost, UNTOUCHED};
-
-/// A table: heads, then rows of as many cells.
-struct Table {
-    heads: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    fn new(heads: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { heads: heads.into_iter().map(Into::into).collect(), rows: Vec::new() }
-    }
-
-    fn html(&self) -> String {
-        let line = |tag: &str, cells: &[String]| {
-            let cells: String = cells.iter().map(|c| format!("<{tag}>{}</{tag}>", escape(c))).collect();
-            format!("<tr>{cells}</tr>")
-        };
-        let rows: String = self.rows.iter().map(|r| line("td", r)).collect();
-        format!("<table>{}{rows}</table>", line("th", &self.heads))
-    }
-
-    fn markdown(&self) -> String {
-        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let rows: String = self.rows.iter().map(|r| line(r)).collect();
-        format!("{}|{}\n{rows}", line(&self.heads), "---|".repeat(self.heads.len()))
-    }
-}
 
 /// A part of the report.
 struct Section {
@@ -132,7 +106,7 @@ fn answers(study: &Study, arms: &[Arm]) -> Section {
              little too sure of itself."
         ),
         table,
-        figures: bar_chart(&bars),
+        figures: bar_chart("answers after stage 3", &bars, &[REFERENCE, "paper"]),
     }
 }
 
@@ -481,34 +455,4 @@ pub(super) fn looks(gpu: &Gpu, out: &Path, study: &Study, start: &Weights) -> Re
     let (before, after) = (demo::answers(&before, &samples)?, demo::answers(&run, &samples)?);
     let maps = demo::attention(&run, &samples)?;
     demo::examples(&run, samples, &before, &after, maps)
-}
-
-/// Bars with their spread.
-fn bar_chart(bars: &[(String, (f64, f64))]) -> String {
-    const LEFT: f64 = 150.0;
-    const WIDTH: f64 = 420.0;
-    let mut out = format!(
-        "<figure><svg width=\"640\" height=\"{}\" role=\"img\" aria-label=\"answers after stage 3 by arm\">",
-        bars.len() * 24 + 24
-    );
-    for (i, (name, (mean, deviation))) in bars.iter().enumerate() {
-        let (y, x) = (i as f64 * 24.0 + 4.0, LEFT + mean * WIDTH);
-        let (low, high) = (x - deviation * WIDTH, x + deviation * WIDTH);
-        let _ = write!(
-            out,
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
-             <rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"16\" fill=\"{}\"/>\
-             <line x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{mid}\" y2=\"{mid}\" stroke=\"#d55e00\" stroke-width=\"2\"/>\
-             <text x=\"{:.1}\" y=\"{}\">{mean:.3}</text>",
-            LEFT - 6.0,
-            y + 12.0,
-            escape(name),
-            mean * WIDTH,
-            if name == REFERENCE || name == "paper" { "#0072b2" } else { "#8a8a8a" },
-            high.max(x) + 6.0,
-            y + 12.0,
-            mid = y + 8.0,
-        );
-    }
-    out + "</svg><figcaption>answers after stage 3; the line is one standard deviation over seeds to each side</figcaption></figure>"
 }

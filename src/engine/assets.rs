@@ -9,7 +9,8 @@ use crate::train::recipe::{Preset, PresetError};
 use crate::train::source::Source;
 
 /// Presets by name.
-pub const PRESETS: [(&str, &str); 7] = [
+pub const PRESETS: &[(&str, &str)] = &[
+    ("grounds", include_str!("../../assets/presets/grounds.json")),
     ("pictures", include_str!("../../assets/presets/pictures.json")),
     ("pictures-long", include_str!("../../assets/presets/pictures-long.json")),
     ("shapes", include_str!("../../assets/presets/shapes.json")),
@@ -20,7 +21,10 @@ pub const PRESETS: [(&str, &str); 7] = [
 ];
 
 /// Weights by name: `-start` pre-trained tower and language model, without it the trained model.
-const MODELS: [(&str, &[u8]); 4] = [
+const MODELS: &[(&str, &[u8])] = &[
+    // The page does without: its first download is long enough.
+    #[cfg(not(target_arch = "wasm32"))]
+    ("grounds-start", include_bytes!("../../assets/models/grounds-start.safetensors")),
     ("pictures-start", include_bytes!("../../assets/models/pictures-start.safetensors")),
     ("shapes-start", include_bytes!("../../assets/models/shapes-start.safetensors")),
     ("pictures", include_bytes!("../../assets/models/pictures.safetensors")),
@@ -44,7 +48,7 @@ pub enum AssetError {
         names: String,
     },
     /// No such data set.
-    #[error("no data set called \"{0}\": shapes, pictures, or a folder with --data")]
+    #[error("no data set called \"{0}\": grounds, shapes, pictures, or a folder with --data")]
     NoData(String),
     /// A vocabulary of another size than the model's.
     #[error("the preset's vocab_size is {have}, {data} has {need} words")]

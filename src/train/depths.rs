@@ -26,11 +26,11 @@ const FIRST: u64 = 1 << 40;
 /// Scenes in a pass of the tower; divides both of [`SCENES`].
 const PASS: usize = 50;
 /// Things in a step.
-const BATCH: usize = 96;
+const BATCH: usize = 64;
 /// Steps of a probe.
-const STEPS: u64 = 250;
+const STEPS: u64 = 120;
 /// Learning rate at first; it falls to nothing.
-const RATE: f64 = 5e-3;
+const RATE: f64 = 8e-3;
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -33,7 +33,7 @@ fn some_of<T: Clone>(rng: &mut Rng, all: &[T]) -> Vec<T> {
 
 /// Any link that [`Permalink::parse`] can give.
 fn link(rng: &mut Rng) -> Permalink {
-    let (preset, lesson, tab) = (rng.pick(&assets::PRESETS).0, rng.pick(&LESSONS).name, rng.pick(&TABS).1);
+    let (preset, lesson, tab) = (rng.pick(assets::PRESETS).0, rng.pick(&LESSONS).name, rng.pick(&TABS).1);
     let (seed, stage) = (number(rng), *rng.pick(&Stage::ALL));
     let panels = some_of(rng, &Panel::ALL);
     let hide = some_of(rng, CONTROLS).into_iter().map(|c| c.0).collect::<Vec<_>>();
