@@ -1,6 +1,6 @@
 //! Training: it learns, freezes what it should, hands over between stages, accumulates, and resumes bit for bit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::common::{bits, difference, done, drawn, gpu, preset, source};
@@ -237,12 +237,20 @@ fn two_micro_batches_are_one_batch() {
         let error = difference(values, &b[name]);
         assert!(error <= 1e-5, "gradient of {name}: {error:e}");
     }
+    let largest = |values: &[f32]| values.iter().fold(0.0, |m: f32, v| m.max(v.abs()));
+    let clear: BTreeMap<String, Vec<bool>> =
+        a.iter().map(|(n, g)| (n.clone(), g.iter().map(|v| v.abs() >= 1e-3 * largest(g)).collect())).collect();
     let (a, b) = (block_on(split.params.download()).unwrap(), block_on(once.params.download()).unwrap());
     let changed: Weights =
         a.into_iter().filter(|(n, v)| s.trained.contains(n) && bits(v) != bits(&s.weights[n])).collect();
     assert!(!changed.is_empty());
     for (name, values) in &changed {
-        let error = difference(values, &b[name]);
+        // Where a gradient is next to nothing, rounding chooses the direction of the first update.
+        let of =
+            |all: &[f32]| -> Vec<f32> { all.iter().zip(&clear[name]).filter(|(_, c)| **c).map(|(v, _)| *v).collect() };
+        let (values, other) = (of(values), of(&b[name]));
+        assert!(values.len() * 10 >= b[name].len() * 9, "{name}: {} of {}", values.len(), b[name].len());
+        let error = difference(&values, &other);
         assert!(error <= 1e-5, "weights of {name}: {error:e}");
     }
     // The second half matters: without it the weights are far away.

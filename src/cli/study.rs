@@ -3,21 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::args::Args;
 use super::fault::Fault;
 use super::output::say;
 use super::progress::Steps;
 use super::shared::{find_preset, load, open_gpu, read, write};
-use super::study_report;
+use super::study_report::{self, Study, trained};
 use crate::engine::assets::made_source;
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
 use crate::platform::{self, block_on};
 use crate::train::recipe::Preset;
-use crate::train::study::{Arm, Bench, Judged, Outcome, Settings, StudyError, UNTOUCHED, arms};
+use crate::train::study::{Arm, Bench, Settings, StudyError, UNTOUCHED, arms};
 use crate::train::trainer::Report;
 
 const HELP: &str = "\
@@ -32,21 +30,6 @@ Writes OUT/study.json (default OUT: study) after each piece of work, and goes on
 --seeds: default 1,2,3. --arms: some of them, by name and separated by semicolons; what is taken away is tried with the first
 seed. --quick: one seed, short stages, few arms, no choice of rates: minutes, to see what comes; its numbers say little.
 ";
-
-/// Everything that is kept.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Study {
-    pub(super) preset: Preset,
-    pub(super) settings: Settings,
-    pub(super) seeds: Vec<u64>,
-    pub(super) quick: bool,
-    pub(super) adapter: String,
-    /// By arm: factor of the rates, and the share of validation questions answered exactly.
-    pub(super) tuning: BTreeMap<String, Vec<(f64, f64)>>,
-    pub(super) outcomes: Vec<Outcome>,
-    /// The tower before any stage, by the seed of what was trained on it.
-    pub(super) untouched: Vec<(u64, Judged)>,
-}
 
 /// Longest stages, and arms, of a quick study.
 const QUICK_STEPS: [u64; 3] = [90, 120, 90];
@@ -191,11 +174,6 @@ fn work(gpu: &Gpu, start: &Weights, chosen: &[Arm], study: &mut Study, out: &Pat
         }
     }
     Ok(())
-}
-
-/// Where the model of an arm is kept.
-pub(super) fn trained(out: &Path, arm: &str, seed: u64) -> PathBuf {
-    out.join(format!("{}-{seed}.safetensors", arm.replace([' ', ','], "-")))
 }
 
 /// The factor that served the arm best; what is taken away keeps that of the reference.

@@ -2,23 +2,45 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use super::demo;
 use super::fault::Fault;
 use super::figures::{Table, bar_chart};
 use super::report::{self, Example, chart, escape};
 use super::shared::load;
-use super::study::{Study, trained};
 use crate::engine::assets::made_source;
 use crate::gpu::Gpu;
 use crate::nn::params::Weights;
 use crate::train::depths::Depths;
 use crate::train::evaluate::{Label, Picture};
+use crate::train::recipe::Preset;
 use crate::train::run::Run;
 use crate::train::stage::Stage;
 use crate::train::statistics::{chance_of_difference, mean_and_deviation};
-use crate::train::study::{Arm, Outcome, REFERENCE, Row, StepCost, UNTOUCHED};
+use crate::train::study::{Arm, Judged, Outcome, REFERENCE, Row, Settings, StepCost, UNTOUCHED};
+
+/// Everything that is kept.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Study {
+    pub(super) preset: Preset,
+    pub(super) settings: Settings,
+    pub(super) seeds: Vec<u64>,
+    pub(super) quick: bool,
+    pub(super) adapter: String,
+    /// By arm: factor of the rates, and the share of validation questions answered exactly.
+    pub(super) tuning: BTreeMap<String, Vec<(f64, f64)>>,
+    pub(super) outcomes: Vec<Outcome>,
+    /// The tower before any stage, by the seed of what was trained on it.
+    pub(super) untouched: Vec<(u64, Judged)>,
+}
+
+/// Where the model of an arm is kept.
+pub(super) fn trained(out: &Path, arm: &str, seed: u64) -> PathBuf {
+    out.join(format!("{}-{seed}.safetensors", arm.replace([' ', ','], "-")))
+}
 
 /// A part of the report.
 struct Section {

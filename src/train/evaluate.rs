@@ -134,9 +134,6 @@ pub struct Scores {
     pub kinds: BTreeMap<String, Share>,
     /// Mean loss of the answers' tokens.
     pub loss: f64,
-    /// Question by question, in order. In no file.
-    #[serde(skip)]
-    pub exact: Vec<bool>,
 }
 
 /// A recorded forward pass over question rows.
@@ -215,22 +212,22 @@ impl Evaluator {
     /// # Errors
     /// A GPU fault, or a picture that cannot be read.
     pub async fn scores(&self, source: &Source, picture: Picture, count: usize) -> Result<Scores, EvaluateError> {
-        self.scores_of(source, Asked::HeldOut, picture, count).await
+        Ok(self.answers(source, Asked::HeldOut, picture, count).await?.0)
     }
 
-    /// The same of other questions.
+    /// Scores of these questions, and which of them, in order, were answered exactly.
     ///
     /// # Errors
     /// A GPU fault, or a picture that cannot be read.
-    pub async fn scores_of(
+    pub async fn answers(
         &self,
         source: &Source,
         asked: Asked,
         picture: Picture,
         count: usize,
-    ) -> Result<Scores, EvaluateError> {
+    ) -> Result<(Scores, Vec<bool>), EvaluateError> {
         let rows = self.inputs.batch;
-        let mut scores = Scores::default();
+        let (mut scores, mut all) = (Scores::default(), Vec::with_capacity(count));
         let batches = count.div_ceil(rows);
         for b in 0..batches {
             // A last, partial batch is filled with questions that were asked already; they are not counted again.
@@ -247,14 +244,14 @@ impl Evaluator {
             scores.loss += loss / batches as f64;
             for (i, hit) in exact.into_iter().enumerate().filter(|(i, _)| first + i >= b * rows) {
                 scores.all.add(hit);
-                scores.exact.push(hit);
+                all.push(hit);
                 scores.kinds.entry(batch.kinds[i].to_owned()).or_default().add(hit);
                 if batch.things[i] > 1 {
                     scores.several.add(hit);
                 }
             }
         }
-        Ok(scores)
+        Ok((scores, all))
     }
 }
 

@@ -159,8 +159,8 @@ pub struct Row {
 }
 
 impl Row {
-    fn new(label: Label, scores: Scores) -> Self {
-        let exact = scores.exact.iter().map(|hit| if *hit { '1' } else { '0' }).collect();
+    fn new(label: Label, (scores, exact): (Scores, Vec<bool>)) -> Self {
+        let exact = exact.iter().map(|hit| if *hit { '1' } else { '0' }).collect();
         Self { label, scores, exact }
     }
 
@@ -238,6 +238,14 @@ impl Bench<'_> {
         Ok(Run::new(self.gpu, preset.clone(), (self.source)(preset), start)?)
     }
 
+    /// Held-out answers of the weights as they are.
+    async fn row(&self, run: &Run, label: Label) -> Result<Row, StudyError> {
+        let (model, params) = run.on_gpu();
+        let (count, with_image) = (self.settings.questions, label.picture != Picture::None);
+        let evaluator = Evaluator::for_questions(&model, &params, count, with_image);
+        Ok(Row::new(label, evaluator.answers(&run.source, Asked::HeldOut, label.picture, count).await?))
+    }
+
     /// The factor of the learning rates that serves an arm best: three short stages with each, validation questions after them.
     ///
     /// # Errors
@@ -254,7 +262,7 @@ impl Bench<'_> {
             let (model, params) = run.on_gpu();
             let count = self.settings.questions;
             let evaluator = Evaluator::for_questions(&model, &params, count, true);
-            let scores = evaluator.scores_of(&run.source, Asked::Validation, Picture::Own, count).await?;
+            let (scores, _) = evaluator.answers(&run.source, Asked::Validation, Picture::Own, count).await?;
             found.push((*rate, scores.all.value()));
         }
         Ok(found)
@@ -304,14 +312,13 @@ impl Bench<'_> {
         let count = self.settings.questions;
         let mut out = Outcome { arm: arm.name.clone(), seed, rate, ..Outcome::default() };
         let mut run = self.run(&preset, self.start)?;
-        out.rows.push(Row::new(Label::ALONE, run.evaluate(Picture::None, count).await?));
+        out.rows.push(self.row(&run, Label::ALONE).await?);
         let mut between = None;
         for (stage, _) in &preset.stages {
             let mut norms = Vec::new();
             out.costs.extend(self.stage(&mut run, *stage, &format!("{} {seed}", arm.name), &mut norms).await?);
             for picture in [Picture::Own, Picture::Swapped] {
-                let label = Label { picture, ..Label::after(*stage) };
-                out.rows.push(Row::new(label, run.evaluate(picture, count).await?));
+                out.rows.push(self.row(&run, Label { picture, ..Label::after(*stage) }).await?);
             }
             match stage {
                 Stage::Adaptation => between = Some(run.checkpoint().await?),
@@ -323,8 +330,8 @@ impl Bench<'_> {
             if preset.wiring == Wiring::Linked {
                 let (model, params) = run.on_gpu();
                 let evaluator = Evaluator::for_questions(&model.without(&[layer]), &params, count, true);
-                let scores = evaluator.scores(&run.source, Picture::Own, count).await?;
-                out.cut.push((layer, Row::new(Label::after(Stage::Vision), scores)));
+                let answers = evaluator.answers(&run.source, Asked::HeldOut, Picture::Own, count).await?;
+                out.cut.push((layer, Row::new(Label::after(Stage::Vision), answers)));
             }
         }
         let last = run.checkpoint().await?;
@@ -334,7 +341,7 @@ impl Bench<'_> {
             run.go_on(Stage::Adaptation, recipe.clone()).await?;
             self.steps(&mut run, &format!("{} {seed}, more of stage 2", arm.name), &mut Vec::new()).await?;
             run.leave().await?;
-            out.rows.push(Row::new(Label::INSTEAD, run.evaluate(Picture::Own, count).await?));
+            out.rows.push(self.row(&run, Label::INSTEAD).await?);
         }
         if arm.compared {
             out.judged = Some(self.judge(&preset, &last.weights, &format!("{} {seed}", arm.name)).await?);
@@ -357,7 +364,7 @@ impl Bench<'_> {
         for (stage, _) in &downstream.stages {
             self.stage(&mut run, *stage, &format!("{title}, downstream"), &mut Vec::new()).await?;
         }
-        let row = Row::new(Label::after(Stage::Adaptation), run.evaluate(Picture::Own, self.settings.questions).await?);
+        let row = self.row(&run, Label::after(Stage::Adaptation)).await?;
         let mut probes = BTreeMap::new();
         for (name, kind) in PROBES.iter().filter(|(name, _)| self.settings.probes.iter().any(|p| p == name)) {
             let found = Depths::measure(self.gpu, run.config(), &weights, &run.source, *kind, |_| ()).await?;

@@ -100,7 +100,6 @@ pub(crate) fn scores(lane: Lane, stage: Option<Stage>, update: u64, own: usize, 
             .map(|(k, hits)| (k.to_owned(), Share { hits, of: 50 }))
             .into(),
         loss: 1.0,
-        exact: Vec::new(),
     };
     Event::Scores { lane, stage, update, own: Box::new(made(own)), swapped: Box::new(made(swapped)) }
 }
