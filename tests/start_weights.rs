@@ -177,6 +177,20 @@ fn names_are_read_deep_and_stripes_near_the_pixels() {
     done(&gpu);
 }
 
+/// Another kind of probe reads the same tower.
+#[test]
+fn attentive_probes_read_names_deep_in_a_tower() {
+    let Some(gpu) = gpu() else { return };
+    let start = assets::model("pictures-start").unwrap();
+    let preset = &start.meta.preset;
+    let source = source(preset);
+    let found = Depths::measure(&gpu, &preset.model, &start.weights, &source, Kind::Attentive, |_| ());
+    let found = block_on(found).unwrap().unwrap();
+    let names: Vec<f64> = found.shares.iter().map(|row| row[0]).collect();
+    assert!(names.len() == 4 && names[3] > 0.5 && names[3] > names[0] + 0.2, "{names:?}");
+    done(&gpu);
+}
+
 #[test]
 fn links_are_chosen_by_name_or_depth_by_depth() {
     let mut preset = grounds();

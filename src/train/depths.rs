@@ -18,6 +18,7 @@ use crate::model::vision::Vision;
 use crate::nn::Params;
 use crate::nn::params::Weights;
 use crate::ops::cross_entropy::NO_TARGET;
+use crate::ops::embed;
 
 /// Scenes that probes train on, and that they are judged by.
 const SCENES: [usize; 2] = [600, 300];
@@ -159,13 +160,14 @@ async fn share(
     let trained = specs.iter().map(|s| s.name.clone()).filter(|name| !name.starts_with("norm.")).collect();
     let params = Params::new(gpu, specs, &weights, &trained);
     let tensor = |shape: &[usize], of, label| gpu.tensor(shape, of, label);
+    let (order, segments) = embed::sort(&[0; BATCH]);
     let patches = train.size() / c.hidden_size;
     let inputs = ProbeInputs {
         features: tensor(&[BATCH * patches, c.hidden_size], DType::F32, "features"),
         classes: tensor(&[BATCH], DType::U32, "classes"),
         zeros: tensor(&[BATCH], DType::U32, "zeros"),
-        order: gpu.upload_u32(&(0..BATCH as u32).collect::<Vec<_>>(), [BATCH], "order"),
-        segments: gpu.upload_u32(&[0, 0, BATCH as u32], [1, 3], "segments"),
+        order: gpu.upload_u32(&order, [BATCH], "order"),
+        segments: gpu.upload_u32(&segments, [BATCH, 3], "segments"),
         rows: tensor(&[BATCH, 3], DType::U32, "rows"),
         scale: gpu.upload(&[1.0 / BATCH as f32], [1], "scale"),
     };
