@@ -72,6 +72,8 @@ fn a_study_is_kept_and_goes_on_where_it_ended() {
     assert!(second.out.contains("| shared image keys | image keys"), "{}", second.out);
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.ends_with("</html>\n") && page.contains("Where links look") && !page.contains("http"), "{page}");
+    // A report needs no arm but its own.
+    run("deep first").code(0);
     // Another preset is another study.
     let mut other = words("deep first");
     other.extend(["--set".to_owned(), "tokens=40".to_owned()]);

@@ -229,7 +229,8 @@ fn costs(study: &Study, arms: &[Arm]) -> Section {
         let all: Vec<&StepCost> = of(study, arm).flat_map(|o| &o.costs).filter(|c| c.stage == stage).collect();
         let mut secs: Vec<f64> = all.iter().map(|c| c.secs).collect();
         secs.sort_by(f64::total_cmp);
-        Some(StepCost { secs: secs[secs.len() / 2], ..(*all.first()?).clone() })
+        let secs = *secs.get(secs.len() / 2)?;
+        Some(StepCost { secs, ..(*all.first()?).clone() })
     };
     for arm in compared(study, arms) {
         for stage in Stage::ALL {
