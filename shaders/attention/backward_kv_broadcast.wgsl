@@ -30,14 +30,6 @@
 @group(0) @binding(7) var<storage, read_write> dk: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> dv: array<vec4<f32>>;
 
-// Which of four queries from position t on see key j?
-fn seen_by(row: Row, t: vec4<u32>, j: u32) -> vec4<bool> {
-    if j < p.text {
-        return vec4(p.causal == 0u) | ((vec4(j) <= t + row.start) & vec4(j < row.length));
-    }
-    return t + row.start >= vec4(row.offset);
-}
-
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let own = place_of(flat(group, groups), lane, p.text + p.image, p.groups);
@@ -65,8 +57,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let delta_high = vec4(subgroupBroadcast(stat.y, 4u), subgroupBroadcast(stat.y, 5u), subgroupBroadcast(stat.y, 6u), subgroupBroadcast(stat.y, 7u));
             let low = vec4(block) + vec4(0u, 1u, 2u, 3u);
             let high = low + 4u;
-            let sees_low = (low < vec4(p.queries)) & seen_by(row, low, j);
-            let sees_high = (high < vec4(p.queries)) & seen_by(row, high, j);
+            let sees_low = (low < vec4(p.queries)) & visible_to4(row, low, j);
+            let sees_high = (high < vec4(p.queries)) & visible_to4(row, high, j);
             let w_low = select(vec4<f32>(), exp(dots_low(k, query) - lse_low), sees_low);
             let w_high = select(vec4<f32>(), exp(dots_high(k, query) - lse_high), sees_high);
             let ds_low = w_low * (dots_low(v, above) - delta_low) * p.scale;

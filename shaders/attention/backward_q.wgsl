@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     let text = seen_text(own.first);
     for (var n = 0u; n < text + p.image; n++) {
-        let j = select(n + (p.text - text), n, n < text);
+        let j = key_of(n, text);
         let from_k = kv + j * step;
         var score = vec4<f32>();
         var along = vec4<f32>();

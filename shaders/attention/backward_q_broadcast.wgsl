@@ -43,13 +43,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let count = text + p.image;
     for (var block = 0u; block < count; block += 8u) {
         let n = min(block + lane, count - 1u);
-        let from_k = kv + select(n + (p.text - text), n, n < text) * p.groups * 4u;
+        let from_k = kv + key_of(n, text) * p.groups * 4u;
         let k = Sixteen(key[from_k], key[from_k + 1u], key[from_k + 2u], key[from_k + 3u]);
         let v = Sixteen(value[from_k], value[from_k + 1u], value[from_k + 2u], value[from_k + 3u]);
-        let low = vec4(block) + vec4(0u, 1u, 2u, 3u);
-        let high = low + 4u;
-        let sees_low = (low < vec4(count)) & visible4(row, row.start + t, select(low + (p.text - text), low, low < vec4(text)));
-        let sees_high = (high < vec4(count)) & visible4(row, row.start + t, select(high + (p.text - text), high, high < vec4(text)));
+        let sees_low = sees(row, row.start + t, block, text);
+        let sees_high = sees(row, row.start + t, block + 4u, text);
         let w_low = select(vec4<f32>(), exp(dots_low(query, k) - stat.x), sees_low);
         let w_high = select(vec4<f32>(), exp(dots_high(query, k) - stat.x), sees_high);
         let ds_low = w_low * (dots_low(above, v) - stat.y) * p.scale;

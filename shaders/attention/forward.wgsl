@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         var s = vec4(MASKED);
         for (var n = 0u; n < 4u; n++) {
             let i0 = min(block + n, count - 1u);
-            let j = select(i0 + (p.text - text), i0, i0 < text);
+            let j = key_of(i0, text);
             var dot4 = vec4<f32>();
             for (var i = 0u; i < D4; i++) {
                 dot4 = fma(query[i], key[kv + j * step + i], dot4);

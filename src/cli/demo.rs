@@ -32,8 +32,8 @@ hive demo [--preset grounds|pictures|shapes] [--links WHICH] [--out FOLDER] [--s
 
 Aligns a small pre-trained vision tower with a small pre-trained language model in three stages, on pictures, and shows what
 each stage did: held-out accuracy by kind of question beside the same model with swapped pictures, the language model alone,
-and stage 2 going on instead of stage 3; where in the tower answers live; six questions answered before and after; a report FOLDER/report.html (default: out) with curves, gradient norms
-and attention maps. The trained model is FOLDER/checkpoint.safetensors; ask it with
+and stage 2 going on instead of stage 3; where in the tower answers live; six questions answered before and after; and a
+report FOLDER/report.html (default: out) with curves, gradient norms and attention maps. The trained model is FOLDER/checkpoint.safetensors; ask it with
   hive ask IMAGE QUESTION --model FOLDER/checkpoint.safetensors
 ";
 

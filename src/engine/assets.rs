@@ -23,7 +23,7 @@ pub const PRESETS: &[(&str, &str)] = &[
 /// Weights by name: `-start` pre-trained tower and language model, without it the trained model.
 const MODELS: &[(&str, &[u8])] = &[
     // The page does without: its first download is long enough.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(feature = "cli")]
     ("grounds-start", include_bytes!("../../assets/models/grounds-start.safetensors")),
     ("pictures-start", include_bytes!("../../assets/models/pictures-start.safetensors")),
     ("shapes-start", include_bytes!("../../assets/models/shapes-start.safetensors")),

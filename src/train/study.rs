@@ -238,12 +238,23 @@ impl Bench<'_> {
         Ok(Run::new(self.gpu, preset.clone(), (self.source)(preset), start)?)
     }
 
-    /// Held-out answers of the weights as they are.
-    async fn row(&self, run: &Run, label: Label) -> Result<Row, StudyError> {
+    /// Answers of the weights as they are, with the links of these layers cut.
+    async fn answers(
+        &self,
+        run: &Run,
+        asked: Asked,
+        picture: Picture,
+        cut: &[usize],
+    ) -> Result<(Scores, Vec<bool>), StudyError> {
         let (model, params) = run.on_gpu();
-        let (count, with_image) = (self.settings.questions, label.picture != Picture::None);
-        let evaluator = Evaluator::for_questions(&model, &params, count, with_image);
-        Ok(Row::new(label, evaluator.answers(&run.source, Asked::HeldOut, label.picture, count).await?))
+        let count = self.settings.questions;
+        let evaluator = Evaluator::for_questions(&model.without(cut), &params, count, picture != Picture::None);
+        Ok(evaluator.answers(&run.source, asked, picture, count).await?)
+    }
+
+    /// Held-out answers.
+    async fn row(&self, run: &Run, label: Label) -> Result<Row, StudyError> {
+        Ok(Row::new(label, self.answers(run, Asked::HeldOut, label.picture, &[]).await?))
     }
 
     /// The factor of the learning rates that serves an arm best: three short stages with each, validation questions after them.
@@ -259,10 +270,7 @@ impl Bench<'_> {
             for (stage, _) in &preset.stages {
                 self.stage(&mut run, *stage, &format!("{}, rates x {rate}", arm.name), &mut Vec::new()).await?;
             }
-            let (model, params) = run.on_gpu();
-            let count = self.settings.questions;
-            let evaluator = Evaluator::for_questions(&model, &params, count, true);
-            let (scores, _) = evaluator.answers(&run.source, Asked::Validation, Picture::Own, count).await?;
+            let (scores, _) = self.answers(&run, Asked::Validation, Picture::Own, &[]).await?;
             found.push((*rate, scores.all.value()));
         }
         Ok(found)
@@ -309,7 +317,6 @@ impl Bench<'_> {
     /// A GPU fault.
     pub async fn outcome(&self, arm: &Arm, seed: u64, rate: f64) -> Result<(Outcome, Checkpoint), StudyError> {
         let preset = paced(&arm.preset, seed, rate);
-        let count = self.settings.questions;
         let mut out = Outcome { arm: arm.name.clone(), seed, rate, ..Outcome::default() };
         let mut run = self.run(&preset, self.start)?;
         out.rows.push(self.row(&run, Label::ALONE).await?);
@@ -328,9 +335,7 @@ impl Bench<'_> {
         }
         for layer in run.config().link_config.language_layers.clone() {
             if preset.wiring == Wiring::Linked {
-                let (model, params) = run.on_gpu();
-                let evaluator = Evaluator::for_questions(&model.without(&[layer]), &params, count, true);
-                let answers = evaluator.answers(&run.source, Asked::HeldOut, Picture::Own, count).await?;
+                let answers = self.answers(&run, Asked::HeldOut, Picture::Own, &[layer]).await?;
                 out.cut.push((layer, Row::new(Label::after(Stage::Vision), answers)));
             }
         }

@@ -105,6 +105,12 @@ impl State {
     }
 }
 
+/// Image keys that decoder layer i attends to beside the text's.
+fn image_keys(model: &Model, layer: usize, with_image: bool) -> usize {
+    let sees = with_image && model.link_of(layer).is_some() && !model.is_cut(layer);
+    if sees { model.config().vision_config.tokens() } else { 0 }
+}
+
 /// Caches and angles, and what every program is recorded with.
 pub(super) struct Recording {
     gpu: Gpu,
@@ -131,8 +137,7 @@ impl Recording {
         let (mut caches, mut gains) = (Vec::new(), Vec::new());
         for i in 0..c.num_hidden_layers {
             let link = model.link_of(i).filter(|_| with_image);
-            let keys =
-                rows + if link.is_some() && !model.is_cut(i) { model.config().vision_config.tokens() } else { 0 };
+            let keys = rows + image_keys(model, i, with_image);
             let make = |label| gpu.tensor([keys, c.key_width()], DType::F32, label);
             caches.push(Cache { key: make("key cache"), value: make("value cache") });
             gains.push(match link.and_then(|l| l.qk_norm.as_ref()).filter(|_| fused) {
@@ -178,7 +183,7 @@ impl Recording {
         let mut x = x;
         for (i, layer) in model.language().layers.iter().enumerate() {
             let link = model.link_of(i).filter(|_| self.with_image).map(|l| (l, &tables));
-            let sequence = if link.is_some() && !model.is_cut(i) { &linked } else { &plain };
+            let sequence = if image_keys(model, i, self.with_image) > 0 { &linked } else { &plain };
             x = layer.decode(r, params, sequence, link, &self.caches[i], &x);
         }
         x
@@ -235,7 +240,6 @@ impl Recording {
     /// The logits of row x, by fused kernels, which want packed weights.
     fn fused(&self, r: &mut Recorder, model: &Model, params: &Params, state: &State, x: &Tensor) {
         let (c, language) = (model.language_config(), model.language());
-        let n = model.config().vision_config.tokens();
         let norm = |norm: &RmsNorm| (params.value(norm.w), norm.eps);
         let mut x = x.reshaped([c.hidden_size]);
         for (i, layer) in language.layers.iter().enumerate() {
@@ -248,7 +252,7 @@ impl Recording {
             let fused = Fused { norm: Some((&gain, eps)), bias: qkv_stack.bias.as_ref(), residual: None };
             gemv::project(r, &x, &qkv_stack.matrix.whole(), fused, &qkv);
             let cached = Cached {
-                layout: c.layout(1, 1, self.rows, if linked && !model.is_cut(i) { n } else { 0 }),
+                layout: c.layout(1, 1, self.rows, image_keys(model, i, self.with_image)),
                 rows: &state.rows,
                 angles: if linked { &self.linked } else { &self.plain },
                 norm: self.gains[i].as_ref().map(|(gains, eps)| (gains, *eps)),
