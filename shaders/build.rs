@@ -1,4 +1,5 @@
-//! Shader build: preprocess, validate with naga, reflect, check the header tables, write `OUT_DIR/kernels.rs`.
+//! Shader build: preprocess, validate with naga, reflect, check the header tables, write `OUT_DIR/kernels.rs`. It also writes
+//! the list of shipped weights, `OUT_DIR/models.rs`.
 //!
 //! An error prints the file and naga's annotated snippet and fails the build.
 #![expect(clippy::unwrap_used, reason = "a build script fails by panicking; cargo shows the place")]
@@ -9,6 +10,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
+#[path = "../assets/build.rs"]
+mod assets;
 mod preprocess;
 
 /// Default WebGPU limits that every kernel must fit.
@@ -19,10 +22,17 @@ const MAX_WORKGROUP_BYTES: u32 = 16 * 1024;
 type Variants = BTreeMap<String, Vec<(String, BTreeSet<String>)>>;
 
 fn main() {
-    let shaders = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap()).join("shaders");
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap());
     println!("cargo:rerun-if-changed=shaders");
-    match generate(&shaders) {
-        Ok(text) => fs::write(PathBuf::from(env::var("OUT_DIR").unwrap()).join("kernels.rs"), text).unwrap(),
+    println!("cargo:rerun-if-changed=assets/models");
+    write("kernels.rs", generate(&root.join("shaders")));
+    write("models.rs", assets::models(&root.join("assets/models")));
+}
+
+/// Writes a generated file, or ends the build with what is wrong.
+fn write(file: &str, generated: Result<String, String>) {
+    match generated {
+        Ok(text) => fs::write(PathBuf::from(env::var("OUT_DIR").unwrap()).join(file), text).unwrap(),
         #[expect(clippy::print_stderr, reason = "cargo shows a failed build script's standard error")]
         Err(message) => {
             eprintln!("{message}");

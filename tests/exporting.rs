@@ -61,7 +61,7 @@ fn run_file(bytes: &[u8]) -> Origin {
 }
 
 fn export(name: &str) -> Files {
-    converted(run_file(assets::model_bytes(name).unwrap()), Request::default()).unwrap()
+    converted(run_file(block_on(assets::model_bytes(name, |_, _| ())).unwrap()), Request::default()).unwrap()
 }
 
 /// The files of one folder, not of those inside it.
@@ -94,7 +94,7 @@ fn the_files_are_those_that_transformers_opened() {
     let want: BTreeMap<String, String> = serde_json::from_value(expected().0["files"].clone()).unwrap();
     assert_eq!(got, want, "run `hive convert shapes FOLDER` and `tests/export/expect.py FOLDER` again");
     // Not a bit of a weight changed.
-    let run = Run::from_bytes(assets::model_bytes("shapes").unwrap()).unwrap();
+    let run = Run::from_bytes(block_on(assets::model_bytes("shapes", |_, _| ())).unwrap()).unwrap();
     let whole = parse(&files["model.safetensors"]).unwrap();
     assert_eq!(whole.len(), run.weights.len());
     for (name, tensor) in whole {
@@ -191,7 +191,7 @@ fn decoder(gpu: &Gpu, folder: &Folder, spec: &ModelSpec, format: Format) -> Deco
 fn the_whole_model_answers_as_the_checkpoint_does() {
     let Some(gpu) = gpu() else { return };
     for (name, dataset) in [("shapes", Dataset::Shapes), ("pictures", Dataset::Pictures)] {
-        let run = assets::model(name).unwrap();
+        let run = block_on(assets::model(name)).unwrap();
         let mut trained = block_on(of_checkpoint(&gpu, &run)).unwrap();
         let source = block_on(ModelFolder::open(&folder(&export(name), ""))).unwrap();
         assert_eq!(source.extra, [""; 0]);

@@ -28,6 +28,7 @@ mod published_models;
 mod sampling;
 mod session;
 mod session_chat;
+mod shipped;
 mod start_weights;
 #[cfg(feature = "cli")]
 mod study;

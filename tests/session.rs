@@ -244,6 +244,24 @@ fn another_recipe_takes_effect_at_once_and_a_bad_one_is_refused() {
 }
 
 #[test]
+fn what_was_to_follow_an_opening_that_fails_does_not_happen_to_what_stays_open() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.open(tiny(), false);
+    d.send(Command::Open(Open {
+        preset: Box::new(Preset { data: "none".into(), ..tiny() }),
+        control: false,
+        trained: false,
+    }));
+    d.send(Command::Enter(Stage::Vision));
+    d.send(Command::Train(Steps::Count(1)));
+    let what = d.until(|e| if let Event::Fault(f) = e { Some(f.what.clone()) } else { None });
+    assert!(what.contains("none-start"), "{what}");
+    d.send(Command::Save(Box::default()));
+    let name = d.until(|e| if let Event::File { name, .. } = e { Some(name.clone()) } else { None });
+    assert_eq!(name, "tiny-stage0-0.hiverun");
+}
+
+#[test]
 fn answers_stream_with_probabilities_probes_and_maps() {
     let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
     d.send(Command::Open(Open { preset: Box::new(assets::preset("shapes").unwrap()), control: false, trained: true }));

@@ -158,7 +158,7 @@ fn a_probe_in_the_form_of_a_link_has_the_gradients_of_its_loss() {
 #[test]
 fn names_are_read_deep_and_stripes_near_the_pixels() {
     let Some(gpu) = gpu() else { return };
-    let start = assets::model("grounds-start").unwrap();
+    let start = block_on(assets::model("grounds-start")).unwrap();
     let measure = |preset: &Preset| {
         block_on(Depths::measure(&gpu, &preset.model, &start.weights, &source(preset), Kind::Link, |_| ())).unwrap()
     };
@@ -181,7 +181,7 @@ fn names_are_read_deep_and_stripes_near_the_pixels() {
 #[test]
 fn attentive_probes_read_names_deep_in_a_tower() {
     let Some(gpu) = gpu() else { return };
-    let start = assets::model("pictures-start").unwrap();
+    let start = block_on(assets::model("pictures-start")).unwrap();
     let preset = &start.meta.preset;
     let source = source(preset);
     let found = Depths::measure(&gpu, &preset.model, &start.weights, &source, Kind::Attentive, |_| ());

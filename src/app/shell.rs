@@ -332,6 +332,7 @@ fn learned_ui(ui: &mut egui::Ui, state: &AppState, forms: &mut Forms, out: &mut 
 }
 
 fn centre_ui(ui: &mut egui::Ui, state: &AppState, forms: &mut Forms, out: &mut Vec<Action>) {
+    panels::weights::weights_ui(ui, state);
     panels::failure::failure_ui(ui, state, &mut forms.failure, out);
     let (model, curves) = (state.link.is_open(Panel::Model), state.link.is_open(Panel::Curves));
     if model && curves {
@@ -355,6 +356,7 @@ const SLOGAN: &str = "watch a vision encoder and a language model become aligned
 
 fn title_ui(ui: &mut egui::Ui, about: &str) {
     ui.heading("Hive");
+    ui.label(egui::RichText::new(format!("version {}", platform::version())).small().weak());
     ui.add(egui::Label::new(egui::RichText::new(about).weak()).truncate());
 }
 

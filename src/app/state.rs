@@ -10,8 +10,8 @@ use super::permalink::{Panel, Permalink, Tab};
 use super::picture::Picture;
 use crate::data::Dataset;
 use crate::engine::{
-    AdapterSummary, Answer, BlockId, ChatCommand, ChatEvent, Command, Cost, Event, Fault, FaultKind, Figure, Lane,
-    Open, Opened, Preset, RunLog, SelfTest, Stage, Steps, Word, assets,
+    AdapterSummary, Answer, BlockId, ChatCommand, ChatEvent, Command, Cost, Event, Fault, FaultKind, Fetching, Figure,
+    Lane, Open, Opened, Preset, RunLog, SelfTest, Stage, Steps, Word, assets,
 };
 use crate::platform::Blob;
 
@@ -72,6 +72,8 @@ pub struct AppState {
     pub self_test: SelfTest,
     /// What takes time now.
     pub busy: Option<Busy>,
+    /// Weights that are being fetched.
+    pub weights: Option<Fetching>,
     /// The preset as it is edited; the session's, once opened.
     pub preset: Option<Box<Preset>>,
     /// Words of the model.
@@ -153,6 +155,13 @@ impl AppState {
             Event::Busy { what, done, of } => {
                 self.busy = if what.is_empty() { None } else { Some(Busy { what, done, of }) };
             }
+            Event::Fetching(now) => {
+                if let (None, Some(first)) = (&self.weights, &now) {
+                    let megabytes = first.of as f64 * 1e-6;
+                    self.announcement = format!("Fetching the weights {}, {megabytes:.1} MB.", first.name);
+                }
+                self.weights = now;
+            }
             Event::SelfTest(result) => self.self_test = result,
             Event::Opened(opened) => self.opened(*opened),
             Event::Entered { stage, update, costs } => {
@@ -224,6 +233,7 @@ impl AppState {
         if !same_data {
             (self.picture, self.other) = (None, None);
         }
+        self.faults.retain(|f| f.kind != FaultKind::Download);
         self.announcement = "Model loaded.".into();
     }
 

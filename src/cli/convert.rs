@@ -107,7 +107,7 @@ fn origin(args: &Args) -> Result<(Origin, Vec<PathBuf>, &str), Fault> {
                 return Ok((Origin::Folder(folder(from)?), vec![from.into()], out));
             }
             if Path::new(from).extension().is_none() && !Path::new(from).exists() {
-                let bytes = assets::model_bytes(from)?;
+                let bytes = platform::block_on(assets::model_bytes(from, |_, _| ()))?;
                 return Ok((Origin::File(Blob::memory(&format!("{from}.safetensors"), bytes)), vec![], out));
             }
             Ok((Origin::File(file(from)?), vec![from.into()], out))

@@ -46,7 +46,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     let out = PathBuf::from(args.option("out").unwrap_or("out"));
     let questions = args.number("questions")?.unwrap_or(300);
     let gpu = open_gpu(&args)?;
-    let weights = assets::model(&format!("{}-start", preset.data))?.weights;
+    let weights = block_on(assets::model(&format!("{}-start", preset.data)))?.weights;
     say(&format!("{}: {}\nrunning on {} ({})\n", preset.name, preset.about, gpu.summary.name, gpu.summary.driver));
     if gpu.is_software() {
         say("this is a software adapter: a graphics processor is many times faster\n");

@@ -38,7 +38,7 @@ pub(super) fn load(name: &str) -> Result<Checkpoint, Fault> {
     if Path::new(name).extension().is_some() {
         return Ok(Checkpoint::from_bytes(&read(Path::new(name))?)?);
     }
-    Ok(assets::model(name)?)
+    Ok(platform::block_on(assets::model(name))?)
 }
 
 /// `--preset`, as a name or a file, with `--set`, `--links`, `--seed` and `--steps` applied.

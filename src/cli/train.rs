@@ -87,7 +87,7 @@ fn begin(args: &Args, gpu: &Gpu) -> Result<Run, Fault> {
     let start = match args.option("start") {
         Some(path) => Some(Checkpoint::from_bytes(&read(Path::new(path))?)?),
         None if preset.data == "folder" => None,
-        None => Some(assets::model(&format!("{}-start", preset.data))?),
+        None => Some(block_on(assets::model(&format!("{}-start", preset.data)))?),
     };
     let source = match args.option("data") {
         Some(folder) => folder_source(folder, &mut preset)?,

@@ -1,7 +1,8 @@
-//! What the binary and the page carry with them: presets and weights.
+//! What ships with Hive, by name: presets and weights.
 
 use thiserror::Error;
 
+use super::shipped::{self, ShippedError};
 use crate::data::dataset::Dataset;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
@@ -18,17 +19,6 @@ pub const PRESETS: &[(&str, &str)] = &[
     ("quick", include_str!("../../assets/presets/quick.json")),
     ("tiny", include_str!("../../assets/presets/tiny.json")),
     ("hive-siglip-large", include_str!("../../assets/presets/hive-siglip-large.json")),
-];
-
-/// Weights by name: `-start` pre-trained tower and language model, without it the trained model.
-const MODELS: &[(&str, &[u8])] = &[
-    // The page does without: its first download is long enough.
-    #[cfg(feature = "cli")]
-    ("grounds-start", include_bytes!("../../assets/models/grounds-start.safetensors")),
-    ("pictures-start", include_bytes!("../../assets/models/pictures-start.safetensors")),
-    ("shapes-start", include_bytes!("../../assets/models/shapes-start.safetensors")),
-    ("pictures", include_bytes!("../../assets/models/pictures.safetensors")),
-    ("shapes", include_bytes!("../../assets/models/shapes.safetensors")),
 ];
 
 /// What is not on board, or does not fit.
@@ -60,6 +50,8 @@ pub enum AssetError {
     Preset(#[from] PresetError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Shipped(#[from] ShippedError),
 }
 
 /// The preset of that name.
@@ -70,16 +62,24 @@ pub fn preset(name: &str) -> Result<Preset, AssetError> {
     Ok(Preset::parse(text)?)
 }
 
-/// The shipped weights of that name.
-pub fn model(name: &str) -> Result<Checkpoint, AssetError> {
-    Ok(Checkpoint::from_bytes(model_bytes(name)?)?)
+/// The shipped weights of that name: with `-start` behind the data's, what is pre-trained; without it, what is trained.
+///
+/// # Errors
+/// No such weights, or in the page weights that cannot be fetched.
+pub async fn model(name: &str) -> Result<Checkpoint, AssetError> {
+    Ok(Checkpoint::from_bytes(model_bytes(name, |_, _| ()).await?)?)
 }
 
-/// The file of the shipped weights of that name.
-pub fn model_bytes(name: &str) -> Result<&'static [u8], AssetError> {
-    let names = || MODELS.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ");
-    let found = MODELS.iter().find(|(n, _)| *n == name);
-    found.map(|(_, bytes)| *bytes).ok_or_else(|| AssetError::NoModel { name: name.to_owned(), names: names() })
+/// The file of the shipped weights of that name. Natively it is there at once; in the page it may have to be fetched, and
+/// `tell` hears how many bytes of how many have come.
+///
+/// # Errors
+/// No such weights, or in the page weights that cannot be fetched.
+pub async fn model_bytes(name: &str, tell: impl FnMut(usize, usize)) -> Result<&'static [u8], AssetError> {
+    let names = || shipped::ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
+    let found = shipped::ALL.iter().find(|s| s.name == name);
+    let found = found.ok_or_else(|| AssetError::NoModel { name: name.to_owned(), names: names() })?;
+    Ok(found.bytes(tell).await?)
 }
 
 /// The generated data of a preset.

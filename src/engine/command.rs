@@ -23,6 +23,8 @@ pub struct Open {
 pub enum Command {
     /// Open a preset from its start weights. Ends whatever was open.
     Open(Open),
+    /// Open what could not be opened because its weights did not come.
+    OpenAgain,
     /// Begin a stage from the weights as they are; skipping stages is allowed. Does not run yet.
     Enter(Stage),
     /// Run the stage in progress (or the next one where none is in progress); while it runs: how far from now on.

@@ -28,6 +28,17 @@ pub struct Opened {
     pub log: Option<Box<RunLog>>,
 }
 
+/// Weights that are on their way to the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetching {
+    /// Theirs.
+    pub name: String,
+    /// Bytes that have come.
+    pub done: usize,
+    /// Bytes in all.
+    pub of: usize,
+}
+
 /// An event.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -45,6 +56,8 @@ pub enum Event {
         done: usize,
         of: usize,
     },
+    /// Weights are being fetched; none: they are there, or not to be had.
+    Fetching(Option<Fetching>),
     /// The self-test goes on or is done (`done == of`).
     SelfTest(SelfTest),
     /// A preset or a file was opened.

@@ -17,7 +17,7 @@ pub async fn losses(gpu: &Gpu, preset: &str, stage: usize, steps: u64, seed: Opt
     let stage = Stage::of(stage).ok_or_else(missing)?;
     let Some((_, recipe)) = preset.stages.iter_mut().find(|(s, _)| *s == stage) else { return Err(missing()) };
     recipe.steps = steps;
-    let start = assets::model(&format!("{}-start", preset.data))?.weights;
+    let start = assets::model(&format!("{}-start", preset.data)).await?.weights;
     let source = made_source(&preset)?;
     let mut run = Run::new(gpu, preset, source, &start)?;
     run.enter(stage).await?;

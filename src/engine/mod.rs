@@ -17,6 +17,7 @@ pub mod outline;
 pub mod packing;
 pub mod runfile;
 pub mod session;
+pub mod shipped;
 mod snapshots;
 pub mod speed;
 mod track;
@@ -25,7 +26,7 @@ pub mod worker;
 
 pub use chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion};
 pub use command::{Command, Open};
-pub use event::{Event, Opened};
+pub use event::{Event, Fetching, Opened};
 pub use log::{Point, RunLog, ScorePoint};
 pub use outline::{Block, BlockId, BlockKind, Outline};
 pub use snapshots::Snapshots;

@@ -3,7 +3,7 @@
 use super::answers::assistant::{Assistant, Options, Piece, ReplyError, Tokens};
 use super::answers::look::{Looker, Prober, changed};
 use super::answers::open::{OpenError, trained};
-use super::assets::{self, AssetError, made_source};
+use super::assets::{AssetError, made_source};
 use super::outline::{BlockId, norms_by_block};
 use super::words::{Answer, AttentionMaps, Cost, Lane, Probe, ProbeKind, Question, StepEvent, Word};
 use crate::data::chat::{ChatError, Message};
@@ -11,6 +11,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::gpu::{Gpu, GpuError};
 use crate::model::decode::{DecodeError, Made, Prompt};
 use crate::model::weights::WeightsError;
+use crate::nn::params::Weights;
 use crate::platform;
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::cost::Cost as StepCost;
@@ -114,12 +115,11 @@ pub(super) struct Track {
 }
 
 impl Track {
-    /// From the shipped start weights of the preset's data.
-    pub(super) async fn open(gpu: &Gpu, lane: Lane, mut preset: Preset) -> Result<Self, Trouble> {
+    /// From start weights of the preset's data.
+    pub(super) async fn open(gpu: &Gpu, lane: Lane, mut preset: Preset, start: &Weights) -> Result<Self, Trouble> {
         preset.wiring = lane.wiring();
-        let start = assets::model(&format!("{}-start", preset.data))?.weights;
         let source = made_source(&preset)?;
-        let run = Run::new(gpu, preset, source, &start)?;
+        let run = Run::new(gpu, preset, source, start)?;
         let safe = run.checkpoint().await?;
         Ok(Self { lane, run, safe, tools: None, scored: None })
     }

@@ -268,6 +268,8 @@ pub enum FaultKind {
     Model,
     /// A file that cannot be used.
     File,
+    /// Weights of a preset that cannot be fetched.
+    Download,
     Other,
 }
 

@@ -29,6 +29,20 @@ pub struct HttpRequest {
     pub token: Option<Secret>,
     /// How long and how often.
     pub patience: Patience,
+    /// May a browser answer from what it has kept? There is nothing natively that would.
+    pub cache: BrowserCache,
+}
+
+/// What a browser's own cache, or the page's worker, does for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BrowserCache {
+    /// Nothing: what is fetched is kept by ourselves, and would be there twice.
+    #[default]
+    Unused,
+    /// It answers if it can, and keeps the server's answer.
+    Used,
+    /// It keeps the server's answer in place of what it has.
+    Renewed,
 }
 
 /// A text that is never printed.
@@ -71,7 +85,8 @@ impl HttpRequest {
     #[must_use]
     pub fn get(url: &str) -> Self {
         let url = url.to_owned();
-        Self { url, head: false, range: None, if_range: None, token: None, patience: Patience::default() }
+        let (patience, cache) = (Patience::default(), BrowserCache::default());
+        Self { url, head: false, range: None, if_range: None, token: None, patience, cache }
     }
 }
 

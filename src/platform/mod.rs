@@ -29,8 +29,8 @@ mod web_store;
 
 pub use blob::Blob;
 pub use http::{
-    ContentRange, HttpError, HttpRequest, HttpResponse, NetworkFile, Patience, Secret, http_send_patiently,
-    is_confidential, origin_of,
+    BrowserCache, ContentRange, HttpError, HttpRequest, HttpResponse, NetworkFile, Patience, Secret,
+    http_send_patiently, is_confidential, origin_of,
 };
 pub use mirror::{MirrorChange, MirrorNode};
 #[cfg(not(target_arch = "wasm32"))]

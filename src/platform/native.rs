@@ -103,6 +103,18 @@ pub fn page_address() -> String {
     String::new()
 }
 
+/// The address of a file beside the page. A window has files nowhere.
+#[must_use]
+pub fn beside_page(path: &str) -> String {
+    path.to_owned()
+}
+
+/// The program's version.
+#[must_use]
+pub fn version() -> String {
+    env!("CARGO_PKG_VERSION").to_owned()
+}
+
 /// Shows a line to screen readers. A native window has an accessibility tree for that.
 pub fn announce(_line: &str) {}
 

@@ -206,6 +206,19 @@ pub fn page_address() -> String {
     href.split('#').next().unwrap_or_default().to_owned()
 }
 
+/// The address of a file beside the page.
+#[must_use]
+pub fn beside_page(path: &str) -> String {
+    web_sys::Url::new_with_base(path, &page_address()).map_or_else(|_wrong| path.to_owned(), |url| url.href())
+}
+
+/// The program's version: `index.html` knows which module it loads.
+#[must_use]
+pub fn version() -> String {
+    let version = page().and_then(|hive| js_sys::Reflect::get(&hive, &"version".into()));
+    version.ok().and_then(|v| v.as_string()).unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned())
+}
+
 /// A model's files: what to call them, and they themselves or why they cannot be had.
 pub type ModelFiles = (String, Result<Vec<super::Blob>, String>);
 

@@ -7,7 +7,7 @@ use web_sys::{
     AbortController, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, RequestMode, Response,
 };
 
-use super::http::{HttpError, HttpRequest, HttpResponse, is_confidential, origin_of};
+use super::http::{BrowserCache, HttpError, HttpRequest, HttpResponse, is_confidential, origin_of};
 
 /// Headers that are of use; a browser lists no others of another origin unless the server allows it.
 const HEADERS: [&str; 8] = [
@@ -116,8 +116,11 @@ pub async fn http_send(request: &HttpRequest) -> Result<HttpResponse, HttpError>
     }
     let init = RequestInit::new();
     init.set_method(if request.head { "HEAD" } else { "GET" });
-    // What is fetched is kept by ourselves; the browser's own cache would hold it twice.
-    init.set_cache(RequestCache::NoStore);
+    init.set_cache(match request.cache {
+        BrowserCache::Unused => RequestCache::NoStore,
+        BrowserCache::Used => RequestCache::Default,
+        BrowserCache::Renewed => RequestCache::Reload,
+    });
     init.set_headers_headers(&headers);
     init.set_signal(Some(&abort.0.signal()));
     let Some(window) = web_sys::window() else {

@@ -38,16 +38,20 @@ impl Bench {
 /// The preset `pictures`, opened.
 pub(crate) fn opened() -> Bench {
     let mut bench = Bench::default();
+    bench.tell(opened_event());
+    bench
+}
+
+pub(crate) fn opened_event() -> Event {
     let preset = assets::preset("pictures").unwrap();
-    bench.tell(Event::Opened(Box::new(Opened {
+    Event::Opened(Box::new(Opened {
         preset: Box::new(preset),
         words: vec!["what".into(), "is".into(), "it".into(), "?".into(), "dog".into()],
         control: false,
         stage: None,
         update: 0,
         log: None,
-    })));
-    bench
+    }))
 }
 
 /// The same in stage 1, after `updates` steps of the linked model, with norms and scores.

@@ -41,6 +41,15 @@ fn a_card_opens_its_preset() {
 }
 
 #[test]
+fn the_demos_world_has_a_card_and_no_trained_model() {
+    let mut h = column(opened());
+    assert!(h.query_by_label("Open grounds trained").is_none());
+    h.get_by_label("Grounds").click();
+    h.run();
+    assert_eq!(opens(&h), [("grounds".to_owned(), false, false)]);
+}
+
+#[test]
 fn a_card_opens_the_trained_model_too() {
     let mut bench = opened();
     bench.state.control = true;

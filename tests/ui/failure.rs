@@ -6,9 +6,9 @@ use egui_kittest::kittest::Queryable as _;
 use hive::app::panels::failure::{failure_ui, title};
 use hive::engine::{AdapterKind, AdapterSummary, Command, Event, Fault, FaultKind};
 
-use crate::common::{Bench, harness, opened};
+use crate::common::{Bench, harness, opened, opened_event};
 
-const KINDS: [FaultKind; 10] = [
+const KINDS: [FaultKind; 11] = [
     FaultKind::NoWebGpu,
     FaultKind::NoAdapter,
     FaultKind::SoftwareAdapter,
@@ -18,6 +18,7 @@ const KINDS: [FaultKind; 10] = [
     FaultKind::Panic,
     FaultKind::SelfTest,
     FaultKind::File,
+    FaultKind::Download,
     FaultKind::Other,
 ];
 
@@ -77,6 +78,18 @@ fn trying_again_opens_the_preset_on_an_adapter() {
     assert!(matches!(h.state().out.as_slice(), [Command::Adapter(_)]), "{:?}", h.state().out);
     let h = harness(with(fault(FaultKind::File, "Do this.")), |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
     assert!(h.query_by_label("Try again").is_none());
+}
+
+#[test]
+fn weights_that_did_not_come_are_fetched_again_and_what_is_open_stays() {
+    let mut h =
+        harness(with(fault(FaultKind::Download, "Do this.")), |ui, s, f, out| failure_ui(ui, s, &mut f.failure, out));
+    h.get_by_label("Try again").click();
+    h.run();
+    assert!(matches!(h.state().out.as_slice(), [Command::OpenAgain]), "{:?}", h.state().out);
+    let mut bench = with(fault(FaultKind::Download, "Do this."));
+    bench.tell(opened_event());
+    assert!(bench.state.faults.is_empty(), "the card stays although something was opened");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use hive::app::Control;
 use hive::app::panels::status::status_ui;
-use hive::engine::{AdapterKind, AdapterSummary, Command, Event, Figure, SelfTest};
+use hive::app::panels::weights::weights_ui;
+use hive::engine::{AdapterKind, AdapterSummary, Command, Event, Fetching, Figure, SelfTest};
 
 use crate::common::{Bench, harness, opened};
 
@@ -88,6 +89,23 @@ fn memory_frames_and_what_takes_time_are_told() {
     h.state_mut().tell(Event::Busy { what: String::new(), done: 0, of: 0 });
     h.run();
     assert!(h.query_by_label_contains("saving").is_none());
+}
+
+#[test]
+fn weights_on_their_way_are_told_in_megabytes() {
+    let mut bench = opened();
+    let part = |done| Event::Fetching(Some(Fetching { name: "shapes-start".into(), done, of: 1_200_000 }));
+    bench.tell(part(0));
+    assert_eq!(bench.state.announcement, "Fetching the weights shapes-start, 1.2 MB.");
+    bench.state.announcement.clear();
+    bench.tell(part(480_000));
+    assert_eq!(bench.state.announcement, "", "every piece is announced");
+    let mut h = harness(bench, |ui, s, _, _| weights_ui(ui, s));
+    let bar = h.get_by_label("Fetching the weights shapes-start, 0.5 of 1.2 MB");
+    assert_eq!(bar.accesskit_node().numeric_value(), Some(40.0));
+    h.state_mut().tell(Event::Fetching(None));
+    h.run();
+    assert!(h.query_by_label_contains("Fetching").is_none());
 }
 
 #[test]

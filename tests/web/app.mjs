@@ -13,7 +13,7 @@ const SCORES = /held-out accuracy ([\d.]+) \(swapped ([\d.]+)\)/;
 // A word of an answer with its probability.
 const WORD = /^(\S+) [01]\.\d\d$/;
 
-async function open(hive, hash) {
+export async function open(hive, hash) {
   await hive.open(hash);
   await hive.started();
   // It is disabled until the model is there.
@@ -21,7 +21,7 @@ async function open(hive, hash) {
   await hive.page.locator(`#hive-access ${ready}`).waitFor({ state: "attached", timeout: 60_000 });
 }
 
-async function step(hive, atLeast, timeout = 120_000) {
+export async function step(hive, atLeast, timeout = 120_000) {
   const end = Date.now() + timeout;
   for (;;) {
     const now = Number((await hive.text(STEP)) ?? -1);

@@ -51,12 +51,12 @@ export class Hive {
     this.address = address;
     this.problems = [];
     this.allowed = [];
-    const origin = new URL(address).origin;
+    const origin = () => new URL(this.address).origin;
     page.on("console", (m) => m.type() === "error" && this.problem(`console: ${m.text()}`));
     page.on("pageerror", (e) => this.problem(`uncaught: ${e}`));
     page.on("requestfailed", (r) => this.problem(`failed request: ${r.url()}`));
     page.on("request", (r) => {
-      if (!r.url().startsWith(origin) && !/^(blob|data):/.test(r.url())) this.problem(`request to ${r.url()}`);
+      if (!r.url().startsWith(origin()) && !/^(blob|data):/.test(r.url())) this.problem(`request to ${r.url()}`);
     });
   }
 

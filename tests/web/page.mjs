@@ -70,13 +70,13 @@ export const TESTS = [
   {
     name: "a file that does not come is told",
     timeout: 60,
-    flags: undefined,
+    workers: false,
     async run(hive) {
       hive.allow(/./);
       await hive.page.route("**/*.wasm", (route) => route.fulfill({ status: 404 }));
       await hive.open();
       await hive.page.waitForFunction(() => !document.getElementById("hive-failure").hidden);
-      assert.match(await hive.failure(), /could not be loaded.*reload.*404/);
+      assert.match(await hive.failure(), /could not be loaded.*reload.*404.*Version \d+\.\d+\.\d+ \(\w{8}\)/);
     },
   },
 ];

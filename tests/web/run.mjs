@@ -13,6 +13,7 @@ import { TESTS as fetched } from "./fetch.mjs";
 import { TESTS as numbers } from "./numbers.mjs";
 import { TESTS as page } from "./page.mjs";
 import { serve } from "./server.mjs";
+import { TESTS as visits } from "./visits.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -27,7 +28,7 @@ const { values: options } = parseArgs({
   },
 });
 
-const tests = [...page, ...numbers, ...fetched, ...app, ...model].filter((t) => t.name.includes(options.only));
+const tests = [...page, ...visits, ...numbers, ...fetched, ...app, ...model].filter((t) => t.name.includes(options.only));
 if (options.list) {
   tests.forEach((t) => console.log(t.name));
   process.exit(0);
@@ -44,7 +45,10 @@ async function run(test) {
     setTimeout(say, test.timeout * 1000).unref();
   });
   try {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, acceptDownloads: true });
+    // A test can do without workers, as some browsers do.
+    const serviceWorkers = test.workers === false ? "block" : "allow";
+    const viewport = { width: 1280, height: 800 };
+    const context = await browser.newContext({ viewport, acceptDownloads: true, serviceWorkers });
     hive = new Hive(await context.newPage(), server.address);
     const result = await Promise.race([test.run(hive, { options, browser, context }), clock]);
     if (hive.problems.length) throw new Error(hive.problems.join("; "));

@@ -23,6 +23,7 @@ pub fn title(kind: FaultKind) -> &'static str {
         FaultKind::Panic => "Hive itself failed",
         FaultKind::SelfTest => "The self-test found wrong results",
         FaultKind::File => "A file cannot be used",
+        FaultKind::Download => "Weights are missing",
         FaultKind::Model => "The model from files",
         FaultKind::Other => "Something went wrong",
     }
@@ -38,6 +39,8 @@ enum Again {
     Adapter,
     /// Looks for an adapter, then opens the preset.
     Both,
+    /// Fetches weights again and opens what needs them.
+    Fetch,
 }
 
 fn again(kind: FaultKind) -> Again {
@@ -45,6 +48,7 @@ fn again(kind: FaultKind) -> Again {
         FaultKind::NoAdapter => Again::Both,
         FaultKind::DeviceLost => Again::Adapter,
         FaultKind::OutOfMemory => Again::Open,
+        FaultKind::Download => Again::Fetch,
         _ => Again::No,
     }
 }
@@ -91,6 +95,7 @@ fn try_again(state: &AppState, kind: FaultKind, out: &mut Vec<Action>) {
         Again::Open => (false, true),
         Again::Adapter => (true, false),
         Again::Both => (true, true),
+        Again::Fetch => return out.push(Command::OpenAgain.into()),
     };
     if adapter {
         let adapter = state.adapter.as_ref().map(|a| a.name.clone());
@@ -140,6 +145,7 @@ fn card(ui: &mut Ui, fault: &Fault) -> Pressed {
                 Again::Open => Some("Opens the preset again from its start weights"),
                 Again::Adapter => Some("Looks for an adapter; what is open goes on there"),
                 Again::Both => Some("Looks for an adapter, then opens the preset again"),
+                Again::Fetch => Some("Fetches the weights again, then opens what needs them"),
             };
             if let Some(hover) = hover {
                 pressed.again = ui.button("Try again").on_hover_text(hover).clicked();

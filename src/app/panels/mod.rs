@@ -28,6 +28,7 @@ pub mod series;
 pub mod stages;
 pub mod status;
 pub mod tour;
+pub mod weights;
 mod widgets;
 
 /// Forms of the panels: what people type and choose.

@@ -11,14 +11,15 @@ mod chat;
 mod chat_model;
 mod device;
 mod files;
+mod weights;
 
-use super::assets;
+use super::assets::AssetError;
 use super::command::{Command, Open};
 use super::event::{Event, Opened};
 use super::log::RunLog;
 use super::outbox::Events;
 use super::track::{Track, Trouble};
-use super::words::{Fault, FaultKind, Figure, Lane, ProbeKind, Question, SelfTest, Steps};
+use super::words::{Fault, FaultKind, Figure, Lane, ProbeKind, Question, SelfTest, Steps, sentence};
 use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::model::weights::Precision;
 use crate::ops::case::Case;
@@ -58,6 +59,8 @@ pub(in crate::engine) struct Session {
     tracks: Vec<Track>,
     /// What is reset to.
     open: Option<Open>,
+    /// What could not be opened because its weights did not come.
+    missing: Option<Open>,
     /// What is still to be trained; none: not running.
     target: Option<Steps>,
     pinned: Option<Question>,
@@ -85,6 +88,7 @@ impl Session {
             gpu: None,
             tracks: Vec::new(),
             open: None,
+            missing: None,
             target: None,
             pinned: None,
             chat: ChatSession::default(),
@@ -144,6 +148,9 @@ impl Session {
     fn tell_fault(&self, trouble: &Trouble) {
         let fault = match trouble {
             Trouble::Gpu(e) => Fault::from(e),
+            Trouble::Asset(AssetError::Shipped(e)) => {
+                Fault::new(FaultKind::Download, sentence(&e.to_string()), e.remedy())
+            }
             other => {
                 let (kind, remedy) = match other {
                     Trouble::Checkpoint(_) | Trouble::Weights(_) => (FaultKind::File, "Choose another file."),
@@ -175,6 +182,11 @@ impl Session {
     async fn obey(&mut self, command: Command) -> Result<(), Trouble> {
         match command {
             Command::Open(open) => self.open_preset(open).await?,
+            Command::OpenAgain => {
+                if let Some(open) = self.missing.take() {
+                    self.open_preset(open).await?;
+                }
+            }
             Command::Enter(stage) => {
                 self.stop();
                 self.enter(stage).await?;
@@ -214,22 +226,23 @@ impl Session {
         Ok(())
     }
 
+    /// What is open stays so until the weights are there.
     async fn open_preset(&mut self, open: Open) -> Result<(), Trouble> {
         self.stop();
         let gpu = self.gpu()?;
+        let Some(mut weights) = self.weights_of(&open).await? else { return Ok(()) };
         self.tracks.clear();
         self.stage_ends.clear();
         self.pinned = None;
         self.knows_alone = open.trained;
         if open.trained {
-            let mut checkpoint = assets::model(&open.preset.data)?;
             // It was trained longer; what follows from here (a reset, another seed) is the preset's.
-            checkpoint.meta.preset = (*open.preset).clone();
-            self.tracks.push(Track::resume(&gpu, Lane::Hive, checkpoint)?);
+            weights.meta.preset = (*open.preset).clone();
+            self.tracks.push(Track::resume(&gpu, Lane::Hive, weights)?);
         } else {
             let lanes: &[Lane] = if open.control { &Lane::ALL } else { &[Lane::Hive] };
             for lane in lanes {
-                self.tracks.push(Track::open(&gpu, *lane, (*open.preset).clone()).await?);
+                self.tracks.push(Track::open(&gpu, *lane, (*open.preset).clone(), &weights.weights).await?);
             }
         }
         self.open = Some(Open { trained: false, ..open });

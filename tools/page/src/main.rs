@@ -14,8 +14,12 @@ use std::path::{Component, Path};
 
 use wasm_bindgen_cli_support::Bindgen;
 
-/// What Trunk is told in the index; here the call stands in its place.
+/// What Trunk is told in the index; here it is done instead.
 const LINK: &str = "<link data-trunk";
+/// The module's functions by name are for debuggers, and a tenth of what a visitor would download.
+const KEEP_NAMES: bool = false;
+/// Of the program, too: both have the workspace's.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -41,18 +45,48 @@ fn build(module: &Path, index: &Path, folder: &Path) -> Result<(), Box<dyn Error
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
-    Bindgen::new().input_path(module).out_name(&name).web(true)?.typescript(false).generate(folder)?;
+    let mut bindgen = Bindgen::new();
+    bindgen.input_path(module).out_name(&name).web(true)?.typescript(false).remove_name_section(!KEEP_NAMES);
+    bindgen.generate(folder)?;
 
-    fs::write(folder.join("index.html"), with_call(&fs::read_to_string(index)?, &name)?)?;
+    let (page, beside) = without_links(&fs::read_to_string(index)?, &name)?;
+    fs::write(folder.join("index.html"), page)?;
+    for path in beside {
+        copy(&index.with_file_name(path), folder)?;
+    }
     Ok(())
 }
 
-/// The index with the call that loads the program instead of what Trunk is told.
-fn with_call(index: &str, name: &str) -> Result<String, &'static str> {
-    let (head, rest) = index.split_once(LINK).ok_or("the index has no link for Trunk")?;
-    let (_, tail) = rest.split_once('>').ok_or("the index's link for Trunk does not end")?;
-    let call = format!(r#"<script>hive.load("./{name}.js", "./{name}_bg.wasm");</script>"#);
-    Ok([head, &call, tail].concat())
+/// The index with the call that loads the program instead of what Trunk is told; and what is to stand beside it.
+fn without_links(index: &str, name: &str) -> Result<(String, Vec<String>), String> {
+    let (mut page, mut beside, mut rest, mut calls) = (String::new(), Vec::new(), index, 0);
+    while let Some((head, tail)) = rest.split_once(LINK) {
+        let (link, tail) = tail.split_once('>').ok_or("the index has a link for Trunk that does not end")?;
+        let value = |name: &str| Some(link.split_once(&format!(" {name}=\""))?.1.split_once('"')?.0);
+        page.push_str(head);
+        match (value("rel"), value("href")) {
+            (Some("rust"), _) => {
+                calls += 1;
+                let files = format!(r#""./{name}.js", "./{name}_bg.wasm""#);
+                page.push_str(&format!(r#"<script>hive.load({files}, "{VERSION}");</script>"#));
+            }
+            (Some("copy-file" | "copy-dir"), Some(path)) => beside.push(path.to_owned()),
+            _ => return Err(format!("the index has a link for Trunk that is not known here: {link}")),
+        }
+        rest = tail;
+    }
+    page.push_str(rest);
+    if calls == 1 { Ok((page, beside)) } else { Err(format!("the index has {calls} links for Trunk to the program")) }
+}
+
+/// Copies a file, or a folder of files, into another folder.
+fn copy(from: &Path, into: &Path) -> io::Result<()> {
+    let to = into.join(from.file_name().unwrap_or_default());
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir(&to)?;
+    fs::read_dir(from)?.try_for_each(|entry| copy(&entry?.path(), &to))
 }
 
 /// Serves the folder until the program is ended.
@@ -98,11 +132,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_index_calls_the_program_once() {
-        let index = "<p><link data-trunk rel=\"rust\"\n data-bin=\"hive\">\n</p>";
-        let page = with_call(index, "hive-1").unwrap();
-        assert_eq!(page, "<p><script>hive.load(\"./hive-1.js\", \"./hive-1_bg.wasm\");</script>\n</p>");
-        assert!(with_call("<p></p>", "hive-1").is_err());
+    fn the_index_calls_the_program_once_and_names_what_stands_beside_it() {
+        let rust = "<link data-trunk rel=\"rust\"\n data-bin=\"hive\">";
+        let index = format!("<p><link data-trunk rel=\"copy-dir\" href=\"../a/b\">{rust}\n</p>");
+        let (page, beside) = without_links(&index, "hive-1").unwrap();
+        let call = format!("hive.load(\"./hive-1.js\", \"./hive-1_bg.wasm\", \"{VERSION}\");");
+        assert_eq!(page, format!("<p><script>{call}</script>\n</p>"));
+        assert_eq!(beside, ["../a/b"]);
+        for wrong in ["<p></p>", &[rust, rust].concat(), "<link data-trunk rel=\"sass\" href=\"a\">"] {
+            assert!(without_links(wrong, "hive-1").is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn files_and_folders_are_copied_beside_the_page() {
+        let folder = std::env::temp_dir().join(format!("hive-copy-{}", std::process::id()));
+        fs::create_dir_all(folder.join("a/b")).unwrap();
+        fs::create_dir_all(folder.join("to")).unwrap();
+        fs::write(folder.join("a/b/c"), "c").unwrap();
+        copy(&folder.join("a/b"), &folder.join("to")).unwrap();
+        copy(&folder.join("a/b/c"), &folder.join("to")).unwrap();
+        assert_eq!(fs::read_to_string(folder.join("to/b/c")).unwrap(), "c");
+        assert_eq!(fs::read_to_string(folder.join("to/c")).unwrap(), "c");
+        assert!(copy(&folder.join("none"), &folder.join("to")).is_err());
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
