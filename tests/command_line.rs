@@ -195,6 +195,23 @@ fn a_folder_of_ones_own_pictures() {
     run(&folder("llava-empty"), &out).code(1).complains(&["no conversation list"]);
 }
 
+/// What each link is for: the model answers again without it.
+#[test]
+fn links_are_cut_one_by_one() {
+    if !adapter() {
+        return;
+    }
+    let words = ["ask", "held-out:0", "what is it ?", "--model", "pictures", "--cut"];
+    let said = hive(&words).code(0);
+    let lines: Vec<&str> = said.out.lines().filter(|l| l.starts_with("without the link of layer ")).collect();
+    assert!(lines.len() == 3 && lines.iter().all(|l| l.contains("(depth 3): ")), "{}", said.out);
+    let json = hive(&[&words[..], &["--json"]].concat()).code(0).json();
+    let cut = json["cut"].as_array().unwrap();
+    assert_eq!(cut.iter().map(|c| c["layer"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2]);
+    // All three read the same depth, and the answer comes by one of them.
+    assert!(cut.iter().any(|c| c["answer"] != json["answer"]), "{json}");
+}
+
 #[test]
 fn shipped_models_answer() {
     if !adapter() {

@@ -102,7 +102,7 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
             lengths: &[ROOM as u32],
             offset: &[offset as u32],
             pixels: if with_image { &picture } else { &[] },
-            laid_over: &[],
+            told: &[],
         };
         inputs.write(batch, 1);
         let mut r = Recorder::new(&gpu);
@@ -140,14 +140,8 @@ fn a_cut_link_sees_nothing_and_changes_nothing_else() {
     let logits = |cut: &[usize], offset: usize, picture: u64| {
         let (labels, pixels) = ([-100; T], pixels(&config, picture));
         let (lengths, offset) = ([T as u32], [offset as u32]);
-        let host = HostBatch {
-            ids: &ids,
-            labels: &labels,
-            lengths: &lengths,
-            offset: &offset,
-            pixels: &pixels,
-            laid_over: &[],
-        };
+        let host =
+            HostBatch { ids: &ids, labels: &labels, lengths: &lengths, offset: &offset, pixels: &pixels, told: &[] };
         inputs.write(host, 1);
         let mut r = Recorder::new(&gpu);
         let look = model.without(cut).look(&mut r, &params, &inputs);
@@ -182,7 +176,7 @@ fn attention_rows_sum_to_one_and_respect_the_mask() {
             lengths: &[T as u32, 6],
             offset: &offset,
             pixels: &both,
-            laid_over: &[],
+            told: &[],
         },
         1,
     );

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use hive::engine::{
-    BlockId, Command, Event, FaultKind, GpuOptions, Handle, Lane, Open, Point, Preset, Question, RunLog, Stage, Steps,
-    assets, worker,
+    Beside, BlockId, Command, Event, FaultKind, GpuOptions, Handle, Lane, Open, Point, Preset, Question, RunLog, Stage,
+    Steps, assets, worker,
 };
 use hive::platform::block_on;
 
@@ -41,7 +41,8 @@ impl Driver {
     }
 
     fn open(&mut self, preset: Preset, control: bool) {
-        self.send(Command::Open(Open { preset: Box::new(preset), control, trained: false }));
+        let beside = control.then_some(Beside::Flattened);
+        self.send(Command::Open(Open { preset: Box::new(preset), beside, trained: false }));
         self.until(|e| matches!(e, Event::Opened(_)).then_some(()));
     }
 
@@ -128,7 +129,7 @@ fn three_stages_of_both_lanes_and_a_run_file() {
     let mut other = Driver::start(GpuOptions::default()).unwrap();
     other.send(Command::Load { name, bytes: bytes.to_vec() });
     let opened = other.until(|e| if let Event::Opened(o) = e { Some(o.clone()) } else { None });
-    assert_eq!((opened.stage, opened.update, opened.control), (Some(Stage::Vision), 6, true));
+    assert_eq!((opened.stage, opened.update, opened.beside.is_some()), (Some(Stage::Vision), 6, true));
     assert_eq!(losses(&other.log.hive), losses(&saved.hive));
     assert_eq!(other.log.scores, saved.scores);
     assert_eq!(other.log.norms, saved.norms);
@@ -249,7 +250,7 @@ fn what_was_to_follow_an_opening_that_fails_does_not_happen_to_what_stays_open()
     d.open(tiny(), false);
     d.send(Command::Open(Open {
         preset: Box::new(Preset { data: "none".into(), ..tiny() }),
-        control: false,
+        beside: None,
         trained: false,
     }));
     d.send(Command::Enter(Stage::Vision));
@@ -264,7 +265,7 @@ fn what_was_to_follow_an_opening_that_fails_does_not_happen_to_what_stays_open()
 #[test]
 fn answers_stream_with_probabilities_probes_and_maps() {
     let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
-    d.send(Command::Open(Open { preset: Box::new(assets::preset("shapes").unwrap()), control: false, trained: true }));
+    d.send(Command::Open(Open { preset: Box::new(assets::preset("shapes").unwrap()), beside: None, trained: true }));
     let opened = d.until(|e| if let Event::Opened(o) = e { Some(o.clone()) } else { None });
     assert_eq!(opened.stage, Some(Stage::Vision));
     let question = d.question();
@@ -290,12 +291,106 @@ fn answers_stream_with_probabilities_probes_and_maps() {
         assert!((0.0..=1.001).contains(&mass), "layer {layer}: {mass}");
     }
 
+    // With nothing cut it is the same answer; without any link it does not come from the picture.
+    d.send(Command::CutLinks(question.clone()));
+    let mut cuts = Vec::new();
+    while cuts.len() < 5 {
+        let told = |e: &Event| if let Event::Cut { id: 7, cut, of: 5 } = e { Some(cut.clone()) } else { None };
+        cuts.push(d.until(told));
+    }
+    let links: Vec<_> = cuts.iter().map(|c| c.links.clone()).collect();
+    assert_eq!(links[..4], [vec![], vec![(0, 3)], vec![(1, 3)], vec![(2, 3)]]);
+    assert_eq!(links[4], [(0, 3), (1, 3), (2, 3)]);
+    let text = |words: &[hive::engine::Word]| words.iter().map(|w| w.text.clone()).collect::<Vec<_>>();
+    assert_eq!(text(&cuts[0].words), text(&answer.words));
+    assert!((cuts[0].original - answer.probability).abs() < 1e-3, "{cuts:?}");
+    assert!(cuts[4].original < answer.probability * 0.9, "{cuts:?}");
+    assert!(cuts[1..4].iter().any(|c| (c.original - answer.probability).abs() > 1e-3), "{cuts:?}");
+
     d.send(Command::Ask(Question { text: "  ? ".into(), ..question.clone() }));
     let what = d.until(|e| if let Event::Fault(f) = e { Some(f.what.clone()) } else { None });
     assert!(what.contains("empty"), "{what}");
     d.send(Command::Ask(Question { pixels: Arc::new(vec![0.0; 5]), ..question }));
     let what = d.until(|e| if let Event::Fault(f) = e { Some(f.what.clone()) } else { None });
     assert!(what.contains("3 x 32 x 32"), "{what}");
+}
+
+#[test]
+fn more_of_stage_two_stands_beside_stage_three() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    let beside = Some(Beside::MoreOfStageTwo);
+    d.send(Command::Open(Open { preset: Box::new(tiny()), beside: beside.clone(), trained: false }));
+    d.stage();
+    d.stage();
+    d.send(Command::Train(Steps::Count(2)));
+    d.until(|e| matches!(e, Event::Running(None)).then_some(()));
+    d.send(Command::Save(Box::new(d.log.clone())));
+    let bytes = d.until(|e| if let Event::File { bytes, .. } = e { Some(Arc::clone(bytes)) } else { None });
+    d.stage();
+    let [hive, more] = Lane::ALL.map(|lane| losses(d.log.points(lane)));
+    assert_eq!(hive[..12], more[..12], "until stage 3 both are the same");
+    assert_eq!((more.len(), more[17].1), (18, Stage::Vision));
+    assert!(hive[12..].iter().zip(&more[12..]).all(|(a, b)| a != b));
+    let trained = |lane: Lane| {
+        let norms = d.log.norms.iter().filter(|n| n.lane == lane).flat_map(|n| &n.norms);
+        norms.filter(|(block, _)| matches!(block, BlockId::Tower(_))).count()
+    };
+    assert!(trained(Lane::Hive) > 0 && trained(Lane::Control) == 0, "its tower stays as it is");
+    // Another session goes on in the middle of it.
+    let mut other = Driver::start(GpuOptions::default()).unwrap();
+    other.send(Command::Load { name: "run".into(), bytes: bytes.to_vec() });
+    let opened = other.until(|e| if let Event::Opened(o) = e { Some(o.clone()) } else { None });
+    assert_eq!((opened.stage, opened.beside), (Some(Stage::Vision), beside));
+    assert_eq!(other.stage(), Stage::Vision);
+    assert_eq!(Lane::ALL.map(|lane| losses(other.log.points(lane))), [hive, more]);
+    assert_eq!(other.log.name(Lane::Control), "more of stage 2");
+    // Stage 2 entered again has the recipe of stage 2 in both.
+    d.send(Command::Enter(Stage::Adaptation));
+    d.send(Command::Train(Steps::Count(1)));
+    d.until(|e| matches!(e, Event::Running(None)).then_some(()));
+    let [a, b] = Lane::ALL.map(|lane| d.log.points(lane).last().unwrap().learning_rate);
+    assert!((a - b).abs() < 1e-12, "{a} {b}");
+}
+
+#[test]
+fn other_links_stand_beside_and_the_same_ones_are_refused() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    let mut open = |links: &str| {
+        let beside = Some(Beside::Links(links.to_owned()));
+        d.send(Command::Open(Open { preset: Box::new(tiny()), beside, trained: false }));
+        d.until(|e| if let Event::Opened(o) = e { Some(o.beside.clone()) } else { None })
+    };
+    assert_eq!(open("1,2,3"), Some(Beside::Links("1,2,3".into())));
+    assert_eq!(open("3,3,3"), None);
+    let what = d.until(|e| if let Event::Fault(f) = e { Some(f.what.clone()) } else { None });
+    assert!(what.contains("same links, 3,3,3"), "{what}");
+    d.send(Command::Open(Open { preset: Box::new(tiny()), beside: "links:1,2,3".parse().ok(), trained: false }));
+    d.send(Command::Train(Steps::Count(1)));
+    d.until(|e| matches!(e, Event::Running(None)).then_some(()));
+    let [a, b] = Lane::ALL.map(|lane| losses(d.log.points(lane)));
+    assert!(a.len() == 1 && b.len() == 1 && a != b, "{a:?} {b:?}");
+}
+
+#[test]
+fn the_measurement_of_the_depths_can_be_stopped() {
+    let Some(mut d) = Driver::start(GpuOptions::default()) else { return };
+    d.open(assets::preset("pictures").unwrap(), false);
+    d.send(Command::MeasureDepths);
+    d.until(|e| matches!(e, Event::Measuring(Some(share)) if *share > 0.0).then_some(()));
+    d.send(Command::Cancel);
+    // A refused recipe waits for the measurement, and is told after it.
+    let recipe = Box::new(hive::engine::StageRecipe { batch: 0, ..tiny().stage(Stage::Connector).unwrap().clone() });
+    d.send(Command::Recipe(Stage::Connector, recipe));
+    d.until(|e| match e {
+        Event::Depths { .. } => panic!("it was not stopped"),
+        Event::Fault(f) => f.what.contains("stage 1 batch").then_some(()),
+        _ => None,
+    });
+    d.open(tiny(), false);
+    d.send(Command::MeasureDepths);
+    let what = d.until(|e| if let Event::Fault(f) = e { Some(f.what.clone()) } else { None });
+    assert!(what.contains("\"shapes\" have no attributes"), "{what}");
+    assert!(d.log.depths.is_empty());
 }
 
 #[test]

@@ -322,7 +322,7 @@ fn a_lost_device_is_told_and_the_model_can_be_loaded_again() {
 fn training_pauses_for_loading_and_goes_on_where_it_was() {
     let Some(d) = Driver::start() else { return };
     let preset = assets::preset("tiny").unwrap();
-    d.handle.send(Command::Open(Open { preset: Box::new(preset.clone()), control: false, trained: false }));
+    d.handle.send(Command::Open(Open { preset: Box::new(preset.clone()), beside: None, trained: false }));
     d.handle.send(Command::Train(Steps::Stage));
     let last = d.until(|e| if let Event::Step(s) = e { Some(s.update) } else { None });
     d.tell(ChatCommand::Open { name: "small".into(), blobs: files("llama") });

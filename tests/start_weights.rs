@@ -45,31 +45,37 @@ fn read(gpu: &Gpu, preset: &Preset, batch: &Batch, facts: bool) -> (Vec<f32>, Ve
 }
 
 #[test]
-fn words_at_one_position_are_added_and_single_words_read_as_ever() {
+fn told_pictures_are_read_by_the_links_that_are_told_something() {
     let Some(gpu) = gpu() else { return };
     let preset = grounds();
     let batch = source(&preset).text(0, 8, preset.text_tokens, preset.turns).unwrap();
-    assert!(batch.laid_over.len() > 10, "{:?}", batch.laid_over);
-    let mut single = batch.clone();
-    single.laid_over.clear();
-    // But for the norms of queries and keys, which facts are read with as pictures are.
+    assert!(batch.told.len() == 4 && batch.told.iter().all(|look| look.len() > 200));
+    let facts = read(&gpu, &preset, &batch, true);
+    // Which word of a patch comes first is nothing; where it stands, and that it stands there, is something.
+    let with = |change: fn(&mut Vec<Vec<[u32; 3]>>)| {
+        let mut batch = batch.clone();
+        change(&mut batch.told);
+        read(&gpu, &preset, &batch, true)
+    };
+    let turned = with(|told| told.iter_mut().for_each(|look| look.reverse()));
+    assert!(difference(&turned.0, &facts.0) < 1e-5 && difference(&turned.1, &facts.1) < 1e-5);
+    for (what, other) in [
+        ("the places", with(|told| told[0].iter_mut().for_each(|word| word[1] = 63 - word[1]))),
+        ("the last look", with(|told| told[3].clear())),
+        ("the order of the looks", with(|told| told.rotate_left(1))),
+    ] {
+        assert!(difference(&other.1, &facts.1) > 1e-4, "{what} means nothing: {:e}", difference(&other.1, &facts.1));
+    }
+    // Told nothing at all, links norm queries and keys all the same.
+    let (silent, plain) = (with(|told| told.iter_mut().for_each(Vec::clear)), read(&gpu, &preset, &batch, false));
     let mut unnormed = preset.clone();
     unnormed.model.link_config.qk_norm = false;
-    let (plain, mixed) = (read(&gpu, &unnormed, &single, false), read(&gpu, &unnormed, &single, true));
-    let apart = (difference(&mixed.0, &plain.0), difference(&mixed.1, &plain.1));
+    let mut nothing = batch.clone();
+    nothing.told.iter_mut().for_each(Vec::clear);
+    let unnormed = read(&gpu, &unnormed, &nothing, true);
+    let apart = (difference(&unnormed.0, &plain.0), difference(&unnormed.1, &plain.1));
     assert!(apart.0 < 1e-5 && apart.1 < 1e-5, "{apart:?}");
-    let normed = read(&gpu, &preset, &single, true);
-    assert!(difference(&normed.1, &plain.1) > 1e-3, "queries and keys are not normed");
-    // Which word of a fact comes first is nothing; that the others are there is.
-    let facts = read(&gpu, &preset, &batch, true);
-    let mut turned = batch.clone();
-    for (at, id) in &mut turned.laid_over {
-        std::mem::swap(&mut turned.ids[*at], id);
-    }
-    assert_ne!(turned.ids, batch.ids);
-    let turned = read(&gpu, &preset, &turned, true);
-    assert!(difference(&turned.0, &facts.0) < 1e-5 && difference(&turned.1, &facts.1) < 1e-5);
-    assert!(difference(&facts.1, &plain.1) > 1e-3, "{:e}", difference(&facts.1, &plain.1));
+    assert!(difference(&silent.1, &plain.1) > 1e-3, "queries and keys are not normed");
     done(&gpu);
 }
 
@@ -160,7 +166,7 @@ fn names_are_read_deep_and_stripes_near_the_pixels() {
     let Some(gpu) = gpu() else { return };
     let start = block_on(assets::model("grounds-start")).unwrap();
     let measure = |preset: &Preset| {
-        block_on(Depths::measure(&gpu, &preset.model, &start.weights, &source(preset), Kind::Link, |_| ())).unwrap()
+        block_on(Depths::measure(&gpu, &preset.model, &start.weights, &source(preset), Kind::Link, |_| true)).unwrap()
     };
     let found = measure(&grounds()).unwrap();
     let column = |name: &str| -> Vec<f64> {
@@ -184,7 +190,7 @@ fn attentive_probes_read_names_deep_in_a_tower() {
     let start = block_on(assets::model("pictures-start")).unwrap();
     let preset = &start.meta.preset;
     let source = source(preset);
-    let found = Depths::measure(&gpu, &preset.model, &start.weights, &source, Kind::Attentive, |_| ());
+    let found = Depths::measure(&gpu, &preset.model, &start.weights, &source, Kind::Attentive, |_| true);
     let found = block_on(found).unwrap().unwrap();
     let names: Vec<f64> = found.shares.iter().map(|row| row[0]).collect();
     assert!(names.len() == 4 && names[3] > 0.5 && names[3] > names[0] + 0.2, "{names:?}");

@@ -408,14 +408,7 @@ fn text_before_the_image_is_blind_and_text_after_it_is_not() {
     let ids: Vec<u32> = (0..T as u32).map(|i| 1 + i * 5 % 40).collect();
     let logits = |pixels: &[f32], offset: u32| {
         inputs.write(
-            HostBatch {
-                ids: &ids,
-                labels: &[-100; T],
-                lengths: &[T as u32],
-                offset: &[offset],
-                pixels,
-                laid_over: &[],
-            },
+            HostBatch { ids: &ids, labels: &[-100; T], lengths: &[T as u32], offset: &[offset], pixels, told: &[] },
             1,
         );
         program.run();

@@ -11,7 +11,7 @@ use super::restore;
 use super::state::{AppState, Asked, Pinned};
 use crate::data::{Dataset, Split};
 use crate::engine::answers::assistant::Options;
-use crate::engine::{ChatCommand, Command, Format, Open, Progress, Question, Stage, StageRecipe, Steps};
+use crate::engine::{Beside, ChatCommand, Command, Format, Open, Progress, Question, Stage, StageRecipe, Steps};
 
 /// What only the shell can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +39,17 @@ pub enum Action {
     Pause,
     /// Another seed: training starts again.
     Seed(u64),
-    /// With or without the flattened control: training starts again.
-    Control(bool),
+    /// What trains beside the model: training starts again.
+    Beside(Option<Beside>),
+    /// Measure what each depth knows, or stop that.
+    MeasureDepths(bool),
+    /// A depth for each link: training starts again.
+    Links(Vec<usize>),
     Recipe(Stage, Box<StageRecipe>),
     Question(String),
     Ask,
+    /// Ask the last question again with each link cut in turn, or stop doing so.
+    CutLinks(bool),
     /// Keep the attention of the last question over the steps, or stop keeping it.
     Pin(bool),
     Show(Picture),
@@ -101,8 +107,18 @@ pub fn perform(action: Action, state: &mut AppState, out: &mut Vec<Command>) -> 
             }
             reopen(state, out);
         }
-        Action::Control(control) => {
-            state.control = control;
+        Action::Beside(beside) => {
+            state.beside = beside;
+            reopen(state, out);
+        }
+        Action::MeasureDepths(on) => {
+            state.measuring = on.then_some(0.0);
+            out.push(if on { Command::MeasureDepths } else { Command::Cancel });
+        }
+        Action::Links(depths) => {
+            if let Some(preset) = &mut state.preset {
+                preset.model.link_config.vision_layers = depths;
+            }
             reopen(state, out);
         }
         Action::Recipe(stage, recipe) => {
@@ -112,6 +128,7 @@ pub fn perform(action: Action, state: &mut AppState, out: &mut Vec<Command>) -> 
         }
         Action::Question(text) => state.question = text,
         Action::Ask => ask(state, out),
+        Action::CutLinks(on) => cut_links(state, on, out),
         Action::Pin(on) => pin(state, on, out),
         Action::Show(picture) => {
             state.announcement = format!("The {} is selected. Ask about it.", picture.origin);
@@ -167,7 +184,7 @@ fn perform_chat(action: Action, state: &mut AppState, out: &mut Vec<Command>) {
 
 /// Opens what is open from its start weights.
 fn reopen(state: &AppState, out: &mut Vec<Command>) {
-    let open = |preset| Command::Open(Open { preset, control: state.control, trained: false });
+    let open = |preset| Command::Open(Open { preset, beside: state.beside.clone(), trained: false });
     out.extend(state.preset.clone().map(open));
 }
 
@@ -181,6 +198,18 @@ fn ask(state: &mut AppState, out: &mut Vec<Command>) {
     let (id, text) = (state.asked.id + 1, state.question.trim().to_owned());
     out.push(Command::Ask(question(state, id, &text, &picture)));
     state.asked = Asked { id, question: text, picture: Some(picture), busy: true, ..Asked::default() };
+}
+
+fn cut_links(state: &mut AppState, on: bool, out: &mut Vec<Command>) {
+    let asked = &mut state.asked;
+    if !on {
+        asked.cutting = None;
+        out.push(Command::Cancel);
+    } else if let Some(picture) = asked.picture.clone() {
+        (asked.cuts, asked.cutting) = (Vec::new(), Some(0));
+        let (id, text) = (asked.id, asked.question.clone());
+        out.push(Command::CutLinks(question(state, id, &text, &picture)));
+    }
 }
 
 fn pin(state: &mut AppState, on: bool, out: &mut Vec<Command>) {

@@ -3,7 +3,7 @@
 
 use super::control::{CONTROLS, Control};
 use super::lessons::LESSONS;
-use crate::engine::{Stage, assets};
+use crate::engine::{Beside, ORDERS, Stage, assets};
 
 /// What the curves show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,11 +19,14 @@ pub enum Tab {
     Throughput,
     /// A table instead of a plot.
     Cost,
+    /// A table of what each depth of the tower knows.
+    Depths,
 }
 
 impl Tab {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Loss, Self::Accuracy, Self::Norms, Self::Rate, Self::Throughput, Self::Cost];
+    pub const ALL: [Self; 7] =
+        [Self::Loss, Self::Accuracy, Self::Norms, Self::Rate, Self::Throughput, Self::Cost, Self::Depths];
 
     /// Its name in words.
     #[must_use]
@@ -35,6 +38,7 @@ impl Tab {
             Self::Rate => "learning rate",
             Self::Throughput => "throughput",
             Self::Cost => "cost",
+            Self::Depths => "depths",
         }
     }
 
@@ -47,7 +51,7 @@ impl Tab {
             Self::Norms => "gradient norm",
             Self::Rate => "learning rate",
             Self::Throughput => "samples per second",
-            Self::Cost => "",
+            Self::Cost | Self::Depths => "",
         }
     }
 
@@ -65,13 +69,14 @@ impl Tab {
 }
 
 /// Tabs of the curves by their names in links.
-pub const TABS: [(&str, Tab); 6] = [
+pub const TABS: [(&str, Tab); 7] = [
     ("loss", Tab::Loss),
     ("accuracy", Tab::Accuracy),
     ("norms", Tab::Norms),
     ("rate", Tab::Rate),
     ("throughput", Tab::Throughput),
     ("cost", Tab::Cost),
+    ("depths", Tab::Depths),
 ];
 
 /// The version of links that this program writes.
@@ -82,6 +87,8 @@ const NOTHING: &str = "none";
 pub(super) const LONGEST_QUESTION: usize = 300;
 /// Sentences about one link at most.
 const MOST_COMPLAINTS: usize = 6;
+/// Depths in a list at most.
+const MOST_LINKS: usize = 64;
 
 /// A part of the window that can be open or closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,7 +138,11 @@ pub struct Permalink {
     pub preset: Option<String>,
     pub seed: Option<u64>,
     pub stage: Option<Stage>,
-    /// Train the flattened control beside?
+    /// Which depth each link reads: an order by name, or a list.
+    pub links: Option<String>,
+    /// What trains beside the model.
+    pub beside: Option<Beside>,
+    /// Links of earlier versions: train the flattened control beside?
     pub control: bool,
     /// Open the trained model that ships with Hive?
     pub trained: bool,
@@ -156,6 +167,8 @@ impl Default for Permalink {
             preset: None,
             seed: None,
             stage: None,
+            links: None,
+            beside: None,
             control: false,
             trained: false,
             fresh: false,
@@ -207,6 +220,8 @@ impl Permalink {
             "seed" => number(key, value).map(|v| self.seed = Some(v)),
             "example" => number(key, value).map(|v| self.example = Some(v)),
             "stage" => stage(value).map(|v| self.stage = Some(v)),
+            "beside" => beside(value).map(|v| self.beside = Some(v)),
+            "links" => links(value).map(|v| self.links = Some(v)),
             "preset" => one_of(key, value, assets::PRESETS.iter().map(|p| p.0)).map(|v| self.preset = Some(v)),
             "tab" => one_of(key, value, TABS.iter().map(|t| t.0)).map(|v| self.tab = tab(&v)),
             "lesson" => one_of(key, value, LESSONS.iter().map(|l| l.name)).map(|v| self.lesson = Some(v)),
@@ -249,6 +264,8 @@ impl Permalink {
             ("v", (self.version != VERSION).then(|| self.version.to_string())),
             ("preset", self.preset.clone()),
             ("seed", self.seed.map(|s| s.to_string())),
+            ("links", self.links.clone()),
+            ("beside", self.beside.as_ref().map(Beside::to_string)),
             ("control", flag(self.control)),
             ("trained", flag(self.trained)),
             ("fresh", flag(self.fresh)),
@@ -269,6 +286,12 @@ impl Permalink {
     fn hidden(&self) -> Option<String> {
         let names = || self.hide.iter().map(|c| c.name()).collect::<Vec<_>>().join(",");
         if self.show_all { Some(NOTHING.to_owned()) } else { (!self.hide.is_empty()).then(names) }
+    }
+
+    /// What it asks to train beside the model, in links of any version.
+    #[must_use]
+    pub fn beside(&self) -> Option<Beside> {
+        self.beside.clone().or_else(|| self.control.then_some(Beside::Flattened))
     }
 
     /// Is the panel open?
@@ -341,6 +364,33 @@ fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, String> {
 fn stage(value: &str) -> Result<Stage, String> {
     let found = value.parse().ok().and_then(Stage::of);
     found.ok_or_else(|| format!("The link's stage is {}; there are 1, 2 and 3.", quoted(value)))
+}
+
+/// An order of links or a list of depths, as far as it can be judged without a model.
+fn links(value: &str) -> Result<String, String> {
+    let list: Option<Vec<usize>> = value.split(',').map(|d| d.trim().parse().ok()).collect();
+    match list.filter(|list| list.len() <= MOST_LINKS) {
+        _ if ORDERS.contains(&value) => Ok(value.to_owned()),
+        Some(list) => Ok(depths(&list)),
+        None => Err(format!(
+            "The link's links are {}; they can be {}, or a depth for each link such as 1,2,3,4.",
+            quoted(value),
+            ORDERS.join(", ")
+        )),
+    }
+}
+
+fn beside(value: &str) -> Result<Beside, String> {
+    match value.parse() {
+        Ok(Beside::Links(list)) => Ok(Beside::Links(links(&list)?)),
+        Ok(other) => Ok(other),
+        Err(known) => Err(format!("The link's beside is {}; there are {known}.", quoted(value))),
+    }
+}
+
+/// Depths of links as a link names them.
+pub(super) fn depths(list: &[usize]) -> String {
+    list.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn one_of<'a>(key: &str, value: &str, names: impl Iterator<Item = &'a str>) -> Result<String, String> {

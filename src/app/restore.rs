@@ -1,10 +1,10 @@
 //! Between links and the state: the link that restores a state, and what a link does to one.
 
 use super::lessons::Place;
-use super::permalink::{LONGEST_QUESTION, Panel, Permalink, Tab};
+use super::permalink::{LONGEST_QUESTION, Panel, Permalink, Tab, depths};
 use super::picture::Picture;
 use super::state::AppState;
-use crate::engine::{Command, Fault, FaultKind, Lane, Stage, Steps, assets};
+use crate::engine::{Beside, Command, Fault, FaultKind, Lane, Preset, Stage, Steps, assets};
 
 /// What is opened where nobody says what.
 const FIRST_PRESET: &str = "pictures";
@@ -23,7 +23,8 @@ impl Permalink {
             preset: state.preset.as_ref().map(|p| p.name.clone()).filter(|n| assets::preset(n).is_ok()),
             seed: state.preset.as_ref().map(|p| p.seed),
             stage: state.stage.filter(|s| !trained && first.is_none_or(|f| f == *s)),
-            control: state.control,
+            links: state.links(),
+            beside: state.beside.clone(),
             trained,
             run: state.running(),
             panels: state.link.panels.clone(),
@@ -41,7 +42,9 @@ impl Permalink {
 /// opened, so that this is also how the app starts.
 pub fn apply_link(state: &mut AppState, link: &Permalink, out: &mut Vec<Command>) {
     remember(state, link);
-    let opened = opening(state, link);
+    let mut complaints = Vec::new();
+    let opened = opening(state, link, &mut complaints);
+    complain(state, &complaints);
     let again = opened.is_some();
     out.extend(opened);
     if let Some(stage) = link.stage {
@@ -96,20 +99,53 @@ fn remember(state: &mut AppState, link: &Permalink) {
     }
 }
 
-/// The command that opens what the link asks for; none where that is open already.
-fn opening(state: &AppState, link: &Permalink) -> Option<Command> {
+/// The command that opens what the link asks for; none where that is open already. What does not fit is complained of.
+fn opening(state: &AppState, link: &Permalink, complaints: &mut Vec<String>) -> Option<Command> {
     let open_now = state.preset.as_ref().map(|p| p.name.clone());
     let name = link.preset.clone().or(open_now).or_else(|| state.link.preset.clone());
-    let control = link.control || (link.preset.is_none() && state.control);
-    let wanted = state.open(name.as_deref().unwrap_or(FIRST_PRESET), control, link.trained)?;
-    let (Some(now), Command::Open(open)) = (&state.preset, &wanted) else { return Some(wanted) };
+    let mut open = state.opening(name.as_deref().unwrap_or(FIRST_PRESET), None, link.trained)?;
+    open.beside = beside(state, link, &open.preset, complaints);
+    // Links that people chose stay with their preset.
+    let kept = || if link.preset.is_none() { state.links() } else { None };
+    match link.links.clone().or_else(kept) {
+        Some(_) if link.trained => {
+            complaints
+                .extend(link.links.as_ref().map(|_| "A trained model keeps the links it was trained with.".into()));
+        }
+        Some(links) => complaints.extend(open.preset.set_links(&links).err().map(|e| format!("In this model {e}."))),
+        None => {}
+    }
+    let Some(now) = &state.preset else { return Some(Command::Open(open)) };
     let named = link.preset.is_some();
     let other = (named && (now.name != open.preset.name || (holds_trained(state) && !link.trained)))
-        || control != state.control
+        || open.beside != state.beside
         || link.seed.is_some_and(|s| s != now.seed)
+        || now.model.link_config.vision_layers != open.preset.model.link_config.vision_layers
         || link.trained;
     let untouched = state.stage.is_none() && *now == open.preset;
-    (other || (link.fresh && !untouched)).then_some(wanted)
+    (other || (link.fresh && !untouched)).then_some(Command::Open(open))
+}
+
+/// What is to train beside a preset. Orders of links are those of the preset as it is shipped.
+fn beside(state: &AppState, link: &Permalink, preset: &Preset, complaints: &mut Vec<String>) -> Option<Beside> {
+    let asked = link.beside();
+    if link.trained && asked.is_some() {
+        complaints.push("Nothing trains beside a model that is trained already.".into());
+        return None;
+    }
+    match asked.or_else(|| state.beside.clone().filter(|_| link.preset.is_none())) {
+        Some(Beside::Links(links)) => {
+            let mut other = preset.clone();
+            match other.set_links(&links) {
+                Ok(()) => Some(Beside::Links(depths(&other.model.link_config.vision_layers))),
+                Err(e) => {
+                    complaints.push(format!("Nothing trains beside the model: {e}."));
+                    None
+                }
+            }
+        }
+        other => other,
+    }
 }
 
 /// Is a trained model open, rather than one that was trained here?

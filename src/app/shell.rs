@@ -328,6 +328,7 @@ fn learned_ui(ui: &mut egui::Ui, state: &AppState, forms: &mut Forms, out: &mut 
         ui.add_space(6.0);
         panels::attention::attention_ui(ui, state, &mut forms.attention, out);
         panels::ask::probes_ui(ui, state);
+        panels::cuts::cuts_ui(ui, state, out);
     });
 }
 
@@ -346,7 +347,7 @@ fn centre_ui(ui: &mut egui::Ui, state: &AppState, forms: &mut Forms, out: &mut V
     }
     if model {
         let part = egui::ScrollArea::both().id_salt("model").auto_shrink(false);
-        let part = part.show(ui, |ui| panels::model::model_ui(ui, state, &mut forms.model));
+        let part = part.show(ui, |ui| panels::model::model_ui(ui, state, &mut forms.model, out));
         forms.tour.anchors.insert("model", part.inner_rect);
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::chat::{ChatState, Doing};
 use super::control::Control;
 use super::lessons::Place;
-use super::permalink::{Panel, Permalink, Tab};
+use super::permalink::{self, Panel, Permalink, Tab};
 use super::picture::Picture;
 use crate::data::Dataset;
 use crate::engine::{
-    AdapterSummary, Answer, BlockId, ChatCommand, ChatEvent, Command, Cost, Event, Fault, FaultKind, Fetching, Figure,
-    Lane, Open, Opened, Preset, RunLog, SelfTest, Stage, Steps, Word, assets,
+    AdapterSummary, Answer, Beside, BlockId, ChatCommand, ChatEvent, Command, Cost, Cut, Event, Fault, FaultKind,
+    Fetching, Figure, Lane, Open, Opened, Preset, RunLog, SelfTest, Stage, Steps, Word, assets,
 };
 use crate::platform::Blob;
 
@@ -28,6 +28,10 @@ pub struct Asked {
     pub answer: Option<Answer>,
     /// Was it asked and is not done yet?
     pub busy: bool,
+    /// The same with links cut; the first with none.
+    pub cuts: Vec<Cut>,
+    /// How many of these there will be; none: nobody waits for more.
+    pub cutting: Option<usize>,
 }
 
 /// A question whose attention is kept over the steps.
@@ -78,8 +82,8 @@ pub struct AppState {
     pub preset: Option<Box<Preset>>,
     /// Words of the model.
     pub words: Vec<String>,
-    /// Is the control there?
-    pub control: bool,
+    /// What trains beside the linked model.
+    pub beside: Option<Beside>,
     /// Stage in progress or done.
     pub stage: Option<Stage>,
     /// Updates done in it.
@@ -92,6 +96,8 @@ pub struct AppState {
     pub costs: Vec<Cost>,
     /// Mean wall seconds of a step per lane, smoothed.
     pub step_secs: BTreeMap<Lane, f64>,
+    /// Share of the measurement of the depths that is done; none: nothing is measured.
+    pub measuring: Option<f64>,
     /// Curves, scores, maps.
     pub log: RunLog,
     /// Gradient norms now, per lane, by block.
@@ -175,7 +181,8 @@ impl AppState {
                     (self.stage, self.update) = (Some(e.stage), e.update);
                 }
                 let secs = self.step_secs.entry(e.lane).or_insert(e.secs);
-                *secs += 0.1 * (e.secs - *secs);
+                // The first step compiles its kernels, and says nothing of those that follow.
+                *secs = if e.update <= 2 { e.secs } else { *secs + 0.1 * (e.secs - *secs) };
             }
             Event::Norms { lane, norms, .. } => {
                 self.norms.insert(lane, norms);
@@ -188,6 +195,12 @@ impl AppState {
                     answer.probes.push(probe);
                 }
             }
+            Event::Cut { id, cut, of } if id == self.asked.id => {
+                self.asked.cuts.push(cut);
+                self.asked.cutting = Some(of).filter(|of| self.asked.cuts.len() < *of && self.asked.cutting.is_some());
+            }
+            Event::Measuring(share) => self.measuring = share,
+            Event::Depths { .. } => self.announcement = "What each depth knows is measured.".into(),
             Event::Figure(figure, value) => drop(self.figures.insert(figure, value)),
             Event::File { name, bytes } => {
                 self.saved = Some(name.clone());
@@ -199,6 +212,7 @@ impl AppState {
                 if !matches!(fault.kind, FaultKind::DeviceLost | FaultKind::SelfTest) {
                     self.steps = None;
                 }
+                self.measuring = None;
                 self.fault(fault);
             }
             Event::Recovered { update, .. } => {
@@ -208,20 +222,24 @@ impl AppState {
             Event::Scores { lane: Lane::Hive, stage: Some(_), own, .. } => {
                 self.announcement = format!("Held-out accuracy {:.0} percent.", own.all.value() * 100.0);
             }
-            Event::Token { .. } | Event::Answered(_) | Event::Scores { .. } | Event::Snapshot { .. } => {}
+            Event::Token { .. }
+            | Event::Answered(_)
+            | Event::Scores { .. }
+            | Event::Snapshot { .. }
+            | Event::Cut { .. } => {}
         }
         None
     }
 
     fn opened(&mut self, opened: Opened) {
-        let Opened { preset, words, control, stage, update, log: _ } = opened;
+        let Opened { preset, words, beside, stage, update, log: _ } = opened;
         self.done = Stage::ALL.into_iter().filter(|s| stage.is_some_and(|now| *s < now)).collect();
         if let Some(s) = stage.filter(|s| preset.stage(*s).is_none_or(|r| update >= r.steps)) {
             self.done.push(s);
         }
         let same_data = self.preset.as_ref().is_some_and(|p| p.data == preset.data);
         self.preset = Some(preset);
-        (self.words, self.control, self.stage, self.update) = (words, control, stage, update);
+        (self.words, self.beside, self.stage, self.update) = (words, beside, stage, update);
         self.steps = None;
         self.norms.clear();
         self.costs.clear();
@@ -277,7 +295,7 @@ impl AppState {
 
     /// Adds a failure card, and ends the wait for an answer of the model in training.
     pub fn fault(&mut self, fault: Fault) {
-        self.asked.busy = false;
+        (self.asked.busy, self.asked.cutting) = (false, None);
         self.show_fault(fault);
     }
 
@@ -298,13 +316,28 @@ impl AppState {
         Command::Chat(ChatCommand::Open { name, blobs })
     }
 
-    /// The command that opens a preset by name, with the link's seed.
+    /// What opens a preset by name, with the link's seed.
     #[must_use]
-    pub fn open(&self, name: &str, control: bool, trained: bool) -> Option<Command> {
+    pub fn opening(&self, name: &str, beside: Option<Beside>, trained: bool) -> Option<Open> {
         let mut preset = assets::preset(name).ok()?;
         if let Some(seed) = self.link.seed {
             preset.seed = seed;
         }
-        Some(Command::Open(Open { preset: Box::new(preset), control, trained }))
+        Some(Open { preset: Box::new(preset), beside, trained })
+    }
+
+    /// The same as a command.
+    #[must_use]
+    pub fn open(&self, name: &str, beside: Option<Beside>, trained: bool) -> Option<Command> {
+        self.opening(name, beside, trained).map(Command::Open)
+    }
+
+    /// Depths of the links as a list, where they are not those of the shipped preset.
+    #[must_use]
+    pub fn links(&self) -> Option<String> {
+        let now = self.preset.as_ref()?;
+        let own = assets::preset(&now.name).ok()?.model.link_config.vision_layers;
+        let now = &now.model.link_config.vision_layers;
+        (*now != own).then(|| permalink::depths(now))
     }
 }

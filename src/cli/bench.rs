@@ -1,7 +1,7 @@
 //! `hive bench`: speed of products, of a training step, of the parts of a step.
 
 use super::args::Args;
-use super::{Fault, bench_model, open_gpu, say};
+use super::{Fault, bench_links, bench_model, open_gpu, say};
 use crate::engine::assets::{self, made_source};
 use crate::engine::losses::losses;
 use crate::engine::speed::median;
@@ -59,6 +59,8 @@ const HELP: &str = "\
 hive bench gemm [MxNxK]   products by every kernel variant, GFLOP/s (default 512x512x512)
 hive bench step           a training step of shapes, pictures and the flattened control, in stages 1 to 3: time, share per
                           kernel, dispatches, GFLOP/s, bytes of GPU memory against the plan
+hive bench links          a training step linked beside one flattened, at lengths of text of --text (16,64,256): time, bytes,
+                          operations. Of --preset (grounds), in --stage (2)
 hive bench decode|encode  a model of real size, token by token; its tower and its prompt. See hive bench decode --help
 hive bench losses         losses of --steps updates (100) of --stage (2) of --preset (tiny): the same numbers everywhere
 ";
@@ -72,14 +74,15 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
         Some((what, rest)) if what == "frames" => return super::window::frames(rest),
         _ => {}
     }
-    let options = ["runs", "preset", "stage", "steps"];
+    let options = ["runs", "preset", "stage", "steps", "text"];
     let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
     let runs = args.number("runs")?.unwrap_or(5);
     match args.word(0) {
         Some("gemm") => gemm(&args, runs),
         Some("step") => step(&args, runs),
+        Some("links") => bench_links::run(&args, runs),
         Some("losses") => print_losses(&args),
-        _ => Err(Fault::usage("hive bench needs gemm, step, decode, encode or losses")),
+        _ => Err(Fault::usage("hive bench needs gemm, step, links, decode, encode or losses")),
     }
 }
 

@@ -15,13 +15,14 @@ use crate::data::worlds::Split;
 use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply};
 use crate::engine::answers::open::{ModelFolder, OpenError, of_checkpoint};
 use crate::gpu::Gpu;
+use crate::model::config::Wiring;
 use crate::model::decode::Made;
 use crate::model::files::Folder;
 use crate::model::load::{self, Formats};
 use crate::ops::packed::Format;
 use crate::ops::sample::Settings;
 use crate::platform::{self, block_on};
-use crate::train::checkpoint::Meta;
+use crate::train::checkpoint::{Checkpoint, Meta};
 
 /// Options of every command that loads a model.
 const MODEL: [&str; 4] = ["model", "weights", "room", "memory"];
@@ -43,13 +44,13 @@ const OPTIONS: &str = "\
 ";
 
 const ASK_HELP: &str = "\
-hive ask IMAGE QUESTION [--model NAME|FILE|FOLDER|ID]
+hive ask IMAGE QUESTION [--model NAME|FILE|FOLDER|ID] [--cut]
 
 Asks a model about a picture (PNG, JPEG or WebP), with the options of hive chat. --model is a shipped model (pictures, shapes), a
 checkpoint file, a folder with Hugging Face's files, or the id of a model that hive fetch got; default pictures. Where the model
 knows text alone there is no IMAGE. IMAGE can also be held-out:N, a held-out picture of the data that the model was trained on,
 which is then saved beside you as held-out-N.png. The shipped models know a small world; hive ask --model NAME --help lists its
-words.
+words. --cut asks again with each link of the model cut in turn: that layer sees no picture, and the answer shows what it was for.
 ";
 
 const CHAT_HELP: &str = "\
@@ -158,14 +159,35 @@ fn reply(
     Ok(reply)
 }
 
-/// The model of the arguments, and what it says of its training where this program trained it.
-fn answering(args: &Args) -> Result<(Assistant, Option<Meta>), Fault> {
+/// The model of the arguments, and the checkpoint where this program trained it.
+fn answering(args: &Args) -> Result<(Assistant, Option<Checkpoint>), Fault> {
     let name = args.option("model").unwrap_or("pictures");
     if platform::is_folder(name) || fetch::is_name(name) {
         return Ok((load(args, &open_gpu(args)?, None)?, None));
     }
     let checkpoint = shared::load(name)?;
-    Ok((block_on(of_checkpoint(&open_gpu(args)?, &checkpoint))?, Some(checkpoint.meta)))
+    Ok((block_on(of_checkpoint(&open_gpu(args)?, &checkpoint, &[]))?, Some(checkpoint)))
+}
+
+/// The answer with each link cut in turn: layer, the depth that it reads, the answer.
+fn with_links_cut(
+    gpu: &Gpu,
+    checkpoint: &Checkpoint,
+    messages: &[Message],
+    pixels: &[f32],
+    options: &Options,
+) -> Result<Vec<(usize, usize, Reply)>, Fault> {
+    let links = &checkpoint.meta.model.link_config;
+    if checkpoint.meta.preset.wiring != Wiring::Linked {
+        return Err(Fault::Failed("this model has no links to cut: pictures are tokens of its text".into()));
+    }
+    let pairs = links.language_layers.iter().zip(&links.vision_layers);
+    pairs
+        .map(|(layer, depth)| {
+            let mut assistant = block_on(of_checkpoint(gpu, checkpoint, &[*layer]))?;
+            Ok((*layer, *depth, reply(&mut assistant, messages, pixels, options, true)?))
+        })
+        .collect()
 }
 
 /// Pixels of `held-out:N`, a picture of the data that a model was trained on, which is written beside the user.
@@ -182,7 +204,7 @@ fn held_out(n: &str, meta: &Meta) -> Result<Vec<f32>, Fault> {
 
 /// `hive ask`.
 pub fn ask(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &options_of_text(), &[])?;
+    let args = Args::parse(list, &options_of_text(), &["cut"])?;
     let name = args.option("model").unwrap_or("pictures");
     let trained = !platform::is_folder(name) && !fetch::is_name(name);
     if args.flag("help") {
@@ -199,7 +221,8 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
         return Err(needs(picture));
     }
     let options = options(&args)?;
-    let (mut assistant, meta) = answering(&args)?;
+    let (mut assistant, checkpoint) = answering(&args)?;
+    let meta = checkpoint.as_ref().map(|c| &c.meta);
     let sees = assistant.preprocess().is_some();
     let words = args.words();
     let (image, question) = words.split_at(usize::from(sees).min(words.len()));
@@ -207,14 +230,14 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
         return Err(needs(if sees { picture } else { "a question" }));
     }
     let held_out_index = image.first().and_then(|image| image.strip_prefix("held-out:"));
-    let pixels = match (image, held_out_index, &meta) {
+    let pixels = match (image, held_out_index, meta) {
         (_, Some(n), Some(meta)) => held_out(n, meta)?,
         ([image, ..], ..) => pixels(&assistant, image)?,
         ([], ..) => Vec::new(),
     };
     let mut question = question.join(" ");
     let mut unknown = Vec::new();
-    if let Some(meta) = &meta {
+    if let Some(meta) = meta {
         question = if question.trim_end().ends_with('?') { question } else { format!("{question} ?") };
         unknown = meta.tokenizer.unknown(&question);
     }
@@ -224,15 +247,26 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
     }
     let mut messages: Vec<Message> = args.option("system").map(|s| Message::new("system", s)).into_iter().collect();
     messages.push(Message::question(&question, sees));
-    let reply = reply(&mut assistant, &messages, &pixels, &options, args.flag("json"))?;
+    let whole = reply(&mut assistant, &messages, &pixels, &options, args.flag("json"))?;
+    let cut = match (&checkpoint, args.flag("cut")) {
+        (_, false) => Vec::new(),
+        (Some(c), true) => with_links_cut(&open_gpu(&args)?, c, &messages, &pixels, &options)?,
+        (None, true) => return Err(Fault::usage("--cut takes a shipped model or a checkpoint file")),
+    };
+    for (layer, depth, reply) in cut.iter().filter(|_| !args.flag("json")) {
+        let changed = if reply.text == whole.text { "" } else { "  <- another answer" };
+        say(&format!("without the link of layer {layer} (depth {depth}): {}{changed}\n", reply.text));
+    }
     if args.flag("json") {
         let word =
             |t: &Made| json!({"word": assistant.decode(&[t.token]), "token": t.token, "probability": t.probability});
-        let words: Vec<_> = reply.tokens.iter().map(word).collect();
+        let words: Vec<_> = whole.tokens.iter().map(word).collect();
+        let cut: Vec<_> =
+            cut.iter().map(|(layer, depth, r)| json!({"layer": layer, "depth": depth, "answer": r.text})).collect();
         say(&format!(
             "{}\n",
-            json!({"question": question, "answer": reply.text, "words": words, "tokens": words, "unknown": unknown,
-                "tokens_per_second": reply.rate()})
+            json!({"question": question, "answer": whole.text, "words": words, "tokens": words, "unknown": unknown,
+                "tokens_per_second": whole.rate(), "cut": cut})
         ));
     }
     Ok(())

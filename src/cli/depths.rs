@@ -53,7 +53,10 @@ pub(super) fn measure(
     source: &Source,
 ) -> Result<Option<Depths>, Fault> {
     let mut progress = Progress::new();
-    let tell = |share: f64| progress.show(|| format!("looking at every depth of the tower: {:.0} %", share * 100.0));
+    let tell = |share: f64| {
+        progress.show(|| format!("looking at every depth of the tower: {:.0} %", share * 100.0));
+        true
+    };
     Ok(block_on(Depths::measure(gpu, config, weights, source, Kind::Link, tell))?)
 }
 

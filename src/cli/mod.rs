@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod bench;
+mod bench_links;
 mod bench_model;
 pub mod chat;
 mod convert;
@@ -59,7 +60,7 @@ const COMMANDS: &[(&str, &str, Run)] = &[
     ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", eval::eval),
     ("parity DIR", "check this GPU against published fixtures", parity::run),
     ("verify [OP]", "check every operation on this GPU against its reference", verify::verify),
-    ("bench gemm|step|decode|encode|frames", "measure", bench::run),
+    ("bench gemm|step|links|decode|encode|frames", "measure", bench::run),
     ("doctor", "adapters, limits, self-test", verify::doctor),
 ];
 

@@ -6,7 +6,7 @@ use super::args::Args;
 use super::fault::Fault;
 use super::output::say;
 use super::progress::Steps;
-use super::shared::{find_preset, folder_source, open_gpu, write};
+use super::shared::{find_preset, folder_source, open_gpu, table, write};
 use crate::engine::assets::made_source;
 use crate::model::model::Model;
 use crate::model::weights::Precision;
@@ -21,6 +21,9 @@ Makes the pre-trained half of the start weights: the tower by naming what each p
 descriptions of scenes. Both halves go into one file (default assets/models/DATA-start.safetensors, f16): the second call
 adds to what the first one left.
 ";
+
+/// Questions that a reader is asked in the end.
+const QUESTIONS: usize = 1000;
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["preset", "data", "set", "out", "steps"];
@@ -65,6 +68,10 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
             progress.show(&block_on(reader.step(&source)).map_err(failed)?);
         }
         progress.end("done");
+        if source.dataset().is_some() {
+            let scores = block_on(reader.scores(&source, QUESTIONS))?;
+            say(&format!("answers about descriptions it never read:\n{}", table(&[("read", scores)])));
+        }
         block_on(reader.weights())?
     };
 
@@ -80,6 +87,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         preset,
         stage: None,
         update: 0,
+        more: false,
         scores: Vec::new(),
     };
     let specs = Model::new(&meta.model, meta.preset.wiring).1;

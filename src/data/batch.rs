@@ -23,8 +23,8 @@ pub struct Batch {
     pub ids: Vec<u32>,
     /// `(B, T)`: the id at targets, -100 elsewhere.
     pub labels: Vec<i32>,
-    /// Further words (position in `(B, T)`, id) that stand where another does: facts have one position each.
-    pub laid_over: Vec<(usize, u32)>,
+    /// For each look at a told picture its words: row, patch, id. See [`Sample::facts`].
+    pub told: Vec<Vec<[u32; 3]>>,
     /// `(B)`: tokens before the filling.
     pub lengths: Vec<u32>,
     /// `(B)`: always 0, the image stands before the text.
@@ -57,8 +57,6 @@ pub struct PatchBatch {
 struct Row {
     ids: Vec<u32>,
     labels: Vec<i32>,
-    /// Position in the row, id.
-    laid_over: Vec<(usize, u32)>,
     turns: usize,
     cut: bool,
 }
@@ -66,14 +64,6 @@ struct Row {
 impl Row {
     fn new() -> Self {
         Self { ids: vec![START], labels: vec![NO_TARGET], ..Self::default() }
-    }
-
-    /// Appends the words of a fact, all at one position.
-    fn fact(&mut self, words: &[u32]) {
-        let Some((first, rest)) = words.split_first() else { return };
-        self.laid_over.extend(rest.iter().map(|id| (self.ids.len(), *id)));
-        self.ids.push(*first);
-        self.labels.push(NO_TARGET);
     }
 
     /// Appends a question and its answer unless that would make the row longer than `tokens`. The first turn is cut instead.
@@ -106,8 +96,8 @@ pub fn questions(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize) -> Ba
     build(samples, tokenizer, tokens, 1, false)
 }
 
-/// Language model pre-training rows, without pixels: facts, else the description with `</s>`, where the sample says so, then as
-/// many whole turns as fit. Targets: answers with their `</s>`: reading is learned sooner when no capacity goes into wording.
+/// Language model pre-training rows, without pixels: where the sample says so facts in place of the picture, else the description
+/// with `</s>`; then as many whole turns as fit. Targets: answers with their `</s>`: reading is learned sooner when no capacity goes into wording.
 #[must_use]
 pub fn text(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize) -> Batch {
     let mut batch = build(samples, tokenizer, tokens, usize::MAX, true);
@@ -120,7 +110,13 @@ fn build(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize, most_turns: u
     for sample in samples {
         let mut row = Row::new();
         if text && sample.described && !sample.facts.is_empty() {
-            sample.facts.iter().for_each(|fact| row.fact(&tokenizer.encode(fact)));
+            batch.told.resize(sample.facts.len(), Vec::new());
+            for (told, facts) in batch.told.iter_mut().zip(&sample.facts) {
+                let at = batch.lengths.len() as u32;
+                for (patch, words) in facts {
+                    told.extend(tokenizer.encode(words).into_iter().map(|id| [at, *patch as u32, id]));
+                }
+            }
         } else if text && sample.described && !sample.description.is_empty() {
             row.turn(&tokenizer.encode(&sample.description), &[], tokens);
             row.turns = 0;
@@ -131,7 +127,6 @@ fn build(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize, most_turns: u
             }
         }
         batch.lengths.push(row.ids.len() as u32);
-        batch.laid_over.extend(row.laid_over.iter().map(|(at, id)| (batch.ids.len() + at, *id)));
         row.ids.resize(tokens, PAD);
         row.labels.resize(tokens, NO_TARGET);
         batch.ids.extend(row.ids);
@@ -224,18 +219,16 @@ mod tests {
     }
 
     #[test]
-    fn facts_have_a_position_each() {
+    fn facts_stand_at_patches() {
         let t = tokenizer();
         let mut told = sample(&[("what is it ?", "dog")]);
-        told.facts = vec!["dog top left".to_owned(), "dog".to_owned()];
-        let batch = text(&[told.clone(), told], &t, 12);
-        assert_eq!(t.decode(&batch.ids[..12]), "dog dog what is it ? dog");
-        assert_eq!(batch.lengths, [9, 9]);
-        // The further words of the first fact stand at its position, in either row.
+        told.facts = vec![vec![(5, "dog top".to_owned())], vec![(9, "left".to_owned())]];
+        let silent = Sample { described: false, ..told.clone() };
+        let batch = text(&[silent, told], &t, 12);
+        assert_eq!(t.decode(&batch.ids[12..]), "what is it ? dog");
+        assert_eq!(batch.lengths, [7, 7]);
         let id = |w: &str| t.id(w).unwrap();
-        let over = [(1, id("top")), (1, id("left")), (13, id("top")), (13, id("left"))];
-        assert_eq!(batch.laid_over, over);
-        assert!(batch.labels[..7].iter().all(|l| *l == NO_TARGET) && batch.labels[7] == id("dog") as i32);
+        assert_eq!(batch.told, [vec![[1, 5, id("dog")], [1, 5, id("top")]], vec![[1, 9, id("left")]]]);
     }
 
     #[test]

@@ -179,7 +179,7 @@ fn make<W: World>(order: &Order<'_>) -> Sample {
         _ => train(order, &mut rng),
     };
     let description = world.describe(&mut rng);
-    let described = rng.chance(0.75);
+    let described = rng.chance(W::DESCRIBED);
     let facts = world.facts(&mut rng);
     // painting draws from its own stream, so that a sample without pixels has the same words
     let painting = if order.paint {

@@ -1,5 +1,6 @@
 //! What the session can be told.
 
+use super::beside::Beside;
 use super::chat::ChatCommand;
 use super::words::{Question, Steps};
 use crate::gpu::GpuOptions;
@@ -11,8 +12,8 @@ use crate::train::stage::Stage;
 pub struct Open {
     /// Recipe; also says which data.
     pub preset: Box<Preset>,
-    /// Train the flattened control beside it?
-    pub control: bool,
+    /// What trains beside it.
+    pub beside: Option<Beside>,
     /// Start from the model that was trained before and ships with Hive, instead of from pre-trained parts.
     pub trained: bool,
 }
@@ -37,7 +38,11 @@ pub enum Command {
     Recipe(Stage, Box<StageRecipe>),
     /// Answer a question (HIVE lane). Comes between steps while training.
     Ask(Question),
-    /// End the answer in progress.
+    /// Answer a question with each link cut in turn. Comes between steps, as [`Command::Ask`] does.
+    CutLinks(Question),
+    /// Measure what each depth of the tower knows, with probes; training waits meanwhile.
+    MeasureDepths,
+    /// End what is being answered or measured.
     Cancel,
     /// Keep the attention of this question over the coming steps; none: stop keeping it.
     Pin(Option<Question>),

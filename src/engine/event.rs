@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::beside::Beside;
 use super::chat::ChatEvent;
 use super::log::RunLog;
 use super::outline::BlockId;
-use super::words::{Answer, AttentionMaps, Cost, Fault, Figure, Lane, Probe, SelfTest, StepEvent, Steps, Word};
+use super::words::{Answer, AttentionMaps, Cost, Cut, Fault, Figure, Lane, Probe, SelfTest, StepEvent, Steps, Word};
 use crate::gpu::AdapterSummary;
+use crate::train::depths::Depths;
 use crate::train::evaluate::Scores;
 use crate::train::recipe::Preset;
 use crate::train::stage::Stage;
@@ -18,8 +20,8 @@ pub struct Opened {
     pub preset: Box<Preset>,
     /// Words of the model, special tokens included.
     pub words: Vec<String>,
-    /// Is the control there?
-    pub control: bool,
+    /// What trains beside it.
+    pub beside: Option<Beside>,
     /// Stage in progress, or done; none before stage 1.
     pub stage: Option<Stage>,
     /// Updates done in it.
@@ -103,6 +105,21 @@ pub enum Event {
         id: u64,
         /// Change, answer, probability.
         probe: Probe,
+    },
+    /// What the model says with links cut; the first time with none.
+    Cut {
+        id: u64,
+        cut: Cut,
+        /// How many of these there will be.
+        of: usize,
+    },
+    /// The measurement of the depths: the share that is done; none: it is over.
+    Measuring(Option<f64>),
+    /// What each depth of the tower knows.
+    Depths {
+        stage: Option<Stage>,
+        update: u64,
+        found: Box<Depths>,
     },
     /// The pinned question's maps after a step.
     Snapshot {

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::beside::Beside;
 use super::event::Event;
 use super::outline::BlockId;
 use super::snapshots::Snapshots;
 use super::words::{Lane, StepEvent};
+use crate::train::depths::Depths;
 use crate::train::evaluate::Scores;
 use crate::train::stage::Stage;
 
@@ -48,17 +50,36 @@ pub struct NormPoint {
     pub norms: Vec<(BlockId, f32)>,
 }
 
+/// What each depth of the tower knew at a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DepthsPoint {
+    /// Optimiser steps since the start.
+    pub step: u64,
+    /// Stage in progress or done; none before stage 1.
+    pub stage: Option<Stage>,
+    /// Updates done in it.
+    pub update: u64,
+    /// What was found.
+    pub found: Depths,
+}
+
 /// Everything a run told that is worth keeping.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunLog {
     /// Curves of the linked model.
     pub hive: Vec<Point>,
-    /// Curves of the control.
+    /// Curves of the model beside it.
     pub control: Vec<Point>,
+    /// What that is; not said by older programs, which had the flattened control alone.
+    #[serde(default)]
+    pub beside: Option<Beside>,
     /// Accuracy.
     pub scores: Vec<ScorePoint>,
     /// Gradient norms per block.
     pub norms: Vec<NormPoint>,
+    /// What each depth of the tower knew, each time it was measured.
+    #[serde(default)]
+    pub depths: Vec<DepthsPoint>,
     /// Attention of the pinned question over the steps.
     #[serde(skip)]
     pub snapshots: Snapshots,
@@ -69,6 +90,15 @@ pub const MOST_POINTS: usize = 8192;
 const MOST_NORMS: usize = 1024;
 
 impl RunLog {
+    /// A lane's name in words.
+    #[must_use]
+    pub fn name(&self, lane: Lane) -> String {
+        match lane {
+            Lane::Hive => "HIVE".to_owned(),
+            Lane::Control => self.beside.as_ref().unwrap_or(&Beside::Flattened).name(),
+        }
+    }
+
     /// Curves of a lane.
     #[must_use]
     pub fn points(&self, lane: Lane) -> &[Point] {
@@ -115,8 +145,16 @@ impl RunLog {
                 let step = self.steps();
                 self.snapshots.push(step, maps);
             }
+            Event::Depths { stage, update, found } => {
+                let point =
+                    DepthsPoint { step: self.steps(), stage: *stage, update: *update, found: (**found).clone() };
+                self.depths.push(point);
+            }
             Event::Recovered { stage, update } => self.forget_after(*stage, *update),
-            Event::Opened(opened) => *self = opened.log.as_deref().cloned().unwrap_or_default(),
+            Event::Opened(opened) => {
+                *self = opened.log.as_deref().cloned().unwrap_or_default();
+                self.beside.clone_from(&opened.beside);
+            }
             _ => {}
         }
     }
@@ -150,6 +188,7 @@ impl RunLog {
         let step = self.steps();
         self.scores.retain(|s| s.step <= step);
         self.norms.retain(|n| n.step <= step);
+        self.depths.retain(|d| d.step <= step);
         self.snapshots.forget_after(step);
     }
 }

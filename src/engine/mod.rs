@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod assets;
+pub mod beside;
 pub mod chat;
 pub mod command;
 pub mod convert;
@@ -24,15 +25,16 @@ mod track;
 pub mod words;
 pub mod worker;
 
+pub use beside::Beside;
 pub use chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion};
 pub use command::{Command, Open};
 pub use event::{Event, Fetching, Opened};
-pub use log::{Point, RunLog, ScorePoint};
+pub use log::{DepthsPoint, Point, RunLog, ScorePoint};
 pub use outline::{Block, BlockId, BlockKind, Outline};
 pub use snapshots::Snapshots;
 pub use track::Trouble;
 pub use words::{
-    Answer, AttentionMaps, Cost, Example, Fault, FaultKind, Figure, Lane, Probe, ProbeKind, Question, SelfTest,
+    Answer, AttentionMaps, Cost, Cut, Example, Fault, FaultKind, Figure, Lane, Probe, ProbeKind, Question, SelfTest,
     StepEvent, Steps, Word,
 };
 pub use worker::Handle;
@@ -45,6 +47,7 @@ pub use crate::model::model::Wiring;
 pub use crate::ops::packed::Format;
 pub use crate::ops::sample::Settings;
 pub use crate::train::cost::Cost as StepCost;
+pub use crate::train::depths::Depths;
 pub use crate::train::evaluate::{Scores, Share};
-pub use crate::train::recipe::{Preset, PresetError, StageRecipe};
+pub use crate::train::recipe::{ORDERS, Preset, PresetError, StageRecipe};
 pub use crate::train::stage::{Scope, Stage};

@@ -24,6 +24,8 @@ struct Layout {
     tokens: Vec<String>,
     first_answer: usize,
     layers: Vec<usize>,
+    #[serde(default)]
+    depths: Vec<usize>,
     heads: usize,
     side: usize,
 }
@@ -41,8 +43,9 @@ impl Snapshots {
         let largest = maps.values.iter().copied().fold(0.0, f32::max);
         let scale = if largest > 0.0 { 255.0 / largest } else { 0.0 };
         let values = maps.values.iter().map(|v| (v * scale).round().clamp(0.0, 255.0) as u8).collect();
-        let (tokens, layers) = (maps.tokens.clone(), maps.layers.clone());
-        let layout = Layout { tokens, first_answer: maps.first_answer, layers, heads: maps.heads, side: maps.side };
+        let (tokens, layers, depths) = (maps.tokens.clone(), maps.layers.clone(), maps.depths.clone());
+        let (first_answer, heads, side) = (maps.first_answer, maps.heads, maps.side);
+        let layout = Layout { tokens, first_answer, layers, depths, heads, side };
         let layout = match self.kept.last() {
             Some(last) if *last.layout == layout => Arc::clone(&last.layout),
             _ => Arc::new(layout),
@@ -83,8 +86,8 @@ impl Snapshots {
     pub fn get(&self, i: usize) -> Option<(u64, AttentionMaps)> {
         let k = self.kept.get(i)?;
         let values = k.values.iter().map(|v| f32::from(*v) * k.largest / 255.0).collect();
-        let Layout { tokens, first_answer, layers, heads, side } = (*k.layout).clone();
-        Some((k.step, AttentionMaps { tokens, first_answer, layers, heads, side, values }))
+        let Layout { tokens, first_answer, layers, depths, heads, side } = (*k.layout).clone();
+        Some((k.step, AttentionMaps { tokens, first_answer, layers, depths, heads, side, values }))
     }
 
     /// Drops snapshots of later steps.
@@ -156,6 +159,7 @@ mod tests {
             tokens: vec!["a".into(); 4],
             first_answer: 2,
             layers: vec![0],
+            depths: vec![2],
             heads: 1,
             side: 3,
             values: (0..values).map(|i| (i as u64 + step) as f32).collect(),

@@ -1,11 +1,13 @@
 //! One model in training: its run, the point it can be restored to, and the tools that look into it.
 
+use std::sync::Arc;
+
 use super::answers::assistant::{Assistant, Options, Piece, ReplyError, Tokens};
 use super::answers::look::{Looker, Prober, changed};
 use super::answers::open::{OpenError, trained};
 use super::assets::{AssetError, made_source};
 use super::outline::{BlockId, norms_by_block};
-use super::words::{Answer, AttentionMaps, Cost, Lane, Probe, ProbeKind, Question, StepEvent, Word};
+use super::words::{Answer, AttentionMaps, Cost, Cut, Lane, Probe, ProbeKind, Question, StepEvent, Word};
 use crate::data::chat::{ChatError, Message};
 use crate::data::tokenizer::Tokenizer;
 use crate::gpu::{Gpu, GpuError};
@@ -116,8 +118,7 @@ pub(super) struct Track {
 
 impl Track {
     /// From start weights of the preset's data.
-    pub(super) async fn open(gpu: &Gpu, lane: Lane, mut preset: Preset, start: &Weights) -> Result<Self, Trouble> {
-        preset.wiring = lane.wiring();
+    pub(super) async fn open(gpu: &Gpu, lane: Lane, preset: Preset, start: &Weights) -> Result<Self, Trouble> {
         let source = made_source(&preset)?;
         let run = Run::new(gpu, preset, source, start)?;
         let safe = run.checkpoint().await?;
@@ -140,8 +141,16 @@ impl Track {
     /// Goes on from here on another device, or with another recipe.
     pub(super) async fn moved(&self, gpu: &Gpu, recipe: Option<(Stage, StageRecipe)>) -> Result<Self, Trouble> {
         let mut checkpoint = self.run.checkpoint().await?;
-        if let Some((stage, recipe)) = recipe {
-            checkpoint.meta.preset.set_stage(stage, recipe);
+        match recipe {
+            // More of stage 2 follows the recipe of stage 3; that of stage 2 is done with.
+            Some((Stage::Adaptation, _)) if self.run.is_more() => {}
+            Some((stage, recipe)) => {
+                if self.run.is_more() && stage == Stage::Vision {
+                    checkpoint.meta.preset.set_stage(Stage::Adaptation, recipe.clone());
+                }
+                checkpoint.meta.preset.set_stage(stage, recipe);
+            }
+            None => {}
         }
         Self::resume(gpu, self.lane, checkpoint)
     }
@@ -157,9 +166,23 @@ impl Track {
         (self.safe.meta.stage, self.safe.meta.update)
     }
 
+    /// Stage in progress or last done. More of stage 2 stands where the other lane's stage 3 does.
+    pub(super) fn stage(&self) -> Option<Stage> {
+        if self.run.is_more() { Some(Stage::Vision) } else { self.run.stage() }
+    }
+
     pub(super) async fn enter(&mut self, stage: Stage) -> Result<(), Trouble> {
         self.tools = None;
         self.run.enter(stage).await?;
+        self.keep_safe().await
+    }
+
+    /// In place of entering stage 3: stage 2 goes on for as many steps, by the same recipe.
+    pub(super) async fn go_on(&mut self) -> Result<(), Trouble> {
+        self.tools = None;
+        if let Some(recipe) = self.run.preset.stage(Stage::Vision).cloned() {
+            self.run.go_on(Stage::Adaptation, recipe).await?;
+        }
         self.keep_safe().await
     }
 
@@ -179,7 +202,7 @@ impl Track {
 
     /// One optimiser step; none where the stage is done.
     pub(super) async fn step(&mut self) -> Result<Option<StepEvent>, Trouble> {
-        let (Some(stage), true) = (self.run.in_progress(), self.has_work()) else { return Ok(None) };
+        let (Some(stage), true) = (self.stage(), self.has_work()) else { return Ok(None) };
         self.scored = None;
         let start = platform::now_secs();
         let Some(report) = self.run.step().await? else { return Ok(None) };
@@ -205,7 +228,7 @@ impl Track {
 
     /// What a step costs.
     pub(super) fn cost(&self) -> Option<Cost> {
-        let (stage, t) = (self.run.in_progress()?, self.run.trainer()?);
+        let (stage, t) = (self.stage()?, self.run.trainer()?);
         Some(Cost { lane: self.lane, stage, step: StepCost::of(t) })
     }
 
@@ -242,12 +265,8 @@ impl Track {
         question: &Question,
         tell: impl FnMut(&Word) -> bool,
     ) -> Result<(Answer, Vec<u32>), Trouble> {
+        self.check(question)?;
         let words = self.words().clone();
-        let vision = self.run.config().vision_config.clone();
-        if question.pixels.len() != vision.num_channels * vision.image_size * vision.image_size {
-            let (have, need) = (question.pixels.len(), vision.image_size);
-            return Err(Trouble::Other(format!("the picture has {have} values; this model sees 3 x {need} x {need}")));
-        }
         let unknown = words.unknown(&question.text);
         let tools = self.tools().await?;
         let Said { prompt, ids, words: said } = tools.say(&question.pixels, &question.text, &words, tell).await?;
@@ -257,6 +276,51 @@ impl Track {
         };
         let probability = tools.prober.probability(&question.pixels, &prompt, &ids).await?;
         Ok((Answer { id: question.id, words: said, probability, probes: Vec::new(), maps, unknown }, ids))
+    }
+
+    /// Is the picture of this model's size?
+    fn check(&self, question: &Question) -> Result<(), Trouble> {
+        let vision = &self.run.config().vision_config;
+        let (have, need) = (question.pixels.len(), vision.image_size);
+        if have == vision.num_channels * need * need {
+            return Ok(());
+        }
+        Err(Trouble::Other(format!("the picture has {have} values; this model sees 3 x {need} x {need}")))
+    }
+
+    /// Asks the same with nothing cut, with each link cut alone, and with all of them. `tell` gets each answer, and how many
+    /// there will be; false ends it.
+    pub(super) async fn cut(
+        &mut self,
+        question: &Question,
+        mut tell: impl FnMut(Cut, usize) -> bool,
+    ) -> Result<(), Trouble> {
+        self.check(question)?;
+        let words = self.words().clone();
+        let (model, params) = self.run.on_gpu();
+        let config = &model.config().link_config;
+        let all: Vec<(usize, usize)> =
+            config.language_layers.iter().copied().zip(config.vision_layers.iter().copied()).collect();
+        let mut rounds = vec![Vec::new()];
+        rounds.extend(all.iter().map(|link| vec![*link]));
+        rounds.extend((all.len() > 1).then(|| all.clone()));
+        let of = rounds.len();
+        // The weights may have moved since the question was answered: it is answered again.
+        let mut whole = None;
+        for links in rounds {
+            let layers: Vec<usize> = links.iter().map(|(layer, _)| *layer).collect();
+            let model = Arc::new(model.without(&layers));
+            let prober = Prober::new(&model, &params);
+            let assistant = trained(model, Arc::clone(&params), &words).await?;
+            let mut tools = Tools { assistant, looker: None, prober };
+            let said = tools.say(&question.pixels, &question.text, &words, |_| true).await?;
+            let ids = whole.get_or_insert_with(|| said.ids.clone());
+            let original = tools.prober.probability(&question.pixels, &said.prompt, ids).await?;
+            if !tell(Cut { links, words: said.words, original }, of) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Asks the same of a changed picture; none where that needs another picture and there is none.

@@ -15,7 +15,7 @@ use crate::train::stage::Stage;
 pub enum Lane {
     /// The linked model.
     Hive,
-    /// The flattened control: image tokens spliced into the text, same seed, same data.
+    /// The model beside it, with the same seed and data; see [`super::Beside`].
     Control,
 }
 
@@ -23,16 +23,7 @@ impl Lane {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Hive, Self::Control];
 
-    /// Its name in words.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hive => "HIVE",
-            Self::Control => "flattened control",
-        }
-    }
-
-    /// How its pictures reach the text.
+    /// How its pictures reach the text, where [`super::Beside`] says nothing else.
     #[must_use]
     pub fn wiring(self) -> Wiring {
         match self {
@@ -157,6 +148,17 @@ pub struct Probe {
     pub original: f32,
 }
 
+/// The same question with links cut: those decoder layers see no picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cut {
+    /// Decoder layer of each link that is cut, and the depth it reads.
+    pub links: Vec<(usize, usize)>,
+    /// What the model answers then.
+    pub words: Vec<Word>,
+    /// Probability then of the answer with all links (its end mark included), 0 to 1.
+    pub original: f32,
+}
+
 /// Where the text looks: softmax rows of the linked layers over the image's patches.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -167,6 +169,8 @@ pub struct AttentionMaps {
     pub first_answer: usize,
     /// Decoder layers with a link.
     pub layers: Vec<usize>,
+    /// Depth of the tower that each of them reads; empty where an older program kept the maps.
+    pub depths: Vec<usize>,
     pub heads: usize,
     pub side: usize,
     /// (layer, head, token, patch); the rest of each row to 1 went to text.

@@ -23,8 +23,8 @@ pub struct HostBatch<'a> {
     pub offset: &'a [u32],
     /// Normalised image.
     pub pixels: &'a [f32],
-    /// Further tokens (position in (B, T), id) that stand where another does; only inputs for facts take them.
-    pub laid_over: &'a [(usize, u32)],
+    /// For each look the words (row, patch, id) that a told picture has in place of patches; only inputs for facts take them.
+    pub told: &'a [Vec<[u32; 3]>],
 }
 
 impl<'a> From<&'a Batch> for HostBatch<'a> {
@@ -35,7 +35,7 @@ impl<'a> From<&'a Batch> for HostBatch<'a> {
             lengths: &b.lengths,
             offset: &b.offset,
             pixels: &b.pixels,
-            laid_over: &b.laid_over,
+            told: &b.told,
         }
     }
 }
@@ -57,6 +57,14 @@ impl HostBatch<'_> {
     }
 }
 
+/// What a link reads of a told picture.
+pub struct Told {
+    /// How often each token stands at each patch, (B N, V).
+    pub counts: Tensor,
+    /// (B, 3): length, offset, start; the offset is beyond the text where this link is told nothing.
+    rows: Tensor,
+}
+
 /// Device tensors of one batch shape.
 pub struct Inputs {
     gpu: Gpu,
@@ -71,10 +79,8 @@ pub struct Inputs {
     pub pixels: Tensor,
     /// (B T).
     pub ids: Tensor,
-    /// How often each token stands at each position, (B T, V), where several may.
-    pub counts: Option<Tensor>,
-    /// Are linked layers' queries and keys normed where there is no picture, too?
-    pub normed: bool,
+    /// What each link reads of pictures that are told in words; empty where there are none.
+    pub told: Vec<Told>,
     /// (B T), shifted.
     pub targets: Tensor,
     /// (B, 3): length, offset, start.
@@ -110,8 +116,7 @@ impl Inputs {
         Self {
             pixels: gpu.tensor([batch, v.num_channels, size, size], f, "pixels"),
             ids: gpu.tensor([batch * text], u, "ids"),
-            counts: None,
-            normed: false,
+            told: Vec::new(),
             targets: gpu.tensor([batch * text], u, "targets"),
             rows: gpu.tensor([batch, 3], u, "rows"),
             joined_rows: gpu.tensor([batch, 3], u, "joined rows"),
@@ -128,14 +133,17 @@ impl Inputs {
         }
     }
 
-    /// For text in which several tokens may stand at one position; their embeddings are added. Linked layers norm queries and
-    /// keys as they will when they see pictures.
+    /// For pictures told in words: at every patch stand some, whose embeddings are added. Layers read them as they will read
+    /// pictures, each what its look tells.
     #[must_use]
     pub fn for_facts(gpu: &Gpu, config: &HiveConfig, batch: usize, text: usize) -> Self {
-        let counts = gpu.tensor([batch * text, config.text_config.vocab_size], DType::F32, "counts");
-        let base = Self::new(gpu, config, batch, text, false);
-        let linked = LinkedTables { query: base.plain.clone(), key: base.plain.clone() };
-        Self { counts: Some(counts), normed: true, linked, ..base }
+        let patches = batch * config.vision_config.tokens();
+        let told = |_: &usize| Told {
+            counts: gpu.tensor([patches, config.text_config.vocab_size], DType::F32, "counts"),
+            rows: gpu.tensor([batch, 3], DType::U32, "rows"),
+        };
+        let told = config.link_config.language_layers.iter().map(told).collect();
+        Self { told, ..Self::new(gpu, config, batch, text, false) }
     }
 
     /// How linked layers of this configuration number their positions.
@@ -164,12 +172,18 @@ impl Inputs {
         let joined: Vec<u32> = (0..b).flat_map(|i| [host.lengths[i] + n, 0, 0]).collect();
         let (order, segments) = embed::sort(host.ids);
         gpu.write_u32(&self.ids, host.ids);
-        if let Some(counts) = &self.counts {
-            let words = self.config.text_config.vocab_size;
-            let mut values = vec![0.0; b * t * words];
-            let single = host.ids.iter().copied().enumerate();
-            single.chain(host.laid_over.iter().copied()).for_each(|(at, id)| values[at * words + id as usize] += 1.0);
-            gpu.write(counts, &values);
+        for (i, told) in self.told.iter().enumerate() {
+            // Links take looks in turn.
+            let look = i.checked_rem(host.told.len()).map_or(&[][..], |i| &host.told[i]);
+            let (patches, words) = (n as usize, self.config.text_config.vocab_size);
+            let (mut values, mut rows) = (vec![0.0; b * patches * words], rows.clone());
+            (0..b).for_each(|row| rows[row * 3 + 1] = t as u32);
+            for [row, patch, id] in look.iter().map(|word| word.map(|w| w as usize)) {
+                values[(row * patches + patch) * words + id] += 1.0;
+                rows[row * 3 + 1] = host.offset[row];
+            }
+            gpu.write(&told.counts, &values);
+            gpu.write_u32(&told.rows, &rows);
         }
         gpu.write_u32(&self.targets, &host.targets());
         gpu.write_u32(&self.rows, &rows);
@@ -177,10 +191,11 @@ impl Inputs {
         gpu.write_u32(&self.order, &order);
         gpu.write_u32(&self.segments, &segments);
         gpu.write(&self.scale, &[1.0 / targets.max(1) as f32]);
-        if !self.with_image {
+        if self.with_image {
+            gpu.write(&self.pixels, host.pixels);
+        } else if self.told.is_empty() {
             return;
         }
-        gpu.write(&self.pixels, host.pixels);
         let positions = Self::positions(&self.config);
         let offsets = || host.offset.iter().map(|o| *o as usize);
         let query: Vec<f32> = offsets().flat_map(|o| (0..t).flat_map(move |i| positions.query(i, o))).collect();
@@ -202,6 +217,15 @@ impl Inputs {
             layout: self.config.text_config.layout(self.batch, self.text, self.text, image),
             table: self.plain.clone(),
         }
+    }
+
+    /// Sequence of the text with what link i is shown besides.
+    #[must_use]
+    pub fn linked_sequence(&self, i: usize) -> Sequence {
+        let sequence = self.sequence(self.config.vision_config.tokens());
+        self.told
+            .get(i)
+            .map_or_else(|| sequence.clone(), |told| Sequence { rows: told.rows.clone(), ..sequence.clone() })
     }
 
     /// Sequence with the image spliced in.

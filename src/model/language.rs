@@ -29,8 +29,8 @@ pub struct Language {
 pub struct Context<'a> {
     /// Rows of ordinary layers.
     pub plain: Sequence,
-    /// Rows of layers whose link sees features: there are image keys besides.
-    pub linked: Sequence,
+    /// Rows of layers whose link is shown something, by layer: there are image keys besides.
+    pub linked: BTreeMap<usize, Sequence>,
     /// Links by layer.
     pub links: BTreeMap<usize, LinkInput<'a>>,
 }
@@ -38,7 +38,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     fn of(&self, layer: usize) -> (&Sequence, Option<LinkInput<'_>>) {
         let link = self.links.get(&layer).copied();
-        (if link.is_some_and(|l| l.features.is_some()) { &self.linked } else { &self.plain }, link)
+        (self.linked.get(&layer).unwrap_or(&self.plain), link)
     }
 }
 
@@ -46,7 +46,7 @@ impl Context<'_> {
 pub struct Descent<'a> {
     /// Gradient of the stream, in place.
     pub d: &'a Tensor,
-    /// Where the links of layers add the gradients of their features.
+    /// Where the links of layers add the gradients of what they are shown.
     pub features: BTreeMap<usize, Tensor>,
     /// The layer where it ends.
     pub lowest: usize,
@@ -110,7 +110,7 @@ impl Language {
         }
     }
 
-    /// (B T, C) sums of the embeddings of all tokens at each position, from how often each stands there, (B T, V).
+    /// (R, C) sums of the embeddings of all tokens at each place, from how often each stands there, (R, V).
     pub fn embed_sums(&self, r: &mut Recorder, p: &Params, counts: &Tensor) -> Tensor {
         let table = p.value(self.embed);
         let x = r.alloc([counts.shape().rows(), table.shape().cols()], "embedded");

@@ -12,7 +12,7 @@ use super::registry::Registry;
 use super::vision::{self, Vision};
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::nn::decoder_layer::LinkInput;
-use crate::nn::linked_attention::Link;
+use crate::nn::linked_attention::{Link, Shown as ShownTo};
 use crate::nn::{Footprint, ParamSpec, Params, Projector, Stack, projector};
 use crate::ops::splice::Sizes;
 
@@ -44,8 +44,7 @@ pub struct Model {
 pub struct Saved {
     /// Where the tower trains.
     tower: Option<vision::Saved>,
-    /// States of the tower that the bridge read.
-    features: Vec<Tensor>,
+    read: Read,
     projector: Option<projector::Saved>,
     language: language::Saved,
     head: HeadSaved,
@@ -79,10 +78,31 @@ pub struct Shown<'a> {
     pub links: Vec<(usize, &'a Link, Tensor)>,
 }
 
+/// What the bridge read.
+#[derive(Default)]
+struct Read {
+    /// States of the tower.
+    features: Vec<Tensor>,
+    /// For each link rows of words that stand for such states.
+    words: Vec<Tensor>,
+}
+
+impl Read {
+    fn nothing(&self) -> bool {
+        self.features.is_empty() && self.words.is_empty()
+    }
+
+    /// What link i is shown.
+    fn of(&self, i: usize) -> Option<ShownTo<'_>> {
+        let features = self.features.get(i).map(ShownTo::Features);
+        features.or_else(|| self.words.get(i).map(ShownTo::Words))
+    }
+}
+
 /// A pass through tower, bridge and layers.
 struct Pass {
     tower: Option<vision::Saved>,
-    features: Vec<Tensor>,
+    read: Read,
     projector: Option<projector::Saved>,
     language: language::Saved,
     /// Text rows (B T, C) after all layers.
@@ -252,21 +272,20 @@ impl Model {
         }
     }
 
-    /// What layers read beside the stream, of text that sees these features (none: no picture, and no links unless the inputs
-    /// are normed as with one).
-    fn context<'a>(&'a self, inputs: &'a Inputs, features: &'a [Tensor]) -> Context<'a> {
+    /// What layers read beside the stream; where nothing is read there are no links.
+    fn context<'a>(&'a self, inputs: &'a Inputs, read: &'a Read) -> Context<'a> {
+        let spliced = self.image_rows() > 0 && !read.features.is_empty();
+        let plain = if spliced { inputs.joined_sequence() } else { inputs.sequence(0) };
+        let mut context = Context { plain, linked: BTreeMap::new(), links: BTreeMap::new() };
         let pairs = self.config.link_config.language_layers.iter().zip(self.links()).enumerate();
-        let input = |(i, (layer, link)): (usize, (&'a usize, &'a Link))| {
-            let features = features.get(i).filter(|_| !self.is_cut(*layer));
-            (*layer, LinkInput { link, features, tables: &inputs.linked })
-        };
-        let linked = !features.is_empty() || inputs.normed;
-        let spliced = self.image_rows() > 0 && !features.is_empty();
-        Context {
-            plain: if spliced { inputs.joined_sequence() } else { inputs.sequence(0) },
-            linked: inputs.sequence(self.config.vision_config.tokens()),
-            links: pairs.filter(|_| linked).map(input).collect(),
+        for (i, (&layer, link)) in pairs.filter(|_| !read.nothing()) {
+            let shown = read.of(i).filter(|_| !self.is_cut(layer));
+            if shown.is_some() {
+                context.linked.insert(layer, inputs.linked_sequence(i));
+            }
+            context.links.insert(layer, LinkInput { link, shown, tables: &inputs.linked });
         }
+        context
     }
 
     /// Up to state `depth` of the tower, over the bridge, and through all layers.
@@ -278,10 +297,8 @@ impl Model {
         let states = tower.as_ref().map(|saved| self.depths().into_iter().map(|depth| saved.states[depth].clone()));
         let features: Vec<Tensor> = states.into_iter().flatten().collect();
         r.part("language");
-        let mut x = match &inputs.counts {
-            Some(counts) => self.language.embed_sums(r, p, counts),
-            None => self.language.embed(r, p, &inputs.ids),
-        };
+        let words = inputs.told.iter().map(|told| self.language.embed_sums(r, p, &told.counts)).collect();
+        let mut x = self.language.embed(r, p, &inputs.ids);
         let mut projector = None;
         if let (Bridge::Projector(layers), [state]) = (&self.bridge, &features[..]) {
             r.part("projector");
@@ -290,24 +307,25 @@ impl Model {
             x = self.sizes(inputs).join(r, rows, &x, &image);
             projector = Some(saved);
         }
-        let (x, language) = self.language.forward(r, p, &self.context(inputs, &features), x, true);
+        let read = Read { features, words };
+        let (x, language) = self.language.forward(r, p, &self.context(inputs, &read), x, true);
         let x = if projector.is_some() { self.sizes(inputs).text(r, rows, &x) } else { x };
-        Pass { tower, features, projector, language, x }
+        Pass { tower, read, projector, language, x }
     }
 
     /// Loss of the inputs' batch, added to `loss` (1).
     pub fn forward(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, loss: &Tensor) -> Saved {
-        let Pass { tower, features, projector, language, x } = self.pass(r, p, inputs, self.deepest());
+        let Pass { tower, read, projector, language, x } = self.pass(r, p, inputs, self.deepest());
         // States that nobody walks back through are free for what follows.
         let tower = tower.filter(|_| self.tower_trains(p));
         r.part("head");
         let head = self.language.loss_forward(r, p, &x, &inputs.targets, &inputs.scale, loss);
-        Saved { tower, features, projector, language, head }
+        Saved { tower, read, projector, language, head }
     }
 
     /// Adds the gradients of the loss to those of all trained parameters.
     pub fn backward(&self, r: &mut Recorder, p: &Params, inputs: &Inputs, saved: Saved) {
-        let Saved { tower, features, projector, language, head } = saved;
+        let Saved { tower, read, projector, language, head } = saved;
         let (sizes, rows) = (self.sizes(inputs), &inputs.rows);
         r.part("head, backward");
         let mut d = self.language.loss_backward(r, p, head, &inputs.targets, &inputs.scale);
@@ -315,23 +333,31 @@ impl Model {
         if projector.is_some() {
             d = sizes.text_backward(r, rows, &d);
         }
+        let zeros = |r: &mut Recorder, like: &Tensor, label| {
+            let zeros = r.alloc(like.shape().dims(), label);
+            r.zero(&zeros);
+            zeros
+        };
         // One gradient per depth that is read; links of the same depth add to the same.
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.deepest() + 1];
-        for (depth, state) in self.depths().into_iter().zip(&features).filter(|_| tower.is_some()) {
-            gradients[depth].get_or_insert_with(|| {
-                let g = r.alloc(state.shape().dims(), "features gradient");
-                r.zero(&g);
-                g
-            });
+        for (depth, state) in self.depths().into_iter().zip(&read.features).filter(|_| tower.is_some()) {
+            gradients[depth].get_or_insert_with(|| zeros(r, state, "features gradient"));
         }
-        let links = self.config.link_config.language_layers.iter().zip(self.depths());
-        let features_gradients: BTreeMap<usize, Tensor> = match self.bridge {
-            Bridge::Links(_) => links.filter_map(|(layer, depth)| Some((*layer, gradients[depth].clone()?))).collect(),
+        let words: Vec<Tensor> = read.words.iter().map(|words| zeros(r, words, "words gradient")).collect();
+        let links = self.config.link_config.language_layers.iter().zip(self.depths()).enumerate();
+        let shown = |(i, (layer, depth)): (usize, (&usize, usize))| {
+            Some((*layer, words.get(i).or(gradients[depth].as_ref())?.clone()))
+        };
+        let shown: BTreeMap<usize, Tensor> = match self.bridge {
+            Bridge::Links(_) => links.filter_map(shown).collect(),
             _ => BTreeMap::new(),
         };
-        let descent = Descent { d: &d, features: features_gradients, lowest: self.lowest(p, !features.is_empty()) };
-        self.language.backward(r, p, &self.context(inputs, &features), language, &descent);
+        let descent = Descent { d: &d, features: shown, lowest: self.lowest(p, !read.features.is_empty()) };
+        self.language.backward(r, p, &self.context(inputs, &read), language, &descent);
         drop(descent);
+        for (told, dwords) in inputs.told.iter().zip(&words) {
+            self.language.embed_sums_backward(r, p, &told.counts, dwords);
+        }
         if let (Bridge::Projector(layers), Some(saved)) = (&self.bridge, projector) {
             let dimage = sizes.image(r, rows, &d);
             let dfeatures = gradients[self.deepest()].as_ref();
@@ -340,10 +366,7 @@ impl Model {
             r.part("language, backward");
             d = sizes.text(r, rows, &d);
         }
-        match &inputs.counts {
-            Some(counts) => self.language.embed_sums_backward(r, p, counts, &d),
-            None => self.language.embed_backward(r, p, &inputs.segments, &inputs.order, &d),
-        }
+        self.language.embed_backward(r, p, &inputs.segments, &inputs.order, &d);
         if let (Some(vision), Some(saved)) = (&self.tower, tower) {
             r.part("tower, backward");
             vision.backward(r, p, saved, &mut gradients);
@@ -365,9 +388,9 @@ impl Model {
 
     /// Inference on a batch: logits, all states of the tower, streams after each layer, and softmax rows of linked layers.
     pub fn look(&self, r: &mut Recorder, p: &Params, inputs: &Inputs) -> Look {
-        let Pass { tower, features, language, x, .. } =
+        let Pass { tower, read, language, x, .. } =
             self.pass(r, p, inputs, self.config.vision_config.num_hidden_layers);
-        let sees = |layer: &&usize| !features.is_empty() && !self.is_cut(**layer);
+        let sees = |layer: &&usize| !read.nothing() && !self.is_cut(**layer);
         let linked = self.config.link_config.language_layers.iter().filter(sees);
         let attention = linked.filter_map(|&i| Some((i, language.probabilities(r, i)?))).collect();
         Look {

@@ -142,7 +142,7 @@ impl Reader {
         let language = model.language();
         let mut r = Recorder::new(gpu);
         let x = language.embed(&mut r, params, &inputs.ids);
-        let text = Context { plain: inputs.sequence(0), linked: inputs.sequence(0), links: BTreeMap::new() };
+        let text = Context { plain: inputs.sequence(0), linked: BTreeMap::new(), links: BTreeMap::new() };
         let (x, _) = language.forward(&mut r, params, &text, x, false);
         let (x, _) = language.norm.forward(&mut r, params, &x);
         let head = params.stack(language.head);
@@ -163,7 +163,7 @@ impl Reader {
             lengths: &[ids.len() as u32],
             offset: &[0],
             pixels: &[],
-            laid_over: &[],
+            told: &[],
         };
         self.inputs.write(batch, 1);
         self.program.run_shared().await?;

@@ -1,7 +1,7 @@
 //! A decoder layer: attention (linked or not), then the gated MLP, both with a residual.
 
 use super::layers::SwigluSaved;
-use super::linked_attention::{self, Grads, Link, Linked, LinkedTables};
+use super::linked_attention::{self, Grads, Link, Linked, LinkedTables, Shown};
 use super::self_attention::{self, Cache, SelfAttention, Sequence};
 use super::{Params, Role, Stack, SwigluMlp};
 use crate::gpu::{Recorder, Tensor};
@@ -14,13 +14,13 @@ pub struct DecoderLayer {
     pub mlp: SwigluMlp,
 }
 
-/// A link with what it reads: the features of its depth, if it sees any, and the angles of this batch.
+/// A link with what it reads, if it is shown anything, and the angles of this batch.
 #[derive(Clone, Copy)]
 pub struct LinkInput<'a> {
     /// Parameters of the link.
     pub link: &'a Link,
-    /// (B N, W); N image keys. None: the layer's queries and keys are normed as with a picture, and there is none.
-    pub features: Option<&'a Tensor>,
+    /// What N image keys are made of. None: the layer's queries and keys are normed as with a picture, and there is none.
+    pub shown: Option<Shown<'a>>,
     /// Angles.
     pub tables: &'a LinkedTables,
 }
@@ -77,7 +77,7 @@ impl DecoderLayer {
             }
             Some(l) => {
                 let linked = Linked { layer: &self.attention, link: l.link, tables: l.tables };
-                let (x, saved) = linked.forward(r, p, s, x, l.features);
+                let (x, saved) = linked.forward(r, p, s, x, l.shown);
                 (x, AttentionSaved::Linked(saved))
             }
         };

@@ -32,6 +32,15 @@ pub struct Link {
     pub qk_norm: Option<(RmsNorm, RmsNorm)>,
 }
 
+/// What image keys and values are made of.
+#[derive(Clone, Copy)]
+pub enum Shown<'a> {
+    /// One depth of the tower, (B N, W); over the projector.
+    Features(&'a Tensor),
+    /// Rows of the decoder's own width, (B N, C), such as sums of embeddings; read like text, by the text's projections.
+    Words(&'a Tensor),
+}
+
 /// Angles of a linked layer: positions are shifted by the image.
 #[derive(Clone, Debug)]
 pub struct LinkedTables {
@@ -123,11 +132,17 @@ impl Link {
 /// What the backward of the head-wise norms needs, where there are any.
 type HeadsSaved = Option<(rms_norm::Saved, rms_norm::Saved)>;
 
+/// What the backward of what was shown needs.
+#[expect(clippy::large_enum_variant, reason = "one per link while a step is recorded; a box would buy nothing")]
+enum ShownSaved {
+    Features(ProjectorSaved),
+    Words { norm: rms_norm::Saved, e: Tensor },
+}
+
 /// What backward needs.
 #[must_use]
 pub struct Saved {
-    /// Where there are features.
-    projector: Option<ProjectorSaved>,
+    shown: Option<ShownSaved>,
     projections: ProjectionsSaved,
     heads: HeadsSaved,
     attention: attention::Saved,
@@ -146,7 +161,7 @@ impl Saved {
 pub struct Grads<'a> {
     /// Of the output, then of the input (B T, C), in place.
     pub d: &'a Tensor,
-    /// Of the vision features (B N, W): added to, where someone needs it.
+    /// Of what was shown (B N, W or C): added to, where someone needs it.
     pub features: Option<&'a Tensor>,
     /// Does anything below need the gradient of the input? If not, `d` may stay as it was.
     pub below: bool,
@@ -162,34 +177,41 @@ pub struct Linked<'a> {
 }
 
 impl Linked<'_> {
-    /// x + attention(norm(x), features), x (B T, C), features (B N, W) if any. `s.layout.image` is N, or 0.
+    /// x + attention(norm(x), shown), x (B T, C). `s.layout.image` is N, or 0.
     pub fn forward(
         &self,
         r: &mut Recorder,
         p: &Params,
         s: &Sequence,
         x: &Tensor,
-        features: Option<&Tensor>,
+        shown: Option<Shown<'_>>,
     ) -> (Tensor, Saved) {
         let Self { layer: a, link, tables } = *self;
         let part = r.part("links");
-        let seen = features.map(|features| {
-            let saved = link.project(r, p, &a.norm, features);
-            let (ki, vi) = (link.image_k.forward(r, p, &saved.e), link.image_v.forward(r, p, &saved.e));
-            (saved, ki, vi)
+        let seen = shown.map(|shown| match shown {
+            Shown::Features(features) => {
+                let saved = link.project(r, p, &a.norm, features);
+                let (ki, vi) = (link.image_k.forward(r, p, &saved.e), link.image_v.forward(r, p, &saved.e));
+                (ShownSaved::Features(saved), ki, vi)
+            }
+            Shown::Words(words) => {
+                let (e, norm) = a.norm.forward(r, p, words);
+                let (ki, vi) = (a.k.forward(r, p, &e), a.v.forward(r, p, &e));
+                (ShownSaved::Words { norm, e }, ki, vi)
+            }
         });
         r.part(part);
         let ([q, k, v], projections) = a.project(r, p, x);
 
         let query = s.rotate(r, &q, &tables.query);
-        let (key, value, projector) = match seen {
+        let (key, value, shown) = match seen {
             Some((saved, ki, vi)) => (s.join(r, &k, &ki, Some(&tables.key)), s.join(r, &v, &vi, None), Some(saved)),
             None => (s.rotate(r, &k, &tables.key), v, None),
         };
         let (query, key, heads) = link.norm_heads(r, p, query, key);
         let (attended, attention) = attention::forward(r, s.layout, &s.rows, &query, &key, &value);
         let out = a.o.forward_add(r, p, &attended, Some(x));
-        (out, Saved { projector, projections, heads, attention, attended })
+        (out, Saved { shown, projections, heads, attention, attended })
     }
 
     /// From the gradient of the output to those of both inputs.
@@ -200,11 +222,19 @@ impl Linked<'_> {
         let (dquery, dkey, dvalue) = attention::backward(r, saved.attention, &dattended);
         let (dquery, dkey) = link.norm_heads_backward(r, p, saved.heads, dquery, dkey);
 
-        if let Some(saved) = saved.projector {
+        if let Some(saved) = saved.shown {
             let part = r.part("links, backward");
             let (dki, dvi) = (s.image_part(r, &dkey, Some(&tables.key)), s.image_part(r, &dvalue, None));
-            let de = shared_backward(r, p, &saved.e, &[(&link.image_k, &dki), (&link.image_v, &dvi)]);
-            link.project_backward(r, p, &a.norm, saved, &de, grads.features);
+            match saved {
+                ShownSaved::Features(saved) => {
+                    let de = shared_backward(r, p, &saved.e, &[(&link.image_k, &dki), (&link.image_v, &dvi)]);
+                    link.project_backward(r, p, &a.norm, saved, &de, grads.features);
+                }
+                ShownSaved::Words { norm, e } => {
+                    let de = shared_backward(r, p, &e, &[(&a.k, &dki), (&a.v, &dvi)]);
+                    a.norm.backward(r, p, norm, &de, grads.features.map(Dest::Add));
+                }
+            }
             r.part(part);
         }
 

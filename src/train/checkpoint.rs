@@ -32,6 +32,9 @@ pub struct Meta {
     pub stage: Option<Stage>,
     /// Updates done in that stage.
     pub update: u64,
+    /// Does the stage go on after its end, on samples of its own?
+    #[serde(default)]
+    pub more: bool,
     #[serde(default)]
     pub scores: Vec<(Label, Scores)>,
 }

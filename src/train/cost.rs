@@ -48,14 +48,19 @@ impl Cost {
     /// ([`crate::gpu::GpuOptions::counting`]) nothing is run, whatever the size.
     #[must_use]
     pub fn of_stage(gpu: &Gpu, preset: &Preset, wiring: Wiring, stage: Stage) -> Option<Self> {
-        let recipe = preset.stage(stage)?;
-        let mut config = preset.model.clone();
-        config.link_config.separate_image_kv = stage >= Stage::Adaptation && !preset.shared_image_kv;
-        let specs = Model::new(&config, wiring).1;
-        let trained = trainable(&specs, &config.link_config, stage, preset.scope);
-        let tokens = preset.tokens;
-        let setup =
-            Setup { config: &config, wiring, trained: &trained, recipe, tokens, with_image: true, facts: false };
-        Some(Self::of(&Trainer::zeroed(gpu, &setup)))
+        trainer(gpu, preset, wiring, stage).as_ref().map(Self::of)
     }
+}
+
+/// The trainer of a stage of a preset with another wiring, its weights zero: what a step takes does not depend on them. None
+/// where there is no such stage.
+#[must_use]
+pub fn trainer(gpu: &Gpu, preset: &Preset, wiring: Wiring, stage: Stage) -> Option<Trainer> {
+    let recipe = preset.stage(stage)?;
+    let mut config = preset.model.clone();
+    config.link_config.separate_image_kv = stage >= Stage::Adaptation && !preset.shared_image_kv;
+    let trained = trainable(&Model::new(&config, wiring).1, &config.link_config, stage, preset.scope);
+    let tokens = preset.tokens;
+    let setup = Setup { config: &config, wiring, trained: &trained, recipe, tokens, with_image: true, facts: false };
+    Some(Trainer::zeroed(gpu, &setup))
 }

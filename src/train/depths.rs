@@ -52,7 +52,7 @@ struct Things {
 
 impl Depths {
     /// Of a tower's `weights` in generated data whose things have attributes, by probes of this kind; none for other data. `tell`
-    /// hears the share done.
+    /// hears the share done; where it says false, the measurement ends without a result.
     ///
     /// # Errors
     /// A GPU fault, or a picture that cannot be read.
@@ -62,7 +62,7 @@ impl Depths {
         weights: &Weights,
         source: &Source,
         kind: Kind,
-        mut tell: impl FnMut(f64),
+        mut tell: impl FnMut(f64) -> bool,
     ) -> Result<Option<Self>, EvaluateError> {
         let attributes = source.dataset().map_or(Vec::new(), |d| d.attributes());
         if attributes.is_empty() {
@@ -78,7 +78,10 @@ impl Depths {
             let mut row = Vec::new();
             for (a, (_, classes)) in attributes.iter().enumerate() {
                 row.push(share(gpu, config, kind, (train, judge), a, *classes).await?);
-                tell((depth * attributes.len() + a + 1) as f64 / (tower.depth + 1) as f64 / attributes.len() as f64);
+                let done = (depth * attributes.len() + a + 1) as f64;
+                if !tell(done / ((tower.depth + 1) * attributes.len()) as f64) {
+                    return Ok(None);
+                }
             }
             shares.push(row);
         }

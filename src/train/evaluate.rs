@@ -62,6 +62,8 @@ pub enum Asked {
     HeldOut,
     /// About scenes like those of training, which training never comes to: to choose settings by.
     Validation,
+    /// About descriptions, without pictures, that pre-training never comes to.
+    Text,
 }
 
 /// What scores are of: the last stage that trained, and what the model sees. In files it is its text.
@@ -149,8 +151,23 @@ impl Evaluator {
     /// For batches of `rows` rows of `tokens` tokens.
     #[must_use]
     pub fn new(model: &Model, params: &Params, rows: usize, tokens: usize, with_image: bool) -> Self {
+        Self::with(model, params, Inputs::new(params.gpu(), model.config(), rows, tokens, with_image))
+    }
+
+    /// For questions about descriptions; with `facts` several tokens may stand at one position.
+    #[must_use]
+    pub fn for_text(model: &Model, params: &Params, tokens: usize, facts: bool) -> Self {
+        let (gpu, config) = (params.gpu(), model.config());
+        let inputs = match facts {
+            true => Inputs::for_facts(gpu, config, ROWS, tokens),
+            false => Inputs::new(gpu, config, ROWS, tokens, false),
+        };
+        Self::with(model, params, inputs)
+    }
+
+    fn with(model: &Model, params: &Params, inputs: Inputs) -> Self {
         let gpu = params.gpu();
-        let inputs = Inputs::new(gpu, model.config(), rows, tokens, with_image);
+        let (rows, tokens) = (inputs.batch, inputs.text);
         let loss = gpu.tensor([1], DType::F32, "loss");
         let state = gpu.tensor([rows * tokens, 4], DType::F32, "state");
         let mut r = Recorder::new(gpu);
@@ -199,12 +216,14 @@ pub enum EvaluateError {
 
 /// Tokens of a question with its answer.
 const TOKENS: usize = 32;
+/// Questions of a pass, at most.
+const ROWS: usize = 50;
 
 impl Evaluator {
     /// For scores of `count` held-out questions, with pictures or without.
     #[must_use]
     pub fn for_questions(model: &Model, params: &Params, count: usize, with_image: bool) -> Self {
-        Self::new(model, params, count.clamp(1, 50), TOKENS, with_image)
+        Self::new(model, params, count.clamp(1, ROWS), TOKENS, with_image)
     }
 
     /// Scores of `count` held-out questions; `count` is what this was made for.
@@ -235,6 +254,7 @@ impl Evaluator {
             let made = match asked {
                 Asked::HeldOut => source.questions(first as u64, rows, TOKENS),
                 Asked::Validation => source.validation(first as u64, rows, TOKENS),
+                Asked::Text => source.text_questions(first as u64, rows, self.inputs.text),
             };
             let mut batch = made.map_err(EvaluateError::Data)?;
             if picture == Picture::Swapped {

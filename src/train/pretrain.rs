@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::evaluate::{Asked, EvaluateError, Evaluator, Picture, Scores};
 use super::init;
 use super::recipe::{Naming, Preset, StageRecipe};
 use super::source::Source;
@@ -292,6 +293,17 @@ impl Reader {
         let rows = self.trainer.recipe().batch;
         let batch = source.text(self.trainer.updates * rows as u64, rows, self.tokens, self.turns)?;
         self.trainer.step(&[HostBatch::from(&batch)]).await.map_err(|e| e.to_string())
+    }
+
+    /// Answers to questions about descriptions that it was not trained on, of `count` of them.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn scores(&self, source: &Source, count: usize) -> Result<Scores, EvaluateError> {
+        let t = &self.trainer;
+        let facts = source.dataset().is_some_and(Dataset::has_facts);
+        let evaluator = Evaluator::for_text(t.model(), &t.params, self.tokens, facts);
+        Ok(evaluator.answers(source, Asked::Text, Picture::None, count).await?.0)
     }
 
     /// The language model's parameters.

@@ -156,6 +156,9 @@ pub struct Preset {
     pub seed: u64,
 }
 
+/// Names of the orders of links.
+pub const ORDERS: [&str; 3] = ["paper", "deep-first", "last"];
+
 /// A preset that cannot be used.
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "the sentences say what the fields are")]

@@ -92,7 +92,7 @@ impl Run {
             weights,
             trainer: None,
             stage: meta.stage,
-            more: false,
+            more: meta.more,
             scores: meta.scores,
         };
         if let Some(stage) = meta.stage.filter(|s| meta.update < run.preset.stage(*s).map_or(0, |r| r.steps)) {
@@ -109,6 +109,12 @@ impl Run {
     #[must_use]
     pub fn stage(&self) -> Option<Stage> {
         self.stage
+    }
+
+    /// Is the stage one that goes on after its end ([`Self::go_on`])?
+    #[must_use]
+    pub fn is_more(&self) -> bool {
+        self.more
     }
 
     /// The stage that is in progress.
@@ -235,6 +241,7 @@ impl Run {
             tokenizer: self.source.tokenizer().clone(),
             stage: self.stage,
             update,
+            more: self.more,
             scores: self.scores.clone(),
         };
         Ok(Checkpoint { meta, weights, moments, attachments: BTreeMap::new() })

@@ -137,6 +137,21 @@ impl Source {
         Ok(batch::text(&samples, &self.tokenizer, tokens))
     }
 
+    /// One-question rows about descriptions, far behind those that pre-training comes to. Of a folder they are questions alone.
+    ///
+    /// # Errors
+    /// Never for generated data.
+    pub fn text_questions(&self, first: u64, rows: usize, tokens: usize) -> Result<Batch, String> {
+        let mut samples: Vec<Sample> = match self.kind {
+            Kind::Made(dataset) => {
+                (0..rows as u64).map(|i| self.scene(dataset, None, VALIDATION + first + i, 1, false)).collect()
+            }
+            Kind::Folder { .. } => self.samples(Split::HeldOut, first, rows, 1, false)?,
+        };
+        samples.iter_mut().for_each(|s| s.described = true);
+        Ok(batch::text(&samples, &self.tokenizer, tokens))
+    }
+
     /// One-question rows of the held-out part.
     ///
     /// # Errors

@@ -372,7 +372,7 @@ impl Bench<'_> {
         let row = self.row(&run, Label::after(Stage::Adaptation)).await?;
         let mut probes = BTreeMap::new();
         for (name, kind) in PROBES.iter().filter(|(name, _)| self.settings.probes.iter().any(|p| p == name)) {
-            let found = Depths::measure(self.gpu, run.config(), &weights, &run.source, *kind, |_| ()).await?;
+            let found = Depths::measure(self.gpu, run.config(), &weights, &run.source, *kind, |_| true).await?;
             probes.extend(found.map(|found| ((*name).to_owned(), found)));
         }
         Ok(Judged { downstream: Some(row), probes })

@@ -121,6 +121,7 @@ pub(crate) fn start_file(preset: &Preset, seed: u64) -> Vec<u8> {
         preset: preset.clone(),
         stage: None,
         update: 0,
+        more: false,
         scores: Vec::new(),
     };
     let mut weights = drawn(preset, seed);

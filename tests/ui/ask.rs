@@ -5,8 +5,9 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use hive::app::Control;
 use hive::app::panels::ask::{ask_ui, example_questions, probes_ui, verdict};
+use hive::app::panels::cuts::cuts_ui;
 use hive::app::{Origin, Picture};
-use hive::engine::{Answer, Command, Event, Probe, ProbeKind, Word};
+use hive::engine::{Answer, Command, Cut, Event, Probe, ProbeKind, Word};
 
 use super::common::{Bench, harness, opened, pixels};
 
@@ -21,6 +22,7 @@ fn shown(bench: Bench) -> Harness<'static, Bench> {
     let mut harness = harness(bench, |ui, s, f, out| {
         ask_ui(ui, s, &mut f.ask, out);
         probes_ui(ui, s);
+        cuts_ui(ui, s, out);
     });
     harness.run_steps(3);
     harness
@@ -169,6 +171,44 @@ fn probes_tell_the_change() {
     harness.state_mut().state.link.hide.push(Control::Probes);
     harness.run();
     assert!(harness.query_by_label("blindfold").is_none());
+}
+
+#[test]
+fn each_link_is_cut_and_what_changes_is_said() {
+    let mut harness = answered(answer("dog"));
+    harness.get_by_label("Cut each link").click();
+    harness.run();
+    let Some(Command::CutLinks(question)) = harness.state().out.last() else { panic!() };
+    assert_eq!((question.id, question.text.as_str()), (1, "what is it ?"));
+    harness.get_by_label("Stop");
+    let tell = |harness: &mut Harness<'_, Bench>, links: &[(usize, usize)], text, original| {
+        let cut = Cut { links: links.to_vec(), words: vec![word(text, 0.5)], original };
+        harness.state_mut().tell(Event::Cut { id: 1, cut, of: 4 });
+        harness.run();
+    };
+    tell(&mut harness, &[], "dog", 0.9);
+    tell(&mut harness, &[(0, 4)], "cat", 0.08);
+    harness.get_by_label("asking, 2 of 4");
+    tell(&mut harness, &[(2, 1)], "dog", 0.7);
+    tell(&mut harness, &[(0, 4), (2, 1)], "cat", 0.03);
+    for text in ["nothing cut", "layer 1, depth 4", "0.90 → 0.08", "instead of dog", "the same", "every link"] {
+        assert!(harness.query_all_by_label(text).count() > 0, "{text}");
+    }
+    harness.get_by_label_contains("The answer leans most on layer 1: without depth 4");
+    assert!(harness.query_by_label_contains("has trained since").is_none());
+    harness.get_by_label("Cut each link");
+    // Once more, and stopped; what comes late of a stopped round is shown, and begins no new wait.
+    harness.get_by_label("Cut each link").click();
+    harness.run();
+    harness.get_by_label("Stop").click();
+    harness.run();
+    assert!(matches!(harness.state().out.last(), Some(Command::Cancel)));
+    tell(&mut harness, &[], "cat", 0.6);
+    harness.get_by_label("Cut each link");
+    harness.get_by_label("The model has trained since: now it answers cat.");
+    harness.state_mut().state.link.hide.push(Control::Cuts);
+    harness.run();
+    assert!(harness.query_by_label("Cut each link").is_none());
 }
 
 #[test]

@@ -86,8 +86,10 @@ fn tokens_layers_and_heads_choose_the_map() {
     harness.get_by_label("token 3 dog").click();
     harness.run();
     harness.get_by_label_contains("Here dog looks, to write the end of the answer.");
+    harness.get_by_label("layer 1 reads depth 1, after tower block 1");
     harness.get_by_label("layer 3").click();
     harness.run();
+    harness.get_by_label("layer 3 reads depth 3, after tower block 3");
     harness.get_by_label(&strongest_text(&mean(1, 2), 2));
     harness.get_by_label("head 2").click();
     harness.run();

@@ -47,14 +47,23 @@ pub(crate) fn opened_event() -> Event {
     Event::Opened(Box::new(Opened {
         preset: Box::new(preset),
         words: vec!["what".into(), "is".into(), "it".into(), "?".into(), "dog".into()],
-        control: false,
+        beside: None,
         stage: None,
         update: 0,
         log: None,
     }))
 }
 
-/// The same in stage 1, after `updates` steps of the linked model, with norms and scores.
+/// The preset `grounds`, opened: four links, to depths 1 to 4 of five.
+pub(crate) fn grounds() -> Bench {
+    let mut bench = Bench::default();
+    let preset = Box::new(assets::preset("grounds").unwrap());
+    let opened = Opened { preset, words: Vec::new(), beside: None, stage: None, update: 0, log: None };
+    bench.tell(Event::Opened(Box::new(opened)));
+    bench
+}
+
+/// The preset `pictures` in stage 1, after `updates` steps of the linked model, with norms and scores.
 pub(crate) fn training(updates: u64) -> Bench {
     let mut bench = opened();
     let cost = Cost {
@@ -114,6 +123,7 @@ pub(crate) fn maps() -> AttentionMaps {
         tokens: vec!["what".into(), "?".into(), "dog".into()],
         first_answer: 1,
         layers: vec![0, 2],
+        depths: vec![1, 3],
         heads: 2,
         side: 2,
         values: (0..2 * 2 * 3 * 4).map(|i| (i as f32 * 0.37).fract() * 0.25).collect(),

@@ -9,7 +9,7 @@ use hive::app::panels::curves::{curves_ui, summary};
 use hive::app::panels::raster::{HEIGHT, WIDTH};
 use hive::app::panels::series::{Choice, csv, decimated, lines, smoothed, stage_starts};
 use hive::app::permalink::Tab;
-use hive::engine::{Command, Event, Lane, Stage};
+use hive::engine::{Beside, Command, Event, Lane, Stage};
 
 use super::common::{Bench, harness, opened, scores, step, training};
 
@@ -22,7 +22,7 @@ fn shown(bench: Bench) -> Harness<'static, Bench> {
 /// Two stages, both models.
 fn both() -> Bench {
     let mut bench = training(20);
-    bench.state.control = true;
+    bench.state.beside = Some(Beside::Flattened);
     (1..=20).for_each(|u| bench.tell(step(Lane::Control, Stage::Connector, u)));
     bench.tell(scores(Lane::Control, Some(Stage::Connector), 20, 30, 28));
     bench.tell(Event::Entered { stage: Stage::Adaptation, update: 0, costs: Vec::new() });

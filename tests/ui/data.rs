@@ -26,7 +26,7 @@ fn column(bench: Bench) -> Harness<'static, Bench> {
 /// Name, whether trained, and whether with control, of the presets that are to be opened.
 fn opens(h: &Harness<'_, Bench>) -> Vec<(String, bool, bool)> {
     let open = |c: &Command| match c {
-        Command::Open(open) => Some((open.preset.name.clone(), open.trained, open.control)),
+        Command::Open(open) => Some((open.preset.name.clone(), open.trained, open.beside.is_some())),
         _ => None,
     };
     h.state().out.iter().filter_map(open).collect()
@@ -52,7 +52,7 @@ fn the_demos_world_has_a_card_and_no_trained_model() {
 #[test]
 fn a_card_opens_the_trained_model_too() {
     let mut bench = opened();
-    bench.state.control = true;
+    bench.state.beside = Some(hive::engine::Beside::Flattened);
     let mut h = column(bench);
     h.get_by_label("Open pictures trained").click();
     h.run();
@@ -95,9 +95,9 @@ fn another_data_set_brings_its_own_question() {
     let mut h = column(opened());
     h.run();
     assert_eq!(h.state().state.picture.as_ref().unwrap().pixels.len(), 3 * 48 * 48);
-    let Some(Command::Open(open)) = h.state().state.open("shapes", false, false) else { panic!() };
+    let Some(Command::Open(open)) = h.state().state.open("shapes", None, false) else { panic!() };
     let words = vec!["what".to_owned()];
-    let opened = Opened { preset: open.preset, words, control: false, stage: None, update: 0, log: None };
+    let opened = Opened { preset: open.preset, words, beside: None, stage: None, update: 0, log: None };
     h.state_mut().tell(Event::Opened(Box::new(opened)));
     h.run();
     let sample = Dataset::Shapes.sample(Split::HeldOut, 0, 0, 1);

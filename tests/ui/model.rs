@@ -6,12 +6,12 @@ use hive::app::Control;
 use hive::app::Origin;
 use hive::app::panels::diagram::lock_word;
 use hive::app::panels::model::{caption, model_ui};
-use hive::engine::{BlockId, Event, Lane, Outline, Stage, assets};
+use hive::engine::{Beside, BlockId, Event, Lane, Outline, Stage, assets};
 
 use super::common::{Bench, harness, opened, pixels, training};
 
 fn shown(bench: Bench) -> Harness<'static, Bench> {
-    let mut harness = harness(bench, |ui, s, f, _| model_ui(ui, s, &mut f.model));
+    let mut harness = harness(bench, |ui, s, f, out| model_ui(ui, s, &mut f.model, out));
     harness.run();
     harness
 }
@@ -143,7 +143,7 @@ fn the_keyboard_reaches_a_box() {
 #[test]
 fn every_formula_has_its_letters() {
     let mut bench = training(3);
-    bench.state.control = true;
+    bench.state.beside = Some(Beside::Flattened);
     let mut harness = shown(bench);
     let names =
         ["patches and", "tower block 1", "tower norm", "link 1", "token emb", "decoder layer 1", "norm and head"];
@@ -167,7 +167,7 @@ fn the_control_has_a_projector() {
     bench.state.picture =
         Some(hive::app::Picture { origin: Origin::File("grey".into()), pixels: pixels(), right: None });
     assert!(shown(opened()).query_by_label("flattened control").is_none());
-    bench.state.control = true;
+    bench.state.beside = Some(Beside::Flattened);
     let mut harness = shown(bench);
     assert!(harness.query_by_label_contains("projector, ").is_none());
     harness.get_by_label("flattened control").click();

@@ -8,7 +8,7 @@ use hive::app::lessons::LESSONS;
 use hive::app::permalink::{Panel, Permalink, TABS, Tab};
 use hive::app::restore::{apply_link, complain};
 use hive::data::Rng;
-use hive::engine::{Command, Event, Stage, Steps, assets};
+use hive::engine::{Beside, Command, Event, Stage, Steps, assets};
 use hive::platform::{list_folder, read_file};
 
 use super::common::{Bench, opened, training};
@@ -38,11 +38,15 @@ fn link(rng: &mut Rng) -> Permalink {
     let panels = some_of(rng, &Panel::ALL);
     let hide = some_of(rng, CONTROLS).into_iter().map(|c| c.0).collect::<Vec<_>>();
     let (question, example) = (text(rng), number(rng));
+    let beside = rng.pick(&["flattened", "links:deep-first", "links:1,1", "more-of-stage-2"]).parse().unwrap();
+    let links = (*rng.pick(&["paper", "deep-first", "last", "3", "0,4,2"])).to_owned();
     Permalink {
         version: *rng.pick(&[1, 1, 2, 9]),
         preset: maybe(rng, preset.to_owned()),
         seed: maybe(rng, seed),
         stage: maybe(rng, stage),
+        links: maybe(rng, links),
+        beside: maybe(rng, beside),
         control: rng.chance(0.5),
         trained: rng.chance(0.5),
         fresh: rng.chance(0.5),
@@ -189,9 +193,13 @@ fn a_preset_is_opened_only_where_it_is_not_open_yet() {
     assert!(applied(&mut bench, "preset=pictures&seed=1").is_empty());
     assert!(applied(&mut bench, "fresh=1").is_empty(), "nothing was done to the start weights");
     assert!(matches!(&applied(&mut bench, "preset=shapes")[..], [Command::Open(o)] if o.preset.name == "shapes"));
-    assert!(matches!(&applied(&mut bench, "seed=5")[..], [Command::Open(o)] if o.preset.seed == 5 && !o.control));
+    assert!(
+        matches!(&applied(&mut bench, "seed=5")[..], [Command::Open(o)] if o.preset.seed == 5 && o.beside.is_none())
+    );
     let mut bench = opened();
-    assert!(matches!(&applied(&mut bench, "control=1")[..], [Command::Open(o)] if o.control && !o.trained));
+    assert!(
+        matches!(&applied(&mut bench, "control=1")[..], [Command::Open(o)] if o.beside == Some(Beside::Flattened) && !o.trained)
+    );
     assert!(matches!(&applied(&mut bench, "trained=1")[..], [Command::Open(o)] if o.trained));
     let mut bench = training(3);
     assert!(applied(&mut bench, "preset=pictures").is_empty());

@@ -12,7 +12,7 @@ use crate::common::{Bench, harness, opened, training};
 /// The commands so far, in short.
 fn said(h: &Harness<'_, Bench>) -> Vec<String> {
     let short = |c: &Command| match c {
-        Command::Open(o) => format!("open {} seed {} control {}", o.preset.name, o.preset.seed, o.control),
+        Command::Open(o) => format!("open {} seed {} control {}", o.preset.name, o.preset.seed, o.beside.is_some()),
         Command::Recipe(stage, r) => format!("recipe {} steps {} rate {}", stage.number(), r.steps, r.learning_rate),
         other => format!("{other:?}"),
     };

@@ -67,6 +67,15 @@ pub fn strongest_text(map: &[f32], side: usize) -> String {
     )
 }
 
+/// A depth of the tower, and what that is.
+#[must_use]
+pub fn depth_name(depth: usize) -> String {
+    match depth {
+        0 => "depth 0, the embedded patches".to_owned(),
+        d => format!("depth {d}, after tower block {d}"),
+    }
+}
+
 /// A map as a JSON file.
 #[must_use]
 pub fn map_json(maps: &AttentionMaps, choice: &Shown<'_>) -> String {
@@ -74,6 +83,7 @@ pub fn map_json(maps: &AttentionMaps, choice: &Shown<'_>) -> String {
         "tokens": maps.tokens,
         "token": choice.token,
         "decoder_layer": maps.layers.get(choice.layer),
+        "depth": maps.depths.get(choice.layer),
         "head": choice.head,
         "step": choice.step,
         "side": maps.side,
@@ -174,6 +184,9 @@ fn body(ui: &mut Ui, form: &mut Form, maps: &AttentionMaps, picture: Option<&Pic
                 .on_hover_text("Linked decoder layer");
         }
     });
+    if let (Some(layer), Some(depth)) = (maps.layers.get(form.layer), maps.depths.get(form.layer)) {
+        ui.label(format!("layer {} reads {}", layer + 1, depth_name(*depth)));
+    }
     ui.horizontal_wrapped(|ui| {
         ui.selectable_value(&mut form.head, None, "mean of heads");
         for h in 0..maps.heads {

@@ -31,7 +31,7 @@ pub fn cost_ui(ui: &mut Ui, state: &AppState) {
     Grid::new("cost").striped(true).num_columns(1 + state.costs.len()).show(ui, |ui| {
         ui.label("");
         for cost in &state.costs {
-            ui.strong(cost.lane.name());
+            ui.strong(state.log.name(cost.lane));
         }
         ui.end_row();
         for (name, text) in ROWS {
@@ -43,5 +43,15 @@ pub fn cost_ui(ui: &mut Ui, state: &AppState) {
             ui.end_row();
         }
     });
+    if let [hive, other] = &state.costs[..] {
+        let memory = |c: &StepCost| (c.parameter_bytes + c.temporary_bytes) as f64;
+        ui.label(format!(
+            "{} takes {} times the arithmetic and {} times the memory of {}.",
+            state.log.name(hive.lane),
+            short(hive.step.flops / other.step.flops.max(1.0)),
+            short(memory(&hive.step) / memory(&other.step).max(1.0)),
+            state.log.name(other.lane),
+        ));
+    }
     ui.label("Time and achieved arithmetic are measured here and now; other windows on the same GPU slow them down.");
 }

@@ -8,8 +8,8 @@ use egui_plot::{
 
 use super::cost::cost_ui;
 use super::format::short;
-use super::raster;
 use super::series::{self, Choice, Series};
+use super::{compare, depths, raster};
 use crate::app::actions::Action;
 use crate::app::permalink::Tab;
 use crate::app::{AppState, Control, theme};
@@ -33,6 +33,8 @@ struct Key {
 pub struct Form {
     /// What is plotted.
     pub choice: Choice,
+    /// The table of depths.
+    pub depths: depths::Form,
     key: Option<Key>,
     lines: Vec<(Series, Vec<PlotPoint>)>,
     stages: Vec<(Stage, f64)>,
@@ -63,7 +65,7 @@ fn control_summary(state: &AppState) -> Option<String> {
     let score = score.map_or_else(String::new, |s| {
         format!(" · held-out accuracy {:.2} (swapped {:.2})", s.own.all.value(), s.swapped.all.value())
     });
-    Some(format!("{}, loss {loss:.3}{score}", Lane::Control.name()))
+    Some(format!("{}, loss {loss:.3}{score}", state.log.name(Lane::Control)))
 }
 
 /// Draws the panel.
@@ -76,8 +78,13 @@ pub fn curves_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<A
     if let Some(text) = control_summary(state) {
         ui.label(text);
     }
+    if let Some(text) = compare::text(&state.log).filter(|_| state.shows(Control::Scores)) {
+        ui.label(text);
+    }
     if form.choice.tab == Tab::Cost {
         cost_ui(ui, state);
+    } else if form.choice.tab == Tab::Depths {
+        depths::depths_ui(ui, state, &mut form.depths, out);
     } else {
         refresh(state, form);
         options(ui, state, form, out);
@@ -99,6 +106,7 @@ fn tabs(ui: &mut Ui, state: &AppState, out: &mut Vec<Action>) -> Tab {
         Tab::Accuracy => state.shows(Control::Scores),
         Tab::Norms => state.shows(Control::Norms),
         Tab::Cost => state.shows(Control::Cost),
+        Tab::Depths => state.shows(Control::Depths),
         Tab::Loss | Tab::Rate | Tab::Throughput => true,
     };
     let mut tab = if shown(state.tab) { state.tab } else { Tab::Loss };
@@ -121,7 +129,7 @@ fn refresh(state: &AppState, form: &mut Form) {
         choice: form.choice.clone(),
         lengths: [log.hive.len(), log.control.len(), log.scores.len(), log.norms.len()],
         steps: [last(Lane::Hive), last(Lane::Control)],
-        control: state.control,
+        control: state.beside.is_some(),
     };
     if form.key.as_ref() == Some(&key) {
         return;
@@ -130,7 +138,11 @@ fn refresh(state: &AppState, form: &mut Form) {
         let points = line.points.iter().map(|p| PlotPoint::new(p[0], p[1])).collect();
         (line, points)
     };
-    form.lines = series::lines(state, &form.choice, MOST).into_iter().map(with_points).collect();
+    let mut lines = series::lines(state, &form.choice, MOST);
+    if form.choice.difference {
+        lines.extend(compare::lines(log, &form.choice, MOST));
+    }
+    form.lines = lines.into_iter().map(with_points).collect();
     form.stages = series::stage_starts(log);
     form.key = Some(key);
 }
@@ -143,6 +155,10 @@ fn options(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>
         }
         if tab.has_log() {
             ui.checkbox(&mut form.choice.log, "Log scale");
+        }
+        if compare::has_lines(&state.log, &form.choice) {
+            let hover = "What the model is ahead of the one beside it, at each step";
+            ui.checkbox(&mut form.choice.difference, "Difference").on_hover_text(hover);
         }
         if tab == Tab::Accuracy {
             let kinds: Vec<String> =

@@ -101,8 +101,8 @@ fn card_ui(ui: &mut Ui, state: &AppState, card: &Card, out: &mut Vec<Action>) {
 }
 
 fn open_card(state: &AppState, card: &Card, trained: bool, out: &mut Vec<Action>) {
-    let control = state.control && !trained;
-    out.extend(state.open(card.preset, control, trained).map(Action::from));
+    let beside = state.beside.clone().filter(|_| !trained);
+    out.extend(state.open(card.preset, beside, trained).map(Action::from));
 }
 
 fn own_picture_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {

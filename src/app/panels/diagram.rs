@@ -2,8 +2,8 @@
 
 use eframe::egui::epaint::CubicBezierShape;
 use eframe::egui::{
-    Align2, Color32, CornerRadius, FontId, Painter, Pos2, Rect, Response, Role, ScrollArea, Sense, Stroke, StrokeKind,
-    TextureHandle, Ui, WidgetInfo, pos2, vec2,
+    Align2, Color32, CornerRadius, CursorIcon, FontId, Painter, Pos2, Rect, Response, Role, ScrollArea, Sense, Shape,
+    Stroke, StrokeKind, TextureHandle, Ui, WidgetInfo, pos2, vec2,
 };
 
 use super::format::{compact, short};
@@ -22,6 +22,10 @@ const FOOT: f32 = 46.0;
 pub struct Scene<'a> {
     pub outline: &'a Outline,
     pub lane: Lane,
+    /// Depth that each link reads, as chosen; those that are not in use yet are dashed.
+    pub depths: &'a [usize],
+    /// Can people move the wires' ends?
+    pub movable: bool,
     /// Gradient norms by block.
     pub norms: &'a [(BlockId, f32)],
     /// The picture at the tower's foot.
@@ -41,6 +45,8 @@ pub struct Touched {
     pub pointed: Option<BlockId>,
     /// Clicked, or chosen with Enter.
     pub clicked: Option<BlockId>,
+    /// Link whose wire is drawn to another depth.
+    pub moved: Option<(usize, usize)>,
 }
 
 /// Where a gradient norm stands on the scale from 0.001 to 3, 0 to 1; the scale is logarithmic and never moves, so that
@@ -105,7 +111,8 @@ fn canvas(ui: &mut Ui, scene: &Scene<'_>, height: f32) -> Touched {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
     let layout = layout(scene.outline, rect.min, rect.width());
     let Outline { tower, links, decoder, .. } = scene.outline;
-    let names = ["vision tower", if scene.lane == Lane::Hive { "links" } else { "projector" }, "language model"];
+    let middle = if scene.outline.wires.is_empty() { "projector" } else { "links" };
+    let names = ["vision tower", middle, "language model"];
     for (column, name) in layout.columns.iter().zip(names) {
         if let Some(top) = column.last() {
             let at = pos2(top.center().x, rect.top());
@@ -113,7 +120,7 @@ fn canvas(ui: &mut Ui, scene: &Scene<'_>, height: f32) -> Touched {
         }
     }
     foot(ui, scene, &layout, rect);
-    wires(ui, scene, &layout);
+    let starts = wires(ui, scene, &layout);
     let mut touched = Touched::default();
     for (blocks, rects) in [tower, links, decoder].into_iter().zip(&layout.columns) {
         for (block, rect) in blocks.iter().zip(rects) {
@@ -129,7 +136,30 @@ fn canvas(ui: &mut Ui, scene: &Scene<'_>, height: f32) -> Touched {
             }
         }
     }
+    // Above the boxes, so that a pointer finds them first.
+    for (link, start) in starts.into_iter().enumerate().filter(|_| scene.movable) {
+        touched.moved = handle(ui, scene, &layout.columns[0], link, start).map(|depth| (link, depth)).or(touched.moved);
+    }
     touched
+}
+
+/// The end of a wire that people can drag to another box of the tower; the depth it is dragged to.
+fn handle(ui: &Ui, scene: &Scene<'_>, tower: &[Rect], link: usize, at: Pos2) -> Option<usize> {
+    let id = ui.make_persistent_id(("wire", link));
+    // No stop of the Tab key: the list of depths does the same.
+    let response = ui.interact(Rect::from_center_size(at, vec2(14.0, 12.0)), id, Sense::DRAG | Sense::HOVER);
+    let touched = response.hovered() || response.dragged();
+    let colour = theme::lane(scene.lane, ui.visuals().dark_mode);
+    ui.painter().circle(at, if touched { 5.5 } else { 4.0 }, colour, Stroke::new(1.0, ui.visuals().panel_fill));
+    if touched {
+        ui.ctx().set_cursor_icon(CursorIcon::ResizeVertical);
+    }
+    let pointer = response.dragged().then(|| response.interact_pointer_pos())??;
+    let distance = |rect: &Rect| (rect.center().y - pointer.y).abs();
+    // The tower's norm, on top, is read by nobody.
+    let depths = tower.iter().take(tower.len().saturating_sub(1)).enumerate();
+    let (depth, _) = depths.min_by(|a, b| distance(a.1).total_cmp(&distance(b.1)))?;
+    (scene.depths.get(link) != Some(&depth)).then_some(depth)
 }
 
 /// Picture and question, where the data comes in.
@@ -167,7 +197,8 @@ fn foot(ui: &mut Ui, scene: &Scene<'_>, layout: &Layout, rect: Rect) {
     );
 }
 
-fn wires(ui: &Ui, scene: &Scene<'_>, layout: &Layout) {
+/// Draws the wires; where those of the links start.
+fn wires(ui: &Ui, scene: &Scene<'_>, layout: &Layout) -> Vec<Pos2> {
     let [tower, links, decoder] = &layout.columns;
     let weak = ui.visuals().weak_text_color();
     let flow = Stroke::new(1.5, weak);
@@ -178,8 +209,10 @@ fn wires(ui: &Ui, scene: &Scene<'_>, layout: &Layout) {
     }
     // The control reads the state before the tower's last block and goes in beside the embedded words.
     let control = [(scene.outline.tower.len().saturating_sub(3), None)];
-    let linked: Vec<(usize, Option<usize>)> = scene.outline.wires.iter().map(|(d, l)| (*d, Some(*l))).collect();
-    let wires = if scene.lane == Lane::Hive { linked.as_slice() } else { &control };
+    let depth = |(i, (used, layer)): (usize, &(usize, usize))| (*scene.depths.get(i).unwrap_or(used), Some(*layer));
+    let linked: Vec<(usize, Option<usize>)> = scene.outline.wires.iter().enumerate().map(depth).collect();
+    let wires = if linked.is_empty() { control.as_slice() } else { &linked };
+    let mut starts = Vec::new();
     let strong = theme::lane(scene.lane, ui.visuals().dark_mode);
     for (i, (depth, layer)) in wires.iter().enumerate() {
         let into = layer.map_or(1, |l| l + 1);
@@ -194,18 +227,26 @@ fn wires(ui: &Ui, scene: &Scene<'_>, layout: &Layout) {
             .fold((0, 0), |(b, n), (j, w)| if w.0 == *depth { (b + usize::from(j < i), n + 1) } else { (b, n) });
         let share = (before as f32 + 1.0) / (all as f32 + 1.0);
         let start = pos2(from.right(), from.bottom() - share * from.height());
-        curve(ui, start, link.left_center(), stroke);
-        curve(ui, link.right_center(), to.left_center(), stroke);
+        let is_used = scene.outline.wires.get(i).is_none_or(|used| used.0 == *depth);
+        curve(ui, start, link.left_center(), stroke, !is_used);
+        curve(ui, link.right_center(), to.left_center(), stroke, false);
+        starts.push(start);
     }
+    starts
 }
 
-fn curve(ui: &Ui, from: Pos2, to: Pos2, stroke: Stroke) {
+fn curve(ui: &Ui, from: Pos2, to: Pos2, stroke: Stroke, dashed: bool) {
     let bend = vec2((to.x - from.x) * 0.5, 0.0);
     let points = [from, from + bend, to - bend, to];
-    ui.painter().add(CubicBezierShape::from_points_stroke(points, false, Color32::TRANSPARENT, stroke));
+    let curve = CubicBezierShape::from_points_stroke(points, false, Color32::TRANSPARENT, stroke);
+    if dashed {
+        ui.painter().extend(Shape::dashed_line(&curve.flatten(Some(0.5)), stroke, 5.0, 4.0));
+    } else {
+        ui.painter().add(curve);
+    }
     let head = vec2(5.0, 3.0);
     let tip = vec![to, to - head, to - vec2(head.x, -head.y)];
-    ui.painter().add(eframe::egui::Shape::convex_polygon(tip, stroke.color, Stroke::NONE));
+    ui.painter().add(Shape::convex_polygon(tip, stroke.color, Stroke::NONE));
 }
 
 /// The name by which a box is found: everything it shows.

@@ -105,8 +105,8 @@ fn try_again(state: &AppState, kind: FaultKind, out: &mut Vec<Action>) {
         return;
     }
     let command = match state.preset.clone() {
-        Some(preset) => Some(Command::Open(Open { preset, control: state.control, trained: false })),
-        None => state.open(state.link.preset.as_deref().unwrap_or("pictures"), false, false),
+        Some(preset) => Some(Command::Open(Open { preset, beside: state.beside.clone(), trained: false })),
+        None => state.open(state.link.preset.as_deref().unwrap_or("pictures"), None, false),
     };
     out.extend(command.map(Action::from));
 }

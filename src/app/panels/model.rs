@@ -1,13 +1,17 @@
 //! The model as a diagram: what is frozen, what trains, and formula and shaders of the box that is pointed at.
 
+use std::borrow::Cow;
+
 use eframe::egui::{Frame, RichText, ScrollArea, Sense, Ui, Vec2, vec2};
 
 use super::diagram::{self, Scene, lock_word};
 use super::format::compact;
+use super::links;
 use super::picture::Thumb;
 use super::widgets::small;
+use crate::app::actions::Action;
 use crate::app::{AppState, Control, theme};
-use crate::engine::{Block, BlockId, Lane, Outline, Preset, Stage};
+use crate::engine::{Beside, Block, BlockId, Lane, Outline, Preset, Stage};
 
 /// Height of the details under the diagram; fixed, so that nothing below jumps while the pointer moves over boxes.
 const DETAIL_HEIGHT: f32 = 112.0;
@@ -29,6 +33,8 @@ pub struct Form {
     pub pinned: Option<BlockId>,
     /// Box that was pointed at or had the keyboard's focus in the last frame.
     pub pointed: Option<BlockId>,
+    /// Which depth each link reads.
+    pub links: links::Form,
     made: Option<Made>,
     thumb: Thumb,
 }
@@ -66,7 +72,7 @@ pub fn caption(outline: &Outline, stage: Option<Stage>) -> String {
 }
 
 /// Draws the panel.
-pub fn model_ui(ui: &mut Ui, state: &AppState, form: &mut Form) {
+pub fn model_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
     if !state.shows(Control::Diagram) {
         return;
     }
@@ -74,37 +80,65 @@ pub fn model_ui(ui: &mut Ui, state: &AppState, form: &mut Form) {
         ui.label("The model will be drawn here once it is loaded.");
         return;
     };
-    form.control &= state.control;
-    if state.control {
+    form.control &= state.beside.is_some();
+    if state.beside.is_some() {
         ui.horizontal(|ui| {
             ui.label("Show");
-            ui.selectable_value(&mut form.control, false, Lane::Hive.name());
-            ui.selectable_value(&mut form.control, true, Lane::Control.name());
+            ui.selectable_value(&mut form.control, false, state.log.name(Lane::Hive));
+            ui.selectable_value(&mut form.control, true, state.log.name(Lane::Control));
         });
     }
     let lane = if form.control { Lane::Control } else { Lane::Hive };
-    let stage = state.stage;
+    let other = state.beside.as_ref().filter(|_| form.control);
+    let (drawn, wired, stage) = seen(preset, other, state.stage);
     let (mut pinned, pointed) = (form.pinned, form.pointed);
+    let mut links = std::mem::take(&mut form.links);
     let texture = state.picture.as_ref().and_then(|p| form.thumb.texture(ui.ctx(), &p.pixels, false));
-    let outline = form.outline(preset, lane, stage);
+    let outline = form.outline(&drawn, wired, stage);
     ui.horizontal(|ui| {
         ui.label(caption(outline, stage));
         if state.shows(Control::Norms) && state.norms.get(&lane).is_some_and(|n| !n.is_empty()) {
             norm_scale(ui);
         }
     });
+    let movable = lane == Lane::Hive && state.shows(Control::Links);
+    if movable {
+        links::links_ui(ui, preset, &mut links);
+    }
+    let depths = if movable { links.depths(preset) } else { Vec::new() };
     let question = if state.asked.question.is_empty() { &state.question } else { &state.asked.question };
     let norms = if state.shows(Control::Norms) { state.norms.get(&lane).map_or(&[][..], Vec::as_slice) } else { &[] };
     let marked = pointed.or(pinned);
-    let scene = Scene { outline, lane, norms, texture, question, marked, pinned };
+    let scene = Scene { outline, lane, depths: &depths, movable, norms, texture, question, marked, pinned };
     let touched = diagram::draw(ui, &scene);
+    if movable {
+        links::use_ui(ui, state, preset, &mut links, out);
+    }
     if let Some(id) = touched.clicked {
         pinned = (pinned != Some(id)).then_some(id);
     }
     let shown = touched.pointed.or(pinned);
     let block = shown.and_then(|id| outline.blocks().find(|b| b.id == id));
     details(ui, block, block.is_some_and(|b| Some(b.id) == pinned));
-    (form.pinned, form.pointed) = (pinned, touched.pointed);
+    if let Some((link, depth)) = touched.moved {
+        links.choose(preset, link, depth);
+    }
+    (form.pinned, form.pointed, form.links) = (pinned, touched.pointed, links);
+}
+
+/// What is drawn of the model, or of the one beside it: its recipe, its wiring as a lane, and the stage that it is in.
+fn seen<'a>(
+    preset: &'a Preset,
+    other: Option<&Beside>,
+    stage: Option<Stage>,
+) -> (Cow<'a, Preset>, Lane, Option<Stage>) {
+    let Some(beside) = other else { return (Cow::Borrowed(preset), Lane::Hive, stage) };
+    let made = beside.preset(preset).map_or(Cow::Borrowed(preset), Cow::Owned);
+    match beside {
+        Beside::Flattened => (made, Lane::Control, stage),
+        Beside::MoreOfStageTwo if stage == Some(Stage::Vision) => (made, Lane::Hive, Some(Stage::Adaptation)),
+        Beside::Links(_) | Beside::MoreOfStageTwo => (made, Lane::Hive, stage),
+    }
 }
 
 /// What the colours of boxes mean.
@@ -137,7 +171,7 @@ fn details(ui: &mut Ui, block: Option<&Block>, pinned: bool) {
                     ui.label(small(
                         "A padlock and a thin frame mark what is frozen, a thick frame what trains. A filled box has a \
                          gradient; its colour is the norm |g|. A wire shows which depth of the tower feeds which \
-                         layer.",
+                         layer; its left end can be dragged to another depth.",
                     ));
                 }
             },

@@ -16,6 +16,8 @@ pub struct Choice {
     pub log: bool,
     /// With a moving average?
     pub smooth: bool,
+    /// With what the model is ahead of the one beside it?
+    pub difference: bool,
     /// Kinds of questions with a line of their own.
     pub kinds: BTreeSet<String>,
 }
@@ -42,29 +44,23 @@ pub fn lines(state: &AppState, choice: &Choice, most: usize) -> Vec<Series> {
     let log = &state.log;
     let mut out = Vec::new();
     for lane in Lane::ALL {
-        let points = log.points(lane);
+        let (points, name) = (log.points(lane), log.name(lane));
         match choice.tab {
             Tab::Loss => {
-                put(&mut out, choice, lane.name().into(), lane as usize, points, |p| p.loss.into());
+                put(&mut out, choice, name.clone(), lane as usize, points, |p| p.loss.into());
                 let with_picture = scores_of(log, lane).filter(|s| s.stage.is_some());
                 let held = with_picture.map(|s| [s.step as f64, s.own.loss]).collect();
                 if state.shows(Control::Scores) {
-                    push(&mut out, format!("{}, held-out", lane.name()), lane as usize, true, held);
+                    push(&mut out, format!("{name}, held-out"), lane as usize, true, held);
                 }
             }
             Tab::Accuracy => accuracy(&mut out, log, lane, &choice.kinds),
-            Tab::Norms => norms(&mut out, log, lane, choice, state.control),
-            Tab::Rate => push(
-                &mut out,
-                lane.name().into(),
-                lane as usize,
-                lane == Lane::Control,
-                curve(points, |p| p.learning_rate),
-            ),
+            Tab::Norms => norms(&mut out, log, lane, choice, state.beside.is_some()),
+            Tab::Rate => push(&mut out, name, lane as usize, lane == Lane::Control, curve(points, |p| p.learning_rate)),
             Tab::Throughput => {
-                put(&mut out, choice, lane.name().into(), lane as usize, points, |p| p.throughput);
+                put(&mut out, choice, name, lane as usize, points, |p| p.throughput);
             }
-            Tab::Cost => {}
+            Tab::Cost | Tab::Depths => {}
         }
     }
     for line in &mut out {
@@ -118,7 +114,7 @@ fn accuracy(out: &mut Vec<Series>, log: &RunLog, lane: Lane, kinds: &BTreeSet<St
     let of = |value: &dyn Fn(&ScorePoint) -> Option<f64>| -> Vec<[f64; 2]> {
         scores_of(log, lane).filter(|s| s.stage.is_some()).filter_map(|s| Some([s.step as f64, value(s)?])).collect()
     };
-    let name = lane.name();
+    let name = log.name(lane);
     push(out, format!("{name}, own pictures"), lane as usize, false, of(&|s| Some(s.own.all.value())));
     push(out, format!("{name}, swapped pictures"), lane as usize, true, of(&|s| Some(s.swapped.all.value())));
     for (i, kind) in kinds.iter().enumerate() {
@@ -135,7 +131,7 @@ fn accuracy(out: &mut Vec<Series>, log: &RunLog, lane: Lane, kinds: &BTreeSet<St
 
 fn norms(out: &mut Vec<Series>, log: &RunLog, lane: Lane, choice: &Choice, both: bool) {
     let dashed = lane == Lane::Control;
-    let named = |what: &str| if both { format!("{}, {what}", lane.name()) } else { what.to_owned() };
+    let named = |what: &str| if both { format!("{}, {what}", log.name(lane)) } else { what.to_owned() };
     put(out, choice, named("whole model"), 6, log.points(lane), |p| p.grad_norm.into());
     out.iter_mut().rev().take(1).for_each(|line| line.dashed = dashed);
     let mut blocks: BTreeMap<BlockId, Vec<[f64; 2]>> = BTreeMap::new();
@@ -216,7 +212,7 @@ pub fn csv(log: &RunLog) -> String {
          swapped pictures (share exact),questions asked\n",
     );
     for lane in Lane::ALL {
-        let name = lane.name();
+        let name = log.name(lane);
         for p in log.points(lane) {
             let (step, stage, update) = (p.step, p.stage.number(), p.update);
             let _ = writeln!(

@@ -1,8 +1,8 @@
 //! Top bar: the three stages, and how training is started, stopped and taken step by step.
 
-use eframe::egui::{Align, Button, Checkbox, Color32, Context, DragValue, Key, Layout, Popup, Rect, Ui, Vec2};
+use eframe::egui::{Align, Button, Color32, Context, DragValue, Key, Layout, Popup, Rect, Ui, Vec2};
 
-use super::{recipe, widgets};
+use super::{beside, recipe, widgets};
 use crate::app::actions::Action;
 use crate::app::{AppState, Control, theme};
 use crate::engine::{Command, Stage, Steps};
@@ -13,13 +13,15 @@ pub struct Form {
     steps: u64,
     /// Seed while it is being typed.
     seed: Option<u64>,
+    /// What trains beside the model.
+    beside: beside::Form,
     /// Recipe editor.
     pub recipe: recipe::Form,
 }
 
 impl Default for Form {
     fn default() -> Self {
-        Self { steps: 10, seed: None, recipe: recipe::Form::default() }
+        Self { steps: 10, seed: None, beside: beside::Form::default(), recipe: recipe::Form::default() }
     }
 }
 
@@ -205,13 +207,7 @@ fn start_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action
         seed_ui(ui, seed, form, out);
     }
     if state.shows(Control::Control) {
-        let mut control = state.control;
-        let hover = "The flattened control puts image tokens into the text, the usual way, with same seed and data. \
-                     Training starts again.";
-        let checkbox = Checkbox::new(&mut control, "Train the flattened control beside it");
-        if ui.add_enabled(ready, checkbox).on_hover_text(hover).changed() {
-            out.push(Action::Control(control));
-        }
+        beside::beside_ui(ui, state, &mut form.beside, out);
     }
 }
 

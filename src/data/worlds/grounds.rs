@@ -2,13 +2,13 @@
 //!
 //! A world whose answers live at different depths of a tower that was taught to name. What a thing is comes deep in it; the
 //! colour and the stripes of the ground are plain near the pixels and of no use to a name, so that the tower drops them on its
-//! way up; which way a thing faces lies between. Every thing has one place where no training scene shows it, as in
+//! way up; so is the eye that tells which way a thing faces. Every thing has one place where no training scene shows it, as in
 //! [`super::pictures`], from whose atlas the things are.
 
 use std::sync::OnceLock;
 
 use super::pictures::{self, CELL, NUMBERS, PATCH, PLACES, SIZE, Thing, corner_patches, reduce, with_article};
-use super::{Painting, Seen, Split, Turn, World, patch_classes};
+use super::{LOOKS, Painting, Seen, Split, Turn, World, patch_classes};
 use crate::data::rng::Rng;
 use crate::data::tokenizer::SPECIALS;
 
@@ -52,6 +52,8 @@ const NAMES: [(&str, Option<usize>); 16] = [
     ("airplane", Some(1)),
     ("rocket", Some(1)),
 ];
+/// Side of an eye, in pixels.
+const EYE: usize = 4;
 /// How often "what is left of ..." is asked in training where the scene only allows the answer "nothing".
 const NOTHING_KEPT: f32 = 0.2;
 
@@ -106,6 +108,20 @@ impl Stand {
 
     fn faces(&self) -> bool {
         NAMES[self.thing].1.is_some()
+    }
+
+    /// Some of what one patch of its ground can tell.
+    fn patch_of_words(&self, tells: [bool; ATTRIBUTES.len()], rng: &mut Rng) -> String {
+        let facing = if self.faces() { format!("facing {}", WAYS[self.way]) } else { String::new() };
+        let all = [self.name(), HUES[self.hue].0, STRIPES[self.stripes], &facing, SIZES[self.size]];
+        let told = tells.map(|tells| tells && rng.chance(0.7));
+        let mut words: Vec<&str> =
+            all.into_iter().zip(told).filter(|(_, told)| *told).map(|(words, _)| words).collect();
+        // Words at a patch have no order: a place beside a way would leave open which of them is on the left.
+        if !told[3] && rng.chance(0.7) {
+            words.push(PLACES[self.place]);
+        }
+        words.join(" ")
     }
 }
 
@@ -175,6 +191,8 @@ impl Scene {
 }
 
 impl World for Scene {
+    const DESCRIBED: f32 = 0.9;
+
     fn draw(split: Option<Split>, rng: &mut Rng) -> Self {
         let count = *rng.pick(&[1, 1, 2, 2, 3]);
         loop {
@@ -235,21 +253,17 @@ impl World for Scene {
         self.0.iter().map(|s| Seen { patches: corner_patches(s.place), values: values(s) }).collect()
     }
 
-    fn facts(&self, rng: &mut Rng) -> Vec<String> {
-        // Each is told of the thing or of its place, so that a question about the one is often answered by way of the other, as
-        // in pictures, whose patches know where they are and not always what stands on them.
-        let mut of = |s: &Stand, word: &str| {
-            let whose = if rng.chance(0.5) { s.name() } else { PLACES[s.place] };
-            format!("{whose} {word}")
-        };
-        let mut facts = Vec::new();
-        for s in &self.0 {
-            facts.push(format!("{} {}", s.name(), PLACES[s.place]));
-            facts.extend([HUES[s.hue].0, STRIPES[s.stripes], SIZES[s.size]].map(|word| of(s, word)));
-            facts.extend(s.faces().then(|| of(s, &format!("facing {}", WAYS[s.way]))));
-        }
-        rng.shuffle(&mut facts);
-        facts
+    fn facts(&self, rng: &mut Rng) -> Vec<Vec<(usize, String)>> {
+        // One look is sure to tell an attribute; others may. So an answer often has to go by way of the place from the layer that
+        // reads a name to one that reads a ground, as with depths of a tower.
+        let sure: [usize; ATTRIBUTES.len()] = std::array::from_fn(|_| rng.below(LOOKS));
+        (0..LOOKS)
+            .map(|look| {
+                let tells = sure.map(|sure| sure == look || rng.chance(0.5));
+                let patches = self.0.iter().flat_map(|s| corner_patches(s.place).into_iter().map(move |p| (s, p)));
+                patches.map(|(s, patch)| (patch, s.patch_of_words(tells, rng))).collect()
+            })
+            .collect()
     }
 
     fn describe(&self, rng: &mut Rng) -> String {
@@ -282,21 +296,23 @@ impl World for Scene {
     }
 }
 
-/// Fills a corner with stripes of 2 px, lighter and darker. The whole corner counts as its thing's: every patch of it is asked
-/// to name the thing.
+/// Fills a corner with stripes of half a patch, lighter and darker. The whole corner counts as its thing's: every patch of it is
+/// asked to name the thing.
 fn paint_ground(canvas: &mut [f32], cover: &mut [f32], (top, left): (usize, usize), stand: &Stand, rng: &mut Rng) {
     let colour = HUES[stand.hue].1.map(|c| c + rng.uniform(-20.0, 20.0));
-    let phase = rng.below(4);
+    // Nearly alike in every patch: as plain near the pixels as colour is.
+    let phase = rng.below(2);
     for (y, x) in (0..CELL).flat_map(|y| (0..CELL).map(move |x| (y, x))) {
         let along = if STRIPES[stand.stripes] == "upright" { x } else { y };
-        let wave = if (along + phase) % 4 < 2 { 1.3 } else { 0.7 };
+        let wave = if (along + phase) % PATCH < PATCH / 2 { 1.3 } else { 0.7 };
         let at = (top + y) * SIZE + left + x;
         (0..3).for_each(|c| canvas[at * 3 + c] = colour[c] * wave);
         cover[at] = 1.0;
     }
 }
 
-/// Draws a thing somewhere in its corner, mirrored where it faces the other way than in the atlas.
+/// Draws a thing somewhere in its corner, mirrored where it faces the other way than in the atlas. What has a front has an eye
+/// there.
 fn paint_thing(canvas: &mut [f32], corner: (usize, usize), stand: &Stand, rng: &mut Rng) {
     let (thing, faces) = things()[stand.thing];
     let side = if SIZES[stand.size] == "big" { 20 + rng.below(3) } else { 14 + rng.below(3) };
@@ -310,5 +326,14 @@ fn paint_thing(canvas: &mut [f32], corner: (usize, usize), stand: &Stand, rng: &
         for (c, colour) in pixel[..3].iter().enumerate() {
             canvas[at * 3 + c] = canvas[at * 3 + c] * (1.0 - alpha) + colour * brightness;
         }
+    }
+    if !stand.faces() {
+        return;
+    }
+    let left = if WAYS[stand.way] == "left" { left } else { left + side - EYE };
+    for (y, x) in (0..EYE).flat_map(|y| (0..EYE).map(move |x| (y, x))) {
+        let pupil = (1..EYE - 1).contains(&y) && (1..EYE - 1).contains(&x);
+        let at = (top + side / 4 + y) * SIZE + left + x;
+        canvas[at * 3..][..3].fill(if pupil { 0.0 } else { 255.0 });
     }
 }

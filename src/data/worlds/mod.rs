@@ -24,11 +24,15 @@ pub struct Sample {
     pub seen: Vec<Seen>,
     /// A sentence that says what the image shows, things in random order.
     pub description: String,
-    /// The same in pieces that each tell one thing, in random order, for text-only rows; empty where the sentence has to do.
-    pub facts: Vec<String>,
+    /// The same as a picture of words, for text-only rows: for each of [`LOOKS`] looks the words at patches. A look tells some
+    /// attributes and is silent about others, as one depth of a tower is. Empty where the sentence has to do.
+    pub facts: Vec<Vec<(usize, String)>>,
     /// Whether this sample's text-only row starts with the description (3 of 4 do).
     pub described: bool,
 }
+
+/// Looks at a picture of words.
+pub const LOOKS: usize = 4;
 
 /// A thing with what can be told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +72,8 @@ pub(in crate::data) struct Painting {
 
 /// What a generator has to do; `dataset` does the rest.
 pub(in crate::data) trait World: Sized {
+    /// How often a row of text tells of the scene before it asks. The rest teach what an answer may be.
+    const DESCRIBED: f32 = 0.75;
     /// A scene of the split, or any.
     fn draw(split: Option<Split>, rng: &mut Rng) -> Self;
     /// How many things it has.
@@ -79,8 +85,8 @@ pub(in crate::data) trait World: Sized {
     fn seen(&self) -> Vec<Seen> {
         Vec::new()
     }
-    /// The same in pieces, in random order.
-    fn facts(&self, _rng: &mut Rng) -> Vec<String> {
+    /// The same as a picture of words, [`LOOKS`] looks.
+    fn facts(&self, _rng: &mut Rng) -> Vec<Vec<(usize, String)>> {
         Vec::new()
     }
     /// The sentence that describes it, things in random order.

@@ -18,6 +18,7 @@ pub struct Looker {
     inputs: Inputs,
     program: Program,
     attention: Vec<(usize, Tensor)>,
+    depths: Vec<usize>,
     heads: usize,
     side: usize,
 }
@@ -38,6 +39,7 @@ impl Looker {
             inputs,
             program: r.finish(),
             attention: look.attention,
+            depths: model.depths(),
             heads: model.language_config().num_attention_heads,
             side: model.config().vision_config.side(),
         })
@@ -62,7 +64,7 @@ impl Looker {
             lengths: &[count as u32],
             offset: &[0],
             pixels,
-            laid_over: &[],
+            told: &[],
         };
         self.inputs.write(batch, 1);
         self.program.run_shared().await?;
@@ -78,7 +80,8 @@ impl Looker {
         }
         let layers = self.attention.iter().map(|(l, _)| *l).collect();
         let first_answer = prompt.len().min(count).saturating_sub(1);
-        Ok(AttentionMaps { tokens, first_answer, layers, heads: self.heads, side: self.side, values })
+        let (depths, heads, side) = (self.depths.clone(), self.heads, self.side);
+        Ok(AttentionMaps { tokens, first_answer, layers, depths, heads, side, values })
     }
 }
 

@@ -68,11 +68,15 @@ pub async fn trained(model: Arc<Model>, params: Arc<Params>, words: &Tokenizer) 
     Ok(Assistant::new(decoder, tokenizer, template, vec![END], preprocess))
 }
 
-/// The model of a checkpoint.
+/// The model of a checkpoint, with the links of these decoder layers cut.
 ///
 /// # Errors
 /// Weights that do not fit the model, or a GPU fault.
-pub async fn of_checkpoint(gpu: &Gpu, checkpoint: &checkpoint::Checkpoint) -> Result<Assistant, OpenError> {
+pub async fn of_checkpoint(
+    gpu: &Gpu,
+    checkpoint: &checkpoint::Checkpoint,
+    cut: &[usize],
+) -> Result<Assistant, OpenError> {
     let (model, specs) = Model::new(&checkpoint.meta.model, checkpoint.meta.preset.wiring);
     for spec in &specs {
         let have = checkpoint.weights.get(&spec.name).map_or(0, Vec::len);
@@ -82,7 +86,7 @@ pub async fn of_checkpoint(gpu: &Gpu, checkpoint: &checkpoint::Checkpoint) -> Re
         }
     }
     let params = Params::new(gpu, specs, &checkpoint.weights, &Default::default());
-    trained(Arc::new(model), Arc::new(params), &checkpoint.meta.tokenizer).await
+    trained(Arc::new(model.without(cut)), Arc::new(params), &checkpoint.meta.tokenizer).await
 }
 
 /// A folder whose headers were read: everything is known but the numbers.

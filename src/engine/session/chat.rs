@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Session, take};
+use super::Session;
+use super::questions::take;
 use crate::engine::answers::assistant::{Assistant, Piece, ReplyError};
 use crate::engine::answers::open::{ModelFolder, OpenError};
 use crate::engine::chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion};

@@ -1,6 +1,7 @@
 //! Saving, exporting and loading runs.
 
 use super::Session;
+use crate::engine::beside::Beside;
 use crate::engine::command::Open;
 use crate::engine::event::Event;
 use crate::engine::log::RunLog;
@@ -47,13 +48,13 @@ impl Session {
         let gpu = self.gpu()?;
         let mut preset = file.hive.meta.preset.clone();
         let mut tracks = vec![Track::resume(&gpu, Lane::Hive, file.hive)?];
+        let beside = file.control.as_ref().map(|control| Beside::of(&preset, &control.meta.preset));
         if let Some(control) = file.control {
             tracks.push(Track::resume(&gpu, Lane::Control, control)?);
         }
         self.stop();
         preset.wiring = Lane::Hive.wiring();
-        let control = tracks.len() > 1;
-        self.open = Some(Open { preset: Box::new(preset), control, trained: false });
+        self.open = Some(Open { preset: Box::new(preset), beside, trained: false });
         self.tracks = tracks;
         self.stage_ends = file.stages;
         self.pinned = None;

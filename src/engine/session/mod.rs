@@ -11,21 +11,23 @@ mod chat;
 mod chat_model;
 mod device;
 mod files;
+mod questions;
 mod weights;
 
 use super::assets::AssetError;
+use super::beside::Beside;
 use super::command::{Command, Open};
 use super::event::{Event, Opened};
 use super::log::RunLog;
 use super::outbox::Events;
 use super::track::{Track, Trouble};
-use super::words::{Fault, FaultKind, Figure, Lane, ProbeKind, Question, SelfTest, Steps, sentence};
+use super::words::{Fault, FaultKind, Figure, Lane, Question, SelfTest, Steps, sentence};
 use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::model::weights::Precision;
 use crate::ops::case::Case;
 use crate::ops::verify;
 use crate::platform;
-use crate::train::recipe::StageRecipe;
+use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::stage::Stage;
 use chat_model::ChatSession;
 
@@ -200,6 +202,8 @@ impl Session {
             }
             Command::Recipe(stage, recipe) => self.change_recipe(stage, &recipe).await?,
             Command::Ask(question) => self.ask(&question).await?,
+            Command::MeasureDepths => Box::pin(self.measure_depths()).await?,
+            Command::CutLinks(question) => self.cut_links(&question).await?,
             // An answer in progress has seen it already.
             Command::Cancel | Command::Quit => {}
             Command::Pin(question) => {
@@ -235,19 +239,28 @@ impl Session {
         self.stage_ends.clear();
         self.pinned = None;
         self.knows_alone = open.trained;
+        let mut refused = None;
         if open.trained {
             // It was trained longer; what follows from here (a reset, another seed) is the preset's.
             weights.meta.preset = (*open.preset).clone();
             self.tracks.push(Track::resume(&gpu, Lane::Hive, weights)?);
         } else {
-            let lanes: &[Lane] = if open.control { &Lane::ALL } else { &[Lane::Hive] };
-            for lane in lanes {
-                self.tracks.push(Track::open(&gpu, *lane, (*open.preset).clone(), &weights.weights).await?);
+            let hive = Preset { wiring: Lane::Hive.wiring(), ..(*open.preset).clone() };
+            let beside = open.beside.as_ref().map(|beside| beside.preset(&hive));
+            self.tracks.push(Track::open(&gpu, Lane::Hive, hive, &weights.weights).await?);
+            match beside {
+                Some(Ok(preset)) => self.tracks.push(Track::open(&gpu, Lane::Control, preset, &weights.weights).await?),
+                Some(Err(reason)) => refused = Some(reason),
+                None => {}
             }
         }
-        self.open = Some(Open { trained: false, ..open });
+        let beside = open.beside.filter(|_| refused.is_none());
+        self.open = Some(Open { trained: false, beside, ..open });
         self.tell_opened(None);
-        Ok(())
+        match refused {
+            Some(reason) => Err(Trouble::Other(format!("nothing trains beside the model: {reason}"))),
+            None => Ok(()),
+        }
     }
 
     fn tell_opened(&self, log: Option<Box<RunLog>>) {
@@ -255,7 +268,7 @@ impl Session {
         let opened = Opened {
             preset: Box::new(track.run.preset.clone()),
             words: track.words().words().to_vec(),
-            control: self.tracks.len() > 1,
+            beside: self.beside().filter(|_| self.tracks.len() > 1).cloned(),
             stage: track.run.stage(),
             update: track.updates(),
             log,
@@ -263,9 +276,24 @@ impl Session {
         self.events.tell(Event::Opened(Box::new(opened)));
     }
 
+    /// What trains beside the linked model.
+    fn beside(&self) -> Option<&Beside> {
+        self.open.as_ref()?.beside.as_ref()
+    }
+
     async fn enter(&mut self, stage: Stage) -> Result<(), Trouble> {
         self.busy(&format!("preparing stage {}", stage.number()));
+        let more = self.beside() == Some(&Beside::MoreOfStageTwo);
+        let second = self.tracks.first().and_then(|t| t.run.preset.stage(Stage::Adaptation).cloned());
         for track in &mut self.tracks {
+            if more && track.lane == Lane::Control {
+                if stage == Stage::Vision {
+                    track.go_on().await?;
+                    continue;
+                }
+                // It may have followed the recipe of stage 3 since.
+                second.iter().for_each(|recipe| track.run.preset.set_stage(Stage::Adaptation, recipe.clone()));
+            }
             track.enter(stage).await?;
         }
         self.last_safe = platform::now_secs();
@@ -405,44 +433,11 @@ impl Session {
             let (own, swapped) = track.scores(questions).await?;
             self.events.tell(Event::Scores {
                 lane: track.lane,
-                stage: track.run.stage(),
+                stage: track.stage(),
                 update: track.updates(),
                 own: Box::new(own),
                 swapped: Box::new(swapped),
             });
-        }
-        Ok(())
-    }
-
-    async fn snapshot(&mut self) -> Result<(), Trouble> {
-        let (Some(question), Some(track)) = (&self.pinned, self.tracks.first_mut()) else { return Ok(()) };
-        let Some(maps) = track.look(question).await? else { return Ok(()) };
-        let (stage, update) = (track.run.stage(), track.updates());
-        self.events.tell(Event::Snapshot { stage, update, maps: Arc::new(maps) });
-        Ok(())
-    }
-
-    async fn ask(&mut self, question: &Question) -> Result<(), Trouble> {
-        let Self { tracks, events, pending, inbox, .. } = self;
-        let track = tracks.first_mut().ok_or_else(|| Trouble::Other("nothing is open yet".into()))?;
-        let id = question.id;
-        let mut ended = false;
-        let (answer, ids) = track
-            .ask(question, |word| {
-                events.tell(Event::Token { id, word: word.clone() });
-                ended = take(inbox, pending, ends_answer);
-                !ended
-            })
-            .await?;
-        events.tell(Event::Answered(Box::new(answer)));
-        for kind in [ProbeKind::Blindfold, ProbeKind::Shuffle, ProbeKind::Swap] {
-            // Whoever has something else in mind does not wait for the changed pictures.
-            if ended || take(inbox, pending, ends_answer) {
-                break;
-            }
-            if let Some(probe) = track.probe(question, kind, &ids).await? {
-                events.tell(Event::Probed { id, probe });
-            }
         }
         Ok(())
     }
@@ -461,17 +456,4 @@ impl Session {
         self.tell_entered();
         Ok(())
     }
-}
-
-/// Takes the commands that came meanwhile; true where one of them ends what is being done.
-fn take(inbox: &Receiver<Command>, pending: &mut VecDeque<Command>, ends: fn(&Command) -> bool) -> bool {
-    while let Ok(command) = inbox.try_recv() {
-        pending.push_back(command);
-    }
-    pending.iter().any(ends)
-}
-
-/// Does this command end an answer of the model in training?
-fn ends_answer(command: &Command) -> bool {
-    matches!(command, Command::Cancel | Command::Quit | Command::Ask(_) | Command::Open(_))
 }

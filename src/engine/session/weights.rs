@@ -8,7 +8,8 @@ use std::task::Poll;
 
 use async_channel::{Receiver, RecvError};
 
-use super::{Session, take};
+use super::Session;
+use super::questions::take;
 use crate::engine::assets::{self, AssetError};
 use crate::engine::command::{Command, Open};
 use crate::engine::event::{Event, Fetching};

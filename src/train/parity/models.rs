@@ -177,10 +177,7 @@ async fn uncached(
     let ids = [prompt, &made[..made.len().saturating_sub(1)]].concat();
     let inputs = Inputs::new(params.gpu(), model.config(), 1, ids.len(), model.sees());
     let (labels, lengths) = (vec![-1; ids.len()], [ids.len() as u32]);
-    inputs.write(
-        HostBatch { ids: &ids, labels: &labels, lengths: &lengths, offset: &[offset], pixels, laid_over: &[] },
-        0,
-    );
+    inputs.write(HostBatch { ids: &ids, labels: &labels, lengths: &lengths, offset: &[offset], pixels, told: &[] }, 0);
     let mut r = Recorder::new(params.gpu());
     let look = model.look(&mut r, params, &inputs);
     r.finish().run();
