@@ -4,7 +4,7 @@
 //! of 8, `soft` on other CPU drivers, `naive` as the second oracle.
 
 use super::case::{Array, Built, Case};
-use super::{flag, lanes};
+use super::{elementwise, flag, lanes};
 use crate::gpu::kernels::matmul as k;
 use crate::gpu::{AdapterKind, Constant, Dest, Gpu, KernelDef, Recorder, Sabotage, Tensor};
 
@@ -177,9 +177,15 @@ fn soft_lanes(r: &Recorder) -> usize {
 pub fn transpose(r: &mut Recorder, a: &Tensor) -> Tensor {
     let (m, n) = (a.shape().rows(), a.shape().cols());
     let y = r.alloc([n, m], "transposed");
+    let params = k::Params { m: m as u32, n: n as u32, k: 0 };
+    if m.is_multiple_of(4) && n.is_multiple_of(4) {
+        let (groups, lanes) = elementwise(r, m * n / 16);
+        r.dispatch(&k::TRANSPOSE_VEC4, &[lanes], &params, &[a, &y], groups);
+        return y;
+    }
     let lanes = lanes(r);
     let groups = [m.div_ceil(lanes), n.div_ceil(8), 1];
-    r.dispatch(&k::TRANSPOSE, &[("WG", lanes as f64)], &k::Params { m: m as u32, n: n as u32, k: 0 }, &[a, &y], groups);
+    r.dispatch(&k::TRANSPOSE, &[("WG", lanes as f64)], &params, &[a, &y], groups);
     y
 }
 
@@ -284,5 +290,10 @@ pub const SABOTAGES: &[Sabotage] = &[
     Sabotage { kernel: "matmul/soft_tn_vec4", find: "c5 = fma(vec4(a1.y)", replace: "c5 = fma(vec4(a1.x)" },
     Sabotage { kernel: "matmul/naive_nn", find: "if BIAS { v += bias[col]; }", replace: "v += 1e-3;" },
     Sabotage { kernel: "matmul/transpose", find: "group.y * 8u + 8u", replace: "group.y * 8u + 7u" },
+    Sabotage {
+        kernel: "matmul/transpose_vec4",
+        find: "y[to + 3u * down] = block[3]",
+        replace: "y[to + 3u * down] = block[2]",
+    },
     Sabotage { kernel: "matmul/broadcast", find: "(a1, 5u)", replace: "(a1, 4u)" },
 ];

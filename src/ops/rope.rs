@@ -91,9 +91,10 @@ pub fn rotate(r: &mut Recorder, rows: &Tensor, x: &Tensor, y: &Tensor, m: Move<'
         dynamic: u32::from(matches!(m.to, To::Start)),
         sign,
     };
-    let (groups, lanes) = elementwise(r, batch * m.count * width / 2);
+    let (kernel, pairs) = if (head / 2).is_multiple_of(4) { (&k::ROTATE_VEC4, 4) } else { (&k::ROTATE, 1) };
+    let (groups, lanes) = elementwise(r, batch * m.count * width / 2 / pairs);
     let angles = m.angles.map_or(x, |t| &t.tensor);
-    r.dispatch(&k::ROTATE, &[lanes], &params, &[rows, x, angles, y], groups);
+    r.dispatch(kernel, &[lanes], &params, &[rows, x, angles, y], groups);
 }
 
 /// Plain f64 loops.
@@ -207,4 +208,6 @@ pub fn cases() -> Vec<Case> {
 pub const SABOTAGES: &[Sabotage] = &[
     Sabotage { kernel: "rope/rotate", find: "v * turn.x + u * s", replace: "v * turn.x - u * s" },
     Sabotage { kernel: "rope/rotate", find: "p.table_by_position == 1u", replace: "false" },
+    Sabotage { kernel: "rope/rotate_vec4", find: "vec4(low.yw, high.yw)", replace: "vec4(low.yw, high.wy)" },
+    Sabotage { kernel: "rope/rotate_vec4", find: "p.table_by_position == 1u", replace: "false" },
 ];
