@@ -4,7 +4,7 @@ use super::args::Args;
 use super::{Fault, bench_links, bench_model, open_gpu, say};
 use crate::engine::assets::{self, made_source};
 use crate::engine::losses::losses;
-use crate::engine::speed::median;
+use crate::engine::speed::{median, middle};
 use crate::gpu::{Dest, Gpu, GpuError, Recorder};
 use crate::model::model::Wiring;
 use crate::nn::params::Weights;
@@ -162,8 +162,7 @@ fn one_step(gpu: &Gpu, case: &StepCase, stage: Stage, runs: usize) -> Result<(),
         block_on(run.step())?;
         times.push(platform::now_secs() - start);
     }
-    times.sort_by(f64::total_cmp);
-    let secs = times[times.len() / 2];
+    let secs = middle(times);
     let Some(trainer) = run.trainer() else { return Ok(()) };
     let (program, optimiser) = (trainer.program(), trainer.optimiser());
     let mut timings = block_on(program.profile())?;

@@ -3,6 +3,7 @@
 use super::args::Args;
 use super::{Fault, open_gpu, say};
 use crate::engine::assets;
+use crate::engine::speed::middle;
 use crate::gpu::{Gpu, GpuError};
 use crate::model::inputs::HostBatch;
 use crate::model::model::Wiring;
@@ -75,13 +76,9 @@ async fn steps(gpu: &Gpu, preset: &Preset, stage: Stage, runs: usize) -> Result<
             }
         }
     }
-    let median = |mut times: Vec<f64>| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
     let mut found = trainers.iter().zip(times).map(|(trainer, times)| {
         let cost = Cost::of(trainer);
-        Step { secs: median(times), bytes: cost.parameter_bytes + cost.temporary_bytes, flops: cost.flops }
+        Step { secs: middle(times), bytes: cost.parameter_bytes + cost.temporary_bytes, flops: cost.flops }
     });
     let none = || Step { secs: f64::NAN, bytes: 0, flops: f64::NAN };
     Ok(std::array::from_fn(|_| found.next().unwrap_or_else(none)))

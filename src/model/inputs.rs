@@ -222,10 +222,11 @@ impl Inputs {
     /// Sequence of the text with what link i is shown besides.
     #[must_use]
     pub fn linked_sequence(&self, i: usize) -> Sequence {
-        let sequence = self.sequence(self.config.vision_config.tokens());
-        self.told
-            .get(i)
-            .map_or_else(|| sequence.clone(), |told| Sequence { rows: told.rows.clone(), ..sequence.clone() })
+        let mut sequence = self.sequence(self.config.vision_config.tokens());
+        if let Some(told) = self.told.get(i) {
+            sequence.rows = told.rows.clone();
+        }
+        sequence
     }
 
     /// Sequence with the image spliced in.
