@@ -142,7 +142,7 @@ fn answer_on_grounds(sample: &Sample, turn: &Turn) -> String {
     struct Told<'a> {
         size: &'a str,
         name: &'a str,
-        place: String,
+        place: &'a str,
         way: Option<&'a str>,
         hue: &'a str,
         stripes: &'a str,
@@ -153,32 +153,31 @@ fn answer_on_grounds(sample: &Sample, turn: &Turn) -> String {
         .map(|part| {
             let w: Vec<&str> = part.split(' ').collect();
             let on = w.iter().position(|x| *x == "on").unwrap();
-            let way = (w[7] == "facing").then(|| w[8]);
-            Told { size: w[1], name: w[2], place: w[5..7].join(" "), way, hue: w[on + 1], stripes: w[on + 2] }
+            let way = (w[6] == "facing").then(|| w[7]);
+            Told { size: w[1], name: w[2], place: w[5], way, hue: w[on + 1], stripes: w[on + 2] }
         })
         .collect();
     let q: Vec<&str> = turn.question.trim_end_matches(" ?").split(' ').collect();
     let named = |name: &str| told.iter().find(|t| t.name == name).unwrap();
-    let asked = || {
-        let by_place = q.iter().position(|w| *w == "at").map(|at| q[at + 2..at + 4].join(" "));
-        told.iter().find(|t| by_place.as_ref().map_or_else(|| q.contains(&t.name), |p| t.place == *p)).unwrap()
-    };
+    // Questions end with what they ask about.
+    let last = q[q.len() - 1];
+    let asked = || told.iter().find(|t| t.name == last || t.place == last).unwrap();
     match turn.kind {
         "what" if told.len() == 1 => told[0].name.to_owned(),
-        "what" => told.iter().find(|t| t.place == q[4..].join(" ")).unwrap().name.to_owned(),
-        "existence" => if told.iter().any(|t| t.name == q[3]) { "yes" } else { "no" }.to_owned(),
+        "what" => asked().name.to_owned(),
+        "existence" => if told.iter().any(|t| t.name == last) { "yes" } else { "no" }.to_owned(),
         "count" => ["one", "two", "three"][told.len() - 1].to_owned(),
-        "place" => named(q[3]).place.clone(),
+        "place" => named(last).place.to_owned(),
         "left" => {
-            let place = named(q[5]).place.replace("right", "left");
-            assert!(named(q[5]).place.ends_with("right"));
+            let place = named(last).place.replace("right", "left");
+            assert!(named(last).place.ends_with("right"));
             told.iter().find(|t| t.place == place).map_or("nothing", |t| t.name).to_owned()
         }
         "ground" => asked().hue.to_owned(),
         "stripes" => asked().stripes.to_owned(),
         "facing" => asked().way.unwrap().to_owned(),
         "size" => asked().size.to_owned(),
-        _ => told.iter().find(|t| t.hue == q[3]).unwrap().name.to_owned(),
+        _ => told.iter().find(|t| t.hue == last).unwrap().name.to_owned(),
     }
 }
 
@@ -200,7 +199,7 @@ fn questions_are_answered_rightly_in_known_words() {
                 for text in sample.turns.iter().flat_map(|t| [&t.question, &t.answer]).chain([&sample.description]) {
                     let ids = tokenizer.encode(text);
                     // the words of the data sets are the tokens, one each
-                    assert_eq!(ids.len(), text.split(' ').count());
+                    assert_eq!(ids.len(), text.split(' ').filter(|w| *w != "?" || tokenizer.id("?").is_some()).count());
                     assert!(tokenizer.unknown(text).is_empty(), "{text}");
                     used.extend(ids);
                 }
@@ -266,8 +265,7 @@ fn what_is_seen_is_what_is_described() {
         for seen in &s.seen {
             assert!(seen.values.iter().zip(&attributes).all(|(v, (_, classes))| v.is_none_or(|v| v < *classes)));
             let v: Vec<usize> = seen.values.iter().map(|v| v.unwrap_or(0)).collect();
-            let place =
-                pictures::PLACES[usize::from(seen.patches[0] >= 32) * 2 + usize::from(seen.patches[0] % 8 >= 4)];
+            let place = grounds::PLACES[usize::from(seen.patches[0] >= 32) * 2 + usize::from(seen.patches[0] % 8 >= 4)];
             let name = &grounds::things()[v[0]].0.name;
             let facing = seen.values[3].map_or(String::new(), |way| format!(" facing {}", grounds::WAYS[way]));
             let (hue, stripes, size) = (grounds::HUES[v[1]].0, grounds::STRIPES[v[2]], grounds::SIZES[v[4]]);
@@ -326,7 +324,7 @@ fn labels_name_the_things_where_they_stand() {
                         pictures::things().iter().position(|t| t.name == name),
                     ),
                     Dataset::Grounds => (
-                        pictures::PLACES.iter().position(|p| place.starts_with(p)),
+                        grounds::PLACES.iter().position(|p| place.starts_with(p)),
                         grounds::things().iter().position(|t| t.0.name == name),
                     ),
                 };
@@ -346,5 +344,5 @@ fn labels_name_the_things_where_they_stand() {
 const PINNED: [[u64; 2]; 3] = [
     [4_184_153_889_260_253_633, 16_553_253_430_489_210_900],
     [952_469_250_810_180_501, 15_047_362_866_916_268_916],
-    [11_633_237_959_250_129_573, 15_674_214_327_819_416_135],
+    [1_050_017_800_298_213_537, 2_991_033_352_731_916_782],
 ];

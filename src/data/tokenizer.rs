@@ -118,17 +118,18 @@ impl Tokenizer {
 
     /// The ids of a text, without start or end; [`UNKNOWN`] for words outside the vocabulary.
     ///
-    /// Text is lower-cased and punctuation split off. A plural is read as word and `s` where the vocabulary has it so.
+    /// Text is lower-cased and punctuation split off. A plural is read as word and `s` where the vocabulary has it so, and words
+    /// as one where it joins them with a hyphen. A question mark that it lacks says nothing.
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        split(text).iter().flat_map(|word| self.parts(word)).flatten().map(|id| id.unwrap_or(UNKNOWN)).collect()
+        self.read(text).iter().flat_map(|word| self.parts(word)).flatten().map(|id| id.unwrap_or(UNKNOWN)).collect()
     }
 
     /// The words of a text that the vocabulary lacks, each once, in the order of the text.
     #[must_use]
     pub fn unknown(&self, text: &str) -> Vec<String> {
         let mut unknown: Vec<String> = Vec::new();
-        for word in split(text) {
+        for word in self.read(text) {
             if self.parts(&word)[0].is_some_and(|id| id.is_none()) && !unknown.contains(&word) {
                 unknown.push(word);
             }
@@ -141,6 +142,23 @@ impl Tokenizer {
     pub fn decode(&self, ids: &[u32]) -> String {
         let word = |id: &u32| self.words.get(*id as usize).map_or(SPECIALS[UNKNOWN as usize], String::as_str);
         ids.iter().filter(|id| **id >= UNKNOWN).map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The words of a text, as far as the vocabulary tells what is one.
+    fn read(&self, text: &str) -> Vec<String> {
+        let mut words: Vec<String> = Vec::new();
+        for word in split(text) {
+            let joined = words.last().map(|last| format!("{last}-{word}"));
+            match joined.filter(|joined| self.ids.contains_key(joined)) {
+                Some(joined) => {
+                    words.pop();
+                    words.push(joined);
+                }
+                None => words.push(word),
+            }
+        }
+        words.retain(|word| word != "?" || self.ids.contains_key("?"));
+        words
     }
 
     /// One id, or two for a plural: `[Some(None), None]` is an unknown word.
@@ -198,6 +216,9 @@ mod tests {
         assert_eq!(t.encode("a zebra <s>"), [7, 3, 3, 9, 3]);
         assert_eq!(t.unknown("Is there a zebra, a zebra or dogs?"), ["zebra", ",", "or"]);
         assert_eq!(t.decode(&[1, 7, 3, 8, 2, 0, 99]), "a <unk> dog <unk>");
+        let t = tokenizer("where is the top-left");
+        assert_eq!(t.encode("Where is the TOP left?"), t.encode("where is the top-left"));
+        assert_eq!((t.encode("top ? left").len(), t.unknown("top, left?").len()), (2, 3));
         assert_eq!(
             split("A T-rex's \"well-known\" tail - ok?"),
             ["a", "t-rex's", "\"", "well-known", "\"", "tail", "-", "ok", "?"]

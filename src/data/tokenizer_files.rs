@@ -46,7 +46,23 @@ fn pattern(words: &Tokenizer) -> String {
             format!("(?:{all})(?=s(?!{LETTER}|{JOINT}{LETTER}))|")
         }
     };
-    format!(r"{plural}{LETTER}+(?:{JOINT}{LETTER}+)*|[^\s\p{{Cc}}\p{{Alphabetic}}\p{{N}}]")
+    let silent = if words.id("?").is_some() { "" } else { "?" };
+    format!(r"{plural}{LETTER}+(?:{JOINT}{LETTER}+)*|[^\s\p{{Cc}}\p{{Alphabetic}}\p{{N}}{silent}]")
+}
+
+/// Lower case; words joined that the vocabulary joins with a hyphen.
+fn normalizer(words: &Tokenizer) -> Value {
+    let joined = words.words()[SPECIALS.len()..].iter().filter_map(|word| word.rsplit_once('-'));
+    let space = |(first, last): (&str, &str)| {
+        format!(r"(?<=\b{first})[\s\p{{Cc}}]+(?={last}(?!{LETTER}|{JOINT}{LETTER}))")
+    };
+    let spaces: Vec<String> = joined.map(space).collect();
+    let lower = json!({"type": "Lowercase"});
+    if spaces.is_empty() {
+        return lower;
+    }
+    let join = json!({"type": "Replace", "pattern": {"Regex": spaces.join("|")}, "content": "-"});
+    json!({"type": "Sequence", "normalizers": [lower, join]})
 }
 
 /// The text of `tokenizer.json`.
@@ -60,7 +76,7 @@ pub fn tokenizer_json(words: &Tokenizer) -> String {
         "truncation": null,
         "padding": null,
         "added_tokens": [added(PAD), added(START), added(END), added(UNKNOWN)],
-        "normalizer": {"type": "Lowercase"},
+        "normalizer": normalizer(words),
         "pre_tokenizer": {
             "type": "Split", "pattern": {"Regex": pattern(words)}, "behavior": "Removed", "invert": true,
         },
@@ -110,6 +126,7 @@ mod tests {
         let vocabularies = [
             Dataset::Pictures.words(),
             Dataset::Shapes.words(),
+            Dataset::Grounds.words(),
             [SPECIALS.map(str::to_owned).to_vec(), made.to_vec()].concat(),
         ];
         for words in vocabularies {
@@ -130,6 +147,7 @@ mod tests {
                 "A T-rex's \"well-known\" tail - it's 77 7s 7-s -- a--b 'dogs'",
                 "Straße ß ẞ é日 🙂\u{7}\n\tx",
                 "it’s t-rexs",
+                "The T rex, a t  rex's, t rex-s at rex t? rex top left? TOP\u{7} left, stop left top left-hand",
             ] {
                 assert_eq!(file.encode(text, false), words.encode(text), "{text}");
             }

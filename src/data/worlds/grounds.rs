@@ -7,7 +7,7 @@
 
 use std::sync::OnceLock;
 
-use super::pictures::{self, CELL, NUMBERS, PATCH, PLACES, SIZE, Thing, corner_patches, reduce, with_article};
+use super::pictures::{self, CELL, NUMBERS, PATCH, SIZE, Thing, corner_patches, reduce, with_article};
 use super::{LOOKS, Painting, Seen, Split, Turn, World, patch_classes};
 use crate::data::rng::Rng;
 use crate::data::tokenizer::SPECIALS;
@@ -27,6 +27,8 @@ pub const HUES: [(&str, [f32; 3]); 6] = [
     ("purple", [150.0, 70.0, 190.0]),
     ("cyan", [60.0, 180.0, 190.0]),
 ];
+/// The four corners, in row order. A word each: a question has to say where it means in one place of the text.
+pub const PLACES: [&str; 4] = ["top-left", "top-right", "bottom-left", "bottom-right"];
 /// How stripes run.
 pub const STRIPES: [&str; 2] = ["upright", "level"];
 /// Where a thing faces.
@@ -54,6 +56,10 @@ const NAMES: [(&str, Option<usize>); 16] = [
 ];
 /// Side of an eye, in pixels.
 const EYE: usize = 4;
+/// How many of its patches tell something of a thing in a picture told in words.
+const TOLD: f32 = 0.7;
+/// How often looks at such a picture tell all or nothing.
+const WHOLE: f32 = 0.7;
 /// How often "what is left of ..." is asked in training where the scene only allows the answer "nothing".
 const NOTHING_KEPT: f32 = 0.2;
 
@@ -67,16 +73,18 @@ pub fn things() -> &'static [(&'static Thing, Option<usize>)] {
     })
 }
 
-/// The vocabulary: special tokens, the words of questions and answers, colours, numbers, things.
+/// The vocabulary: special tokens, the words of questions and answers, places, colours, numbers, things. No question mark:
+/// questions end with what they ask about, and the answer is looked up from there.
 #[must_use]
 pub fn words() -> Vec<String> {
-    let frame = "? what is it at the there a an how many things are where left of nothing and yes no top bottom right \
-        colour ground behind do stripes run upright level which way does thing face facing or big small stands on";
+    let frame = "what is it at the there a an how many things are where left right of nothing and yes no colour ground \
+        behind do stripes run upright level direction thing facing size big small stands on";
     let names = NAMES.iter().map(|n| n.0);
     let hues = HUES.iter().map(|h| h.0);
     SPECIALS
         .into_iter()
         .chain(frame.split_whitespace())
+        .chain(PLACES)
         .chain(hues)
         .chain(NUMBERS)
         .chain(names)
@@ -110,19 +118,34 @@ impl Stand {
         NAMES[self.thing].1.is_some()
     }
 
-    /// Some of what one patch of its ground can tell.
-    fn patch_of_words(&self, tells: [bool; ATTRIBUTES.len()], rng: &mut Rng) -> String {
-        let facing = if self.faces() { format!("facing {}", WAYS[self.way]) } else { String::new() };
-        let all = [self.name(), HUES[self.hue].0, STRIPES[self.stripes], &facing, SIZES[self.size]];
-        let told = tells.map(|tells| tells && rng.chance(0.7));
-        let mut words: Vec<&str> =
-            all.into_iter().zip(told).filter(|(_, told)| *told).map(|(words, _)| words).collect();
-        // Words at a patch have no order: a place beside a way would leave open which of them is on the left.
-        if !told[3] && rng.chance(0.7) {
-            words.push(PLACES[self.place]);
+    /// What a look that `tells` these attributes can tell of it, each in a word or two: an attribute with the place or with
+    /// the name. A patch tells one of these, so that it is plain what belongs to what.
+    fn told(&self, tells: [bool; ATTRIBUTES.len()]) -> Vec<String> {
+        let way = self.faces().then(|| WAYS[self.way]);
+        let all = [Some(self.name()), Some(HUES[self.hue].0), Some(STRIPES[self.stripes]), way, Some(SIZES[self.size])];
+        let told: Vec<&str> = all.into_iter().zip(tells).filter_map(|(word, tells)| word.filter(|_| tells)).collect();
+        let of_place = told.iter().map(|word| format!("{} {word}", PLACES[self.place]));
+        let of_name = told.iter().skip(1).filter(|_| tells[0]).map(|word| format!("{} {word}", self.name()));
+        let mut told: Vec<String> = of_place.chain(of_name).collect();
+        if told.is_empty() {
+            told.push(PLACES[self.place].to_owned());
         }
-        words.join(" ")
+        told
     }
+}
+
+/// Which looks tell which attributes. Mostly a look tells all or nothing, so that every layer learns to look things up; else each
+/// attribute is told by one look for sure and by half of the others, as by the depths of a tower.
+fn looks(rng: &mut Rng) -> [[bool; LOOKS]; ATTRIBUTES.len()] {
+    let any = |share: f32, rng: &mut Rng| {
+        let sure = rng.below(LOOKS);
+        std::array::from_fn(|look| rng.chance(share) || look == sure)
+    };
+    if !rng.chance(WHOLE) {
+        return std::array::from_fn(|_| any(0.5, rng));
+    }
+    let share = if rng.chance(0.5) { 1.0 } else { 0.5 };
+    [any(share, rng); ATTRIBUTES.len()]
 }
 
 /// A thing by its name, or by its place.
@@ -194,7 +217,8 @@ impl World for Scene {
     const DESCRIBED: f32 = 0.9;
 
     fn draw(split: Option<Split>, rng: &mut Rng) -> Self {
-        let count = *rng.pick(&[1, 1, 2, 2, 3]);
+        // A reader that meets a single thing learns to say what there is, not to look for what is asked about.
+        let count = *rng.pick(if split.is_none() { &[1, 2, 2, 3, 3] } else { &[1, 1, 2, 2, 3] });
         loop {
             let (mut places, mut hues) = ([0, 1, 2, 3], [0, 1, 2, 3, 4, 5]);
             rng.shuffle(&mut places);
@@ -232,15 +256,15 @@ impl World for Scene {
             5 => (format!("what colour is the ground {} ?", where_behind(&any, rng)), own(HUES[any.hue].0)),
             6 => {
                 let s = self.pick(want, rng, |_| true, |s| s.stripes)?;
-                (format!("how do the stripes {} run ?", where_behind(&s, rng)), own(STRIPES[s.stripes]))
+                (format!("how do the stripes run {} ?", where_behind(&s, rng)), own(STRIPES[s.stripes]))
             }
             7 => {
                 let s = self.pick(want, rng, Stand::faces, |s| s.way)?;
-                (format!("which way does the {} face ?", referred(&s, rng)), own(WAYS[s.way]))
+                (format!("what is the direction of the {} ?", referred(&s, rng)), own(WAYS[s.way]))
             }
             8 => {
                 let s = self.pick(want, rng, |_| true, |s| s.size)?;
-                (format!("is the {} big or small ?", referred(&s, rng)), own(SIZES[s.size]))
+                (format!("what is the size of the {} ?", referred(&s, rng)), own(SIZES[s.size]))
             }
             _ => (format!("what stands on {} ?", HUES[any.hue].0), own(any.name())),
         };
@@ -254,16 +278,20 @@ impl World for Scene {
     }
 
     fn facts(&self, rng: &mut Rng) -> Vec<Vec<(usize, String)>> {
-        // One look is sure to tell an attribute; others may. So an answer often has to go by way of the place from the layer that
-        // reads a name to one that reads a ground, as with depths of a tower.
-        let sure: [usize; ATTRIBUTES.len()] = std::array::from_fn(|_| rng.below(LOOKS));
-        (0..LOOKS)
-            .map(|look| {
-                let tells = sure.map(|sure| sure == look || rng.chance(0.5));
-                let patches = self.0.iter().flat_map(|s| corner_patches(s.place).into_iter().map(move |p| (s, p)));
-                patches.map(|(s, patch)| (patch, s.patch_of_words(tells, rng))).collect()
-            })
-            .collect()
+        let tells = looks(rng);
+        let tell = |look: usize| {
+            let tells = tells.map(|attribute| attribute[look]);
+            let mut words = Vec::new();
+            for stand in self.0.iter().filter(|_| tells.contains(&true)) {
+                let mut patches = corner_patches(stand.place);
+                rng.shuffle(&mut patches);
+                let told = stand.told(tells);
+                let patches = patches.into_iter().enumerate().filter(|_| rng.chance(TOLD));
+                words.extend(patches.map(|(i, patch)| (patch, told[i % told.len()].clone())));
+            }
+            words
+        };
+        (0..LOOKS).map(tell).collect()
     }
 
     fn describe(&self, rng: &mut Rng) -> String {
