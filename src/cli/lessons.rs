@@ -177,8 +177,8 @@ impl Trial<'_> {
     }
 
     /// Scores of one more stage, whatever came before it.
-    fn then(&self, mut run: Run, stage: Stage) -> Result<Value, Fault> {
-        train_stage(&mut run, stage, self.questions)?;
+    fn then(&self, run: &mut Run, stage: Stage) -> Result<Value, Fault> {
+        train_stage(run, stage, self.questions)?;
         let last = run.scores.iter().find(|(label, _)| *label == Label::after(stage));
         Ok(json!(last.map(|(_, scores)| shares(scores))))
     }
@@ -212,10 +212,10 @@ impl Trial<'_> {
         let more = instead(self.gpu, Some(adapted), self.questions)?;
         rows.insert("more of stage 2".into(), json!(more.as_ref().map(shares)));
         say("\nwithout stage 2\n");
-        let run = Run::resume(self.gpu, connected, made_source(preset)?)?;
-        rows.insert("stage 3 without stage 2".into(), self.then(run, Stage::Vision)?);
+        let mut run = Run::resume(self.gpu, connected, made_source(preset)?)?;
+        rows.insert("stage 3 without stage 2".into(), self.then(&mut run, Stage::Vision)?);
         say("\nwithout stage 1\n");
-        rows.insert("stage 2 without stage 1".into(), self.then(self.begin(preset)?, Stage::Adaptation)?);
+        rows.insert("stage 2 without stage 1".into(), self.then(&mut self.begin(preset)?, Stage::Adaptation)?);
         Ok((rows, json!({"before": before, "after": after})))
     }
 }

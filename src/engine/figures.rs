@@ -1,9 +1,9 @@
 //! Figures in texts: a lesson quotes what was measured by the path of a value in `assets/lessons/figures.json`, never
 //! by its digits, so that a model that is trained again cannot make it lie.
 //!
-//! `{stages/stage 2/all}` becomes that value, with two decimals unless it is a whole number or a word.
-//! `{a > b + 0.1}`, of paths and numbers, is a claim: it becomes nothing. What was not measured, or does not hold, stands in the text as a
-//! sentence. `hive lessons` measures.
+//! `{stages/stage 2/all}` becomes that value, with two decimals unless it is a whole number or a word. A claim such as
+//! `{a > b + 0.1}`, of paths and numbers, becomes nothing. What was not measured, or does not hold, stands in the text
+//! as a sentence. `hive lessons` measures.
 
 use std::sync::OnceLock;
 
@@ -114,7 +114,7 @@ mod tests {
         let figures = json!({"stage 1": {"all": 0.506, "steps": 300}, "depths": [[0.25], [1.0]], "answer": "dog"});
         let filled = |text: &str| {
             let (text, errors) = fill(text, &figures);
-            assert_eq!(errors, []);
+            assert!(errors.is_empty(), "{errors:?}");
             text
         };
         assert_eq!(filled("It had {stage 1/all}."), "It had 0.51.");
