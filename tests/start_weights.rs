@@ -197,7 +197,7 @@ fn the_reader_looks_things_up() {
     let scores = block_on(evaluator.answers(&source(&preset), Asked::Text, Picture::None, 300)).unwrap().0;
     assert!(scores.all.value() > 0.9 && scores.several.value() > 0.9, "{scores:?}");
     // Guessing gives a half, and a third.
-    let kind = |name: &str| scores.kinds.iter().find(|(kind, _)| kind == name).unwrap().1.value();
+    let kind = |name: &str| scores.kinds[name].value();
     assert!(kind("existence") > 0.7 && kind("place") > 0.7, "{scores:?}");
     done(&gpu);
 }
