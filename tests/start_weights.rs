@@ -13,6 +13,7 @@ use hive::model::probe::{Kind, Probe, ProbeInputs, Sizes};
 use hive::nn::{ParamId, Params};
 use hive::platform::block_on;
 use hive::train::depths::Depths;
+use hive::train::evaluate::{Asked, Evaluator, Picture};
 use hive::train::init;
 use hive::train::pretrain::Tower;
 use hive::train::recipe::{Naming, Preset};
@@ -180,6 +181,24 @@ fn names_are_read_deep_and_stripes_near_the_pixels() {
     assert!(column("ground").iter().all(|share| *share < 0.6), "{found:?}");
     // Shapes tell nothing of their things.
     assert!(measure(&preset("tiny")).is_none());
+    done(&gpu);
+}
+
+/// The shipped reader finds what is asked about among several things, whichever layers are told of them.
+#[test]
+fn the_reader_looks_things_up() {
+    let Some(gpu) = gpu() else { return };
+    let preset = grounds();
+    let mut weights = drawn(&preset, 5);
+    weights.extend(block_on(assets::model("grounds-start")).unwrap().weights);
+    let (model, specs) = Model::new(&preset.model, Wiring::Linked);
+    let params = Params::new(&gpu, specs, &weights, &BTreeSet::new());
+    let evaluator = Evaluator::for_text(&model, &params, preset.text_tokens, true);
+    let scores = block_on(evaluator.answers(&source(&preset), Asked::Text, Picture::None, 300)).unwrap().0;
+    assert!(scores.all.value() > 0.9 && scores.several.value() > 0.9, "{scores:?}");
+    // Guessing gives a half, and a third.
+    let kind = |name: &str| scores.kinds[name].value();
+    assert!(kind("existence") > 0.7 && kind("place") > 0.7, "{scores:?}");
     done(&gpu);
 }
 

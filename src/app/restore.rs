@@ -107,13 +107,12 @@ fn opening(state: &AppState, link: &Permalink, complaints: &mut Vec<String>) -> 
     open.beside = beside(state, link, &open.preset, complaints);
     // Links that people chose stay with their preset.
     let kept = || if link.preset.is_none() { state.links() } else { None };
-    match link.links.clone().or_else(kept) {
-        Some(_) if link.trained => {
-            complaints
-                .extend(link.links.as_ref().map(|_| "A trained model keeps the links it was trained with.".into()));
+    if link.trained {
+        complaints.extend(link.links.as_ref().map(|_| "A trained model keeps the links it was trained with.".into()));
+    } else {
+        for links in kept().iter().chain(&link.links) {
+            complaints.extend(open.preset.set_links(links).err().map(|e| format!("In this model {e}.")));
         }
-        Some(links) => complaints.extend(open.preset.set_links(&links).err().map(|e| format!("In this model {e}."))),
-        None => {}
     }
     let Some(now) = &state.preset else { return Some(Command::Open(open)) };
     let named = link.preset.is_some();

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::tokenizer::Tokenizer;
-use super::super::worlds::to_rgb8;
+use super::super::worlds::{LOOKS, Seen, to_rgb8};
 use super::*;
 
 /// The things of a description, which says everything about a scene but the jitter, in a fixed order.
@@ -275,6 +275,48 @@ fn what_is_seen_is_what_is_described() {
             assert!(seen.patches.len() == 16 && seen.patches.iter().all(|p| s.patch_labels[0][*p] == v[0] as u32 + 1));
         }
     }
+}
+
+/// A patch tells one thing of what stands there, and the looks together nearly all of it; some tell all, some nothing, some some.
+#[test]
+fn what_is_told_belongs_together() {
+    let mut found = [0; 3];
+    let (mut told, mut all) = (0, 0);
+    for i in 0..200 {
+        let s = Dataset::Grounds.sample_with(None, 8, i, 1, &[], false);
+        assert_eq!(s.facts.len(), LOOKS);
+        for (description, seen) in s.description.split(" and ").map(|d| {
+            let w: Vec<&str> = d.split(' ').collect();
+            let place = grounds::PLACES.iter().position(|p| *p == w[5]).unwrap();
+            let corner = |seen: &&Seen| seen.patches[0] == place / 2 * 32 + place % 2 * 4;
+            (w, s.seen.iter().find(corner).unwrap())
+        }) {
+            let own: HashSet<&str> = description.iter().copied().filter(|w| !["at", "the", "on"].contains(w)).collect();
+            let mut heard = HashSet::new();
+            for look in &s.facts {
+                let here: Vec<Vec<&str>> = look
+                    .iter()
+                    .filter(|(patch, _)| seen.patches.contains(patch))
+                    .map(|(_, words)| words.split(' ').collect())
+                    .collect();
+                for words in &here {
+                    let key = words[0] == description[5] || words[0] == description[2];
+                    assert!(key && words.len() <= 2 && words.iter().all(|w| own.contains(w)), "{words:?}: {own:?}");
+                }
+                let kinds = here.iter().flatten().copied().collect::<HashSet<_>>().len();
+                found[if kinds == 0 { 0 } else { 1 + usize::from(kinds >= 5) }] += 1;
+                heard.extend(here.into_iter().flatten());
+            }
+            // Size, name, place, colour and stripes.
+            let on = description.iter().position(|w| *w == "on").unwrap();
+            let must = [1, 2, 5, on + 1, on + 2].map(|at| description[at]);
+            told += must.iter().filter(|w| heard.contains(*w)).count();
+            all += must.len();
+        }
+    }
+    assert!(told * 100 > all * 97, "{told} of {all}");
+    let looks: i32 = found.iter().sum();
+    assert!(found.iter().all(|n| n * 8 > looks), "{found:?}");
 }
 
 #[test]

@@ -53,9 +53,8 @@ fn pattern(words: &Tokenizer) -> String {
 /// Lower case; words joined that the vocabulary joins with a hyphen.
 fn normalizer(words: &Tokenizer) -> Value {
     let joined = words.words()[SPECIALS.len()..].iter().filter_map(|word| word.rsplit_once('-'));
-    let space = |(first, last): (&str, &str)| {
-        format!(r"(?<=\b{first})[\s\p{{Cc}}]+(?={last}(?!{LETTER}|{JOINT}{LETTER}))")
-    };
+    let space =
+        |(first, last): (&str, &str)| format!(r"(?<=\b{first})[\s\p{{Cc}}]+(?={last}(?!{LETTER}|{JOINT}{LETTER}))");
     let spaces: Vec<String> = joined.map(space).collect();
     let lower = json!({"type": "Lowercase"});
     if spaces.is_empty() {

@@ -107,14 +107,14 @@ mod tests {
     #[test]
     fn recipes_tell_what_they_are() {
         let hive = crate::engine::assets::preset("grounds").unwrap();
-        for text in ["flattened", "links:4,3,2,1", "more-of-stage-2"] {
+        for text in ["flattened", "links:1,2,3,4", "more-of-stage-2"] {
             let beside: Beside = text.parse().unwrap();
             assert_eq!(Beside::of(&hive, &beside.preset(&hive).unwrap()).to_string(), text);
             assert!(!beside.name().contains(','));
         }
         let links = |list: &str| Beside::Links(list.to_owned()).preset(&hive);
-        assert_eq!(links("deep-first").unwrap().model.link_config.vision_layers, [4, 3, 2, 1]);
-        assert!(links("paper").unwrap_err().contains("same links"));
+        assert_eq!(links("paper").unwrap().model.link_config.vision_layers, [1, 2, 3, 4]);
+        assert!(links("deep-first").unwrap_err().contains("same links"));
         assert!(links("1,2").unwrap_err().contains("4 depths such as 1,2,3,4"));
     }
 }

@@ -57,7 +57,8 @@ pub(crate) fn opened_event() -> Event {
 /// The preset `grounds`, opened: four links, to depths 1 to 4 of five.
 pub(crate) fn grounds() -> Bench {
     let mut bench = Bench::default();
-    let preset = Box::new(assets::preset("grounds").unwrap());
+    let mut preset = Box::new(assets::preset("grounds").unwrap());
+    preset.set_links("paper").unwrap();
     let opened = Opened { preset, words: Vec::new(), beside: None, stage: None, update: 0, log: None };
     bench.tell(Event::Opened(Box::new(opened)));
     bench

@@ -32,7 +32,7 @@ fn what_trains_beside_it_is_chosen_from_a_menu() {
     assert!(h.query_by_label_contains("links paper").is_none(), "they are in use");
     press(&mut h, "links deep first (4 3 2 1)");
     assert_eq!(asked_for(&mut h), Some(Beside::Links("4,3,2,1".into())));
-    assert_eq!(Permalink::of(&h.state().state).to_hash().split('&').nth(2), Some("beside=links%3A4,3,2,1"));
+    assert!(Permalink::of(&h.state().state).to_hash().split('&').any(|part| part == "beside=links%3A4,3,2,1"));
     press(&mut h, "Compare with");
     press(&mut h, "more of stage 2");
     assert_eq!(asked_for(&mut h), Some(Beside::MoreOfStageTwo));

@@ -38,21 +38,21 @@ fn an_order_is_chosen_and_used_on_a_click() {
     let mut h = shown(grounds());
     let order = |h: &Harness<'_, Bench>| h.get_by_label("Order of the links").accesskit_node().value();
     assert_eq!(order(&h).as_deref(), Some("paper"));
-    choose(&mut h, "Order of the links", "deep first (4 3 2 1)");
-    assert_eq!(order(&h).as_deref(), Some("deep first"));
+    choose(&mut h, "Order of the links", "last (4 4 4 4)");
+    assert_eq!(order(&h).as_deref(), Some("last"));
     assert_eq!(asked_for(&h), None, "nothing is lost before a click");
     h.get_by_label_contains("Other links start a fresh model");
     h.get_by_label("Start with these links").click();
     h.run();
-    assert_eq!(asked_for(&h), Some(vec![4, 3, 2, 1]));
+    assert_eq!(asked_for(&h), Some(vec![4; 4]));
     assert!(h.query_by_label("Start with these links").is_none());
     // The link leads to the same model, and an order goes back to the shipped depths even from there.
     let link = Permalink::of(&h.state().state);
-    assert_eq!(link.links.as_deref(), Some("4,3,2,1"));
+    assert_eq!(link.links.as_deref(), Some("4,4,4,4"));
     choose(&mut h, "Order of the links", "paper (1 2 3 4)");
     h.get_by_label("Keep the links").click();
     h.run();
-    assert_eq!(order(&h).as_deref(), Some("deep first"));
+    assert_eq!(order(&h).as_deref(), Some("last"));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn links_stand_in_permalinks_and_wrong_ones_are_named() {
     assert_eq!(applied(&mut bench, "preset=grounds&links=deep-first"), (Some(vec![4, 3, 2, 1]), vec![]));
     assert_eq!(applied(&mut grounds(), "links=1,2,3,4"), (None, vec![]), "they are in use");
     let (made, complaints) = applied(&mut bench, "preset=grounds&links=somewhere");
-    assert_eq!(made, Some(vec![1, 2, 3, 4]), "the rest of the link is used");
+    assert_eq!(made, Some(vec![4, 3, 2, 1]), "the rest of the link is used");
     assert!(complaints[0].contains("somewhere") && complaints[0].contains("deep-first"), "{complaints:?}");
     assert!(bench.state.faults.is_empty());
     for wrong in ["1,2,3", "1,2,3,9"] {
@@ -121,7 +121,7 @@ fn links_stand_in_permalinks_and_wrong_ones_are_named() {
     let mut bench = grounds();
     bench.state.preset.as_mut().unwrap().model.link_config.vision_layers = vec![2; 4];
     assert_eq!(applied(&mut bench, "seed=9"), (Some(vec![2; 4]), vec![]));
-    assert_eq!(applied(&mut bench, "preset=grounds"), (Some(vec![1, 2, 3, 4]), vec![]));
+    assert_eq!(applied(&mut bench, "preset=grounds"), (Some(vec![4, 3, 2, 1]), vec![]));
     assert_eq!(applied(&mut bench, "trained=1&preset=pictures&links=1,2,3").0, Some(vec![3; 3]));
     assert!(bench.state.faults[0].what.contains("keeps the links"), "{:?}", bench.state.faults);
 }
