@@ -192,7 +192,7 @@ fn the_whole_model_answers_as_the_checkpoint_does() {
     let Some(gpu) = gpu() else { return };
     for (name, dataset) in [("shapes", Dataset::Shapes), ("pictures", Dataset::Pictures)] {
         let run = block_on(assets::model(name)).unwrap();
-        let mut trained = block_on(of_checkpoint(&gpu, &run, &[])).unwrap();
+        let mut trained = block_on(of_checkpoint(&gpu, &run)).unwrap();
         let source = block_on(ModelFolder::open(&folder(&export(name), ""))).unwrap();
         assert_eq!(source.extra, [""; 0]);
         let mut assistant = block_on(source.load(&gpu, Formats::of(Format::F32), 96, None, |_| true)).unwrap();
@@ -277,11 +277,10 @@ fn checkpoints_of_either_wiring_answer_as_their_folders_do() {
         let sample = &Dataset::Shapes.samples(Split::HeldOut, 0, 0, 1, 1)[0];
         let messages = [Message::question(&sample.turns[0].question, true)];
         let options = Options { limit: 6, ..Options::default() };
-        let [by_itself, by_folder] =
-            [block_on(of_checkpoint(&gpu, &run, &[])).unwrap(), loaded].map(|mut assistant| {
-                let reply = block_on(assistant.reply(&messages, &sample.pixels, &options, |_| true)).unwrap();
-                reply.tokens.iter().map(|made| made.token).collect::<Vec<_>>()
-            });
+        let [by_itself, by_folder] = [block_on(of_checkpoint(&gpu, &run)).unwrap(), loaded].map(|mut assistant| {
+            let reply = block_on(assistant.reply(&messages, &sample.pixels, &options, |_| true)).unwrap();
+            reply.tokens.iter().map(|made| made.token).collect::<Vec<_>>()
+        });
         assert!(!by_itself.is_empty() && by_itself == by_folder, "{wiring:?}: {by_itself:?} and {by_folder:?}");
     }
     done(&gpu);

@@ -2,6 +2,7 @@
 
 use std::io::BufRead as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use crate::data::chat::Message;
 use crate::data::dataset::Dataset;
 use crate::data::worlds::Split;
 use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply};
-use crate::engine::answers::open::{ModelFolder, OpenError, of_checkpoint};
+use crate::engine::answers::open::{ModelFolder, OpenError, of_checkpoint, trained, uploaded};
 use crate::gpu::Gpu;
 use crate::model::config::Wiring;
 use crate::model::decode::Made;
@@ -46,11 +47,12 @@ const OPTIONS: &str = "\
 const ASK_HELP: &str = "\
 hive ask IMAGE QUESTION [--model NAME|FILE|FOLDER|ID] [--cut]
 
-Asks a model about a picture (PNG, JPEG or WebP), with the options of hive chat. --model is a shipped model (pictures, shapes), a
-checkpoint file, a folder with Hugging Face's files, or the id of a model that hive fetch got; default pictures. Where the model
-knows text alone there is no IMAGE. IMAGE can also be held-out:N, a held-out picture of the data that the model was trained on,
-which is then saved beside you as held-out-N.png. The shipped models know a small world; hive ask --model NAME --help lists its
-words. --cut asks again with each link of the model cut in turn: that layer sees no picture, and the answer shows what it was for.
+Asks a model about a picture (PNG, JPEG or WebP), with the options of hive chat. --model is a shipped model (grounds, pictures,
+shapes), a checkpoint file, a folder with Hugging Face's files, or the id of a model that hive fetch got; default grounds. Where
+the model knows text alone there is no IMAGE. IMAGE can also be held-out:N, a held-out picture of the data that the model was
+trained on, which is then saved beside you as held-out-N.png. The shipped models know a small world; hive ask --model NAME --help
+lists its words. --cut asks again with each link of the model cut in turn: that layer sees no picture, and the answer shows what
+it was for.
 ";
 
 const CHAT_HELP: &str = "\
@@ -161,12 +163,12 @@ fn reply(
 
 /// The model of the arguments, and the checkpoint where this program trained it.
 fn answering(args: &Args) -> Result<(Assistant, Option<Checkpoint>), Fault> {
-    let name = args.option("model").unwrap_or("pictures");
+    let name = args.option("model").unwrap_or("grounds");
     if platform::is_folder(name) || fetch::is_name(name) {
         return Ok((load(args, &open_gpu(args)?, None)?, None));
     }
     let checkpoint = shared::load(name)?;
-    Ok((block_on(of_checkpoint(&open_gpu(args)?, &checkpoint, &[]))?, Some(checkpoint)))
+    Ok((block_on(of_checkpoint(&open_gpu(args)?, &checkpoint))?, Some(checkpoint)))
 }
 
 /// The answer with each link cut in turn: layer, the depth that it reads, the answer.
@@ -181,10 +183,12 @@ fn with_links_cut(
     if checkpoint.meta.preset.wiring != Wiring::Linked {
         return Err(Fault::Failed("this model has no links to cut: pictures are tokens of its text".into()));
     }
+    let (model, params) = uploaded(gpu, checkpoint)?;
     let pairs = links.language_layers.iter().zip(&links.vision_layers);
     pairs
         .map(|(layer, depth)| {
-            let mut assistant = block_on(of_checkpoint(gpu, checkpoint, &[*layer]))?;
+            let cut = Arc::new(model.without(&[*layer]));
+            let mut assistant = block_on(trained(cut, Arc::clone(&params), &checkpoint.meta.tokenizer))?;
             Ok((*layer, *depth, reply(&mut assistant, messages, pixels, options, true)?))
         })
         .collect()
@@ -205,7 +209,7 @@ fn held_out(n: &str, meta: &Meta) -> Result<Vec<f32>, Fault> {
 /// `hive ask`.
 pub fn ask(list: &[String]) -> Result<(), Fault> {
     let args = Args::parse(list, &options_of_text(), &["cut"])?;
-    let name = args.option("model").unwrap_or("pictures");
+    let name = args.option("model").unwrap_or("grounds");
     let trained = !platform::is_folder(name) && !fetch::is_name(name);
     if args.flag("help") {
         say(ASK_HELP);

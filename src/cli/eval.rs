@@ -19,7 +19,7 @@ pub(super) fn eval(list: &[String]) -> Result<(), Fault> {
         );
         return Ok(());
     }
-    let checkpoint = load(args.option("model").unwrap_or("pictures"))?;
+    let checkpoint = load(args.option("model").unwrap_or("grounds"))?;
     let source = match args.option("data") {
         Some(folder) => folder_source(folder, &mut checkpoint.meta.preset.clone())?
             .with_tokenizer(checkpoint.meta.tokenizer.clone()),

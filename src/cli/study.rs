@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::args::Args;
 use super::fault::Fault;
@@ -20,7 +21,7 @@ use crate::train::trainer::Report;
 
 const HELP: &str = "\
 hive study [--preset NAME|FILE] [--start NAME|FILE] [--out FOLDER] [--seeds LIST] [--arms LIST] [--questions N]
-           [--steps N] [--set KEY=VALUE]... [--quick]
+           [--steps N] [--set KEY=VALUE]... [--jobs N] [--quick]
 
 What HIVE claims, at a size that runs here: links at several depths, in both orders, against every single depth and against the
 flattened control (with as many trained parameters, and as published), with the same data, seeds, steps and stages; learning
@@ -28,7 +29,9 @@ rates are chosen for each alike, by questions of a validation part. Then each to
 LLaVA's wiring that a fresh language model learns on it, and by probes; links are cut, and parts of the method taken away.
 Writes OUT/study.json (default OUT: study) after each piece of work, and goes on from there; OUT/report.html opens offline.
 --seeds: default 1,2,3. --arms: some of them, by name and separated by semicolons; what is taken away is tried with the first
-seed. --quick: one seed, short stages, few arms, no choice of rates: minutes, to see what comes; its numbers say little.
+seed. --jobs: so much at a time, each on a device of its own (default 1). It changes no result but the times of steps. Where a
+processor draws, LP_NUM_THREADS=1 and a job for each core end sooner. --quick: one seed, short stages, few arms, no choice of
+rates: minutes, to see what comes; its numbers say little.
 ";
 
 /// Longest stages, and arms, of a quick study.
@@ -36,7 +39,7 @@ const QUICK_STEPS: [u64; 3] = [90, 120, 90];
 const QUICK_ARMS: [&str; 4] = ["deep first", "paper", "depth 4", "flattened"];
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
-    let options = ["preset", "start", "out", "seeds", "arms", "questions", "steps", "set"];
+    let options = ["preset", "start", "out", "seeds", "arms", "questions", "steps", "set", "jobs"];
     let Some(args) = Args::or_help(list, &options, &["quick"], HELP)? else { return Ok(()) };
     let quick = args.flag("quick");
     let mut preset = find_preset(&args, "grounds")?;
@@ -60,7 +63,9 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         None if quick => chosen.retain(|a| QUICK_ARMS.contains(&a.name.as_str())),
         None => {}
     }
-    let gpu = open_gpu(&args)?;
+    let jobs = args.number("jobs")?.unwrap_or(1).max(1);
+    let gpus = (0..jobs).map(|_| open_gpu(&args)).collect::<Result<Vec<Gpu>, Fault>>()?;
+    let gpu = &gpus[0];
     let adapter = format!("{} ({})", gpu.summary.name, gpu.summary.driver);
     let fresh = Study {
         preset,
@@ -73,8 +78,8 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         untouched: Vec::new(),
     };
     let mut study = kept(&out, fresh)?;
-    work(&gpu, &start, &chosen, &mut study, &out)?;
-    let page = study_report::html(&study, &chosen, &study_report::looks(&gpu, &out, &study, &start)?);
+    work(&gpus, &start, &chosen, &mut study, &out)?;
+    let page = study_report::html(&study, &chosen, &study_report::looks(gpu, &out, &study, &start)?);
     write(&out.join("report.html"), page.as_bytes())?;
     say(&study_report::text(&study, &chosen));
     say(&format!("\nreport: {}, numbers: {}\n", out.join("report.html").display(), file(&out).display()));
@@ -136,44 +141,96 @@ impl Telling {
     }
 }
 
-/// All that is not done yet; after each piece the file is written.
-fn work(gpu: &Gpu, start: &Weights, chosen: &[Arm], study: &mut Study, out: &Path) -> Result<(), Fault> {
-    let telling = Telling(std::cell::RefCell::new(None));
+/// Work that is done in one go, and then kept.
+#[derive(Clone, Copy)]
+enum Piece<'a> {
+    Rates(&'a Arm),
+    Outcome(&'a Arm, u64),
+    /// The tower before any stage, judged with this seed.
+    Untouched(u64),
+}
+
+/// What those who work share.
+struct Desk<'a> {
+    start: &'a Weights,
+    settings: Settings,
+    preset: Preset,
+    /// The seed of what is tried once.
+    first: u64,
+    out: &'a Path,
+    study: Mutex<&'a mut Study>,
+}
+
+/// All that is not done yet, a piece on each device at a time; after each piece the file is written.
+fn work(gpus: &[Gpu], start: &Weights, chosen: &[Arm], study: &mut Study, out: &Path) -> Result<(), Fault> {
     made_source(&study.preset)?;
-    let settings = study.settings.clone();
-    let bench = Bench {
-        gpu,
-        start,
-        settings: &settings,
-        source: &|preset| made_source(preset).unwrap_or_else(|e| unreachable!("made before: {e}")),
-        tell: &|title, steps, report| telling.hear(title, steps, report),
-    };
     let first = study.seeds.first().copied().unwrap_or(1);
-    for arm in chosen.iter().filter(|a| a.compared) {
-        if settings.rates.len() > 1 && !study.tuning.contains_key(&arm.name) {
-            study.tuning.insert(arm.name.clone(), block_on(bench.tune(arm, first))?);
-            save(study, out)?;
-        }
+    let compared = || chosen.iter().filter(|a| a.compared);
+    let rates = compared().filter(|a| study.settings.rates.len() > 1 && !study.tuning.contains_key(&a.name));
+    let rates: Vec<Piece<'_>> = rates.map(Piece::Rates).collect();
+    let mut rest = Vec::new();
+    for &seed in &study.seeds {
+        let arms = chosen.iter().filter(|a| a.compared || seed == first);
+        let left = arms.filter(|a| study.outcomes.iter().all(|o| (&o.arm, o.seed) != (&a.name, seed)));
+        rest.extend(left.map(|arm| Piece::Outcome(arm, seed)));
+        rest.extend(study.untouched.iter().all(|(s, _)| *s != seed).then_some(Piece::Untouched(seed)));
     }
-    for seed in study.seeds.clone() {
-        for arm in chosen.iter().filter(|a| a.compared || seed == first) {
-            if study.outcomes.iter().any(|o| o.arm == arm.name && o.seed == seed) {
-                continue;
+    let (settings, preset) = (study.settings.clone(), study.preset.clone());
+    let desk = Desk { start, settings, preset, first, out, study: Mutex::new(study) };
+    // Rates first: what is taken away keeps those of the reference.
+    desk.all(gpus, rates)?;
+    desk.all(gpus, rest)
+}
+
+impl<'a> Desk<'a> {
+    fn all(&self, gpus: &[Gpu], pieces: Vec<Piece<'_>>) -> Result<(), Fault> {
+        let left = Mutex::new(pieces.into_iter());
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = |gpu: &Gpu| -> Result<(), Fault> {
+            while let Some(piece) = next() {
+                self.piece(gpu, piece)?;
             }
-            let (outcome, model) = block_on(bench.outcome(arm, seed, rate(study, arm)))?;
-            let specs = crate::model::model::Model::new(&model.meta.model, model.meta.preset.wiring).1;
-            write(&trained(out, &arm.name, seed), &model.to_bytes(&specs, Precision::F16)?)?;
-            study.outcomes.push(outcome);
-            save(study, out)?;
-        }
-        if study.untouched.iter().all(|(s, _)| *s != seed) {
-            let preset = Preset { seed, ..study.preset.clone() };
-            let judged = block_on(bench.judge(&preset, start, &format!("{UNTOUCHED} {seed}")))?;
-            study.untouched.push((seed, judged));
-            save(study, out)?;
-        }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = gpus.iter().map(|gpu| scope.spawn(|| work(gpu))).collect();
+            workers.into_iter().try_for_each(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
     }
-    Ok(())
+
+    fn study(&self) -> MutexGuard<'_, &'a mut Study> {
+        self.study.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn piece(&self, gpu: &Gpu, piece: Piece<'_>) -> Result<(), Fault> {
+        let telling = Telling(std::cell::RefCell::new(None));
+        let bench = Bench {
+            gpu,
+            start: self.start,
+            settings: &self.settings,
+            source: &|preset| made_source(preset).unwrap_or_else(|e| unreachable!("made before: {e}")),
+            tell: &|title, steps, report| telling.hear(title, steps, report),
+        };
+        match piece {
+            Piece::Rates(arm) => {
+                let found = block_on(bench.tune(arm, self.first))?;
+                self.study().tuning.insert(arm.name.clone(), found);
+            }
+            Piece::Outcome(arm, seed) => {
+                let rate = rate(&self.study(), arm);
+                let (outcome, model) = block_on(bench.outcome(arm, seed, rate))?;
+                let specs = crate::model::model::Model::new(&model.meta.model, model.meta.preset.wiring).1;
+                write(&trained(self.out, &arm.name, seed), &model.to_bytes(&specs, Precision::F16)?)?;
+                self.study().outcomes.push(outcome);
+            }
+            Piece::Untouched(seed) => {
+                let preset = Preset { seed, ..self.preset.clone() };
+                let judged = block_on(bench.judge(&preset, self.start, &format!("{UNTOUCHED} {seed}")))?;
+                self.study().untouched.push((seed, judged));
+            }
+        }
+        save(&self.study(), self.out)
+    }
 }
 
 /// The factor that served the arm best; what is taken away keeps that of the reference.

@@ -12,6 +12,7 @@ use crate::train::source::Source;
 /// Presets by name.
 pub const PRESETS: &[(&str, &str)] = &[
     ("grounds", include_str!("../../assets/presets/grounds.json")),
+    ("grounds-long", include_str!("../../assets/presets/grounds-long.json")),
     ("pictures", include_str!("../../assets/presets/pictures.json")),
     ("pictures-long", include_str!("../../assets/presets/pictures-long.json")),
     ("shapes", include_str!("../../assets/presets/shapes.json")),

@@ -47,7 +47,7 @@ const CARDS: [Card; 3] = [
         goal: "See why links read several depths: names live deep in the tower, the ground near the pixels.",
         accuracy: "Expect about 85 % right of what it never saw.",
         time: "About 3 minutes on two cores, less on a GPU.",
-        trained: None,
+        trained: Some("Trained with a longer stage 3: 95 % of held-out questions right."),
     },
     Card {
         preset: "shapes",

@@ -68,15 +68,11 @@ pub async fn trained(model: Arc<Model>, params: Arc<Params>, words: &Tokenizer) 
     Ok(Assistant::new(decoder, tokenizer, template, vec![END], preprocess))
 }
 
-/// The model of a checkpoint, with the links of these decoder layers cut.
+/// The model of a checkpoint and its weights on the GPU.
 ///
 /// # Errors
-/// Weights that do not fit the model, or a GPU fault.
-pub async fn of_checkpoint(
-    gpu: &Gpu,
-    checkpoint: &checkpoint::Checkpoint,
-    cut: &[usize],
-) -> Result<Assistant, OpenError> {
+/// Weights that do not fit the model.
+pub fn uploaded(gpu: &Gpu, checkpoint: &checkpoint::Checkpoint) -> Result<(Model, Arc<Params>), OpenError> {
     let (model, specs) = Model::new(&checkpoint.meta.model, checkpoint.meta.preset.wiring);
     for spec in &specs {
         let have = checkpoint.weights.get(&spec.name).map_or(0, Vec::len);
@@ -86,7 +82,16 @@ pub async fn of_checkpoint(
         }
     }
     let params = Params::new(gpu, specs, &checkpoint.weights, &Default::default());
-    trained(Arc::new(model.without(cut)), Arc::new(params), &checkpoint.meta.tokenizer).await
+    Ok((model, Arc::new(params)))
+}
+
+/// The one that answers with the model of a checkpoint.
+///
+/// # Errors
+/// Weights that do not fit the model, or a GPU fault.
+pub async fn of_checkpoint(gpu: &Gpu, checkpoint: &checkpoint::Checkpoint) -> Result<Assistant, OpenError> {
+    let (model, params) = uploaded(gpu, checkpoint)?;
+    trained(Arc::new(model), params, &checkpoint.meta.tokenizer).await
 }
 
 /// A folder whose headers were read: everything is known but the numbers.
