@@ -54,6 +54,7 @@ fn a_study_is_kept_and_goes_on_where_it_ended() {
     let run = |arms| hive(&words(arms).iter().map(String::as_str).collect::<Vec<_>>());
     let kept = || serde_json::from_slice::<Value>(&fs::read(out.join("study.json")).unwrap()).unwrap();
     run("nosuch").code(2).complains(&["nosuch", "deep first"]);
+    hive(&["study", "--jobs", "0"]).code(2).complains(&["--jobs", "1 or more"]);
     let first = run("deep first; flattened").code(0);
     assert!(first.err.contains("deep first 1, stage 1 2 steps"), "{}", first.err);
     assert!(first.out.contains("| deep first |") && first.out.contains("| untouched tower |"), "{}", first.out);
@@ -62,6 +63,16 @@ fn a_study_is_kept_and_goes_on_where_it_ended() {
     let outcome = outcomes.iter().find(|o| o["arm"] == "deep first").unwrap();
     assert_eq!((outcomes.len(), outcome["rows"].as_array().unwrap().len()), (2, 8));
     assert_eq!(outcome["rows"][0]["exact"].as_str().unwrap().len(), 10);
+    // One piece at a time gives the same answers.
+    let alone = folder("study-alone");
+    let one = ["study", "--preset", "tiny", "--quick", "--steps", "2", "--questions", "10", "--start", text(start())];
+    hive(&[&one[..], &["--arms", "flattened", "--out", text(&alone)]].concat()).code(0);
+    let single: Value = serde_json::from_slice(&fs::read(alone.join("study.json")).unwrap()).unwrap();
+    let rows = |study: &Value| {
+        let of = study["outcomes"].as_array().unwrap().iter().find(|o| o["arm"] == "flattened").unwrap();
+        of["rows"].clone()
+    };
+    assert_eq!(rows(&single), rows(&before));
     // Three links, each cut once; gradients in early blocks of the tower.
     assert_eq!(outcome["cut"].as_array().unwrap().len(), 3);
     let norm = |o: &Value, name: &str| {

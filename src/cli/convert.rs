@@ -24,7 +24,7 @@ hive convert --tower FOLDER --language FOLDER --links FOLDER|FILE OUT [--dtype .
 hive convert --tower FOLDER --language FOLDER --projector FOLDER|FILE OUT ...
 
 Writes a model in another form into the folder OUT. FROM is
-  a checkpoint of hive train or hive demo, or a shipped model (pictures, shapes): OUT is then the whole model for
+  a checkpoint of hive train or hive demo, or a shipped model (grounds, pictures, shapes): OUT is then the whole model for
       hive ask --model OUT; transformers opens OUT/vision_tower as SiglipVisionModel and OUT/language_model as
       LlamaForCausalLM;
   a folder with Hugging Face's files, or a *.safetensors file: the same in another type, or in files of another size.

@@ -42,7 +42,7 @@ const COMMANDS: &[(&str, &str, Run)] = &[
     ("demo", "align tower and language model in three stages on pictures, with a report (minutes)", demo::run),
     ("train", "the same with your choice of preset, data, seed; can be stopped and resumed", train::run),
     ("pretrain vision|language", "make start weights", pretrain::run),
-    ("ask IMAGE QUESTION", "ask the shipped model, or --model FILE or FOLDER, about a picture", chat::ask),
+    ("ask IMAGE QUESTION", "ask a shipped model, or --model FILE or FOLDER, about a picture", chat::ask),
     (
         "chat --model FOLDER",
         "talk with a language model or a vision-language model from Hugging Face's files",

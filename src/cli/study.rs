@@ -29,8 +29,8 @@ rates are chosen for each alike, by questions of a validation part. Then each to
 LLaVA's wiring that a fresh language model learns on it, and by probes; links are cut, and parts of the method taken away.
 Writes OUT/study.json (default OUT: study) after each piece of work, and goes on from there; OUT/report.html opens offline.
 --seeds: default 1,2,3. --arms: some of them, by name and separated by semicolons; what is taken away is tried with the first
-seed. --jobs: so much at a time, each on a device of its own (default 1). It changes no result but the times of steps. Where a
-processor draws, LP_NUM_THREADS=1 and a job for each core end sooner. --quick: one seed, short stages, few arms, no choice of
+seed. --jobs: pieces of work at a time, each on a device of its own (default 1). It changes no result but the times of steps. On
+llvmpipe, LP_NUM_THREADS=1 and a job for each core end sooner. --quick: one seed, short stages, few arms, no choice of
 rates: minutes, to see what comes; its numbers say little.
 ";
 
@@ -63,7 +63,10 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         None if quick => chosen.retain(|a| QUICK_ARMS.contains(&a.name.as_str())),
         None => {}
     }
-    let jobs = args.number("jobs")?.unwrap_or(1).max(1);
+    let jobs = args.number("jobs")?.unwrap_or(1);
+    if jobs == 0 {
+        return Err(Fault::usage("--jobs needs 1 or more"));
+    }
     let gpus = (0..jobs).map(|_| open_gpu(&args)).collect::<Result<Vec<Gpu>, Fault>>()?;
     let gpu = &gpus[0];
     let adapter = format!("{} ({})", gpu.summary.name, gpu.summary.driver);
@@ -188,7 +191,11 @@ impl<'a> Desk<'a> {
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = |gpu: &Gpu| -> Result<(), Fault> {
             while let Some(piece) = next() {
-                self.piece(gpu, piece)?;
+                if let Err(fault) = self.piece(gpu, piece) {
+                    // What failed here would fail there, hours later: the others end what they are at.
+                    while next().is_some() {}
+                    return Err(fault);
+                }
             }
             Ok(())
         };
@@ -229,7 +236,11 @@ impl<'a> Desk<'a> {
                 self.study().untouched.push((seed, judged));
             }
         }
-        save(&self.study(), self.out)
+        // The same order whoever ends first.
+        let mut study = self.study();
+        study.outcomes.sort_by_key(|o| o.seed);
+        study.untouched.sort_by_key(|(seed, _)| *seed);
+        save(&study, self.out)
     }
 }
 

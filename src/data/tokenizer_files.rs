@@ -28,10 +28,14 @@ fn added(id: u32) -> Value {
     })
 }
 
+/// Is it a word of letters, rather than a punctuation mark?
+fn is_word(word: &&String) -> bool {
+    word.starts_with(char::is_alphanumeric) && split(word) == [word.as_str()]
+}
+
 /// A pattern whose matches are the words of `tokenizer::split`. Where the vocabulary has a word and `s` but not both as one,
 /// the plural is two matches.
 fn pattern(words: &Tokenizer) -> String {
-    let is_word = |w: &&String| w.starts_with(char::is_alphanumeric) && split(w) == [w.as_str()];
     let mut singular: Vec<&String> = words.words()[SPECIALS.len()..]
         .iter()
         .filter(is_word)
@@ -52,9 +56,11 @@ fn pattern(words: &Tokenizer) -> String {
 
 /// Lower case; words joined that the vocabulary joins with a hyphen.
 fn normalizer(words: &Tokenizer) -> Value {
-    let joined = words.words()[SPECIALS.len()..].iter().filter_map(|word| word.rsplit_once('-'));
-    let space =
-        |(first, last): (&str, &str)| format!(r"(?<=\b{first})[\s\p{{Cc}}]+(?={last}(?!{LETTER}|{JOINT}{LETTER}))");
+    let joined = words.words()[SPECIALS.len()..].iter().filter(is_word).filter_map(|word| word.rsplit_once('-'));
+    let space = |(first, last): (&str, &str)| {
+        let begins = format!("(?<={first})(?<!{LETTER}{first})(?<!{LETTER}{JOINT}{first})");
+        format!(r"{begins}[\s\p{{Cc}}]+(?={last}(?!{LETTER}|{JOINT}{LETTER}))")
+    };
     let spaces: Vec<String> = joined.map(space).collect();
     let lower = json!({"type": "Lowercase"});
     if spaces.is_empty() {
@@ -121,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_file_reads_texts_as_training_did() {
-        let made = ["s", "is", "island", "cat", "cats", "t-rex", "it's", "ß", "?", "7"].map(str::to_owned);
+        let made = ["s", "is", "island", "cat", "cats", "-", "t-rex", "it's", "ß", "?", "7"].map(str::to_owned);
         let vocabularies = [
             Dataset::Pictures.words(),
             Dataset::Shapes.words(),
@@ -147,6 +153,7 @@ mod tests {
                 "Straße ß ẞ é日 🙂\u{7}\n\tx",
                 "it’s t-rexs",
                 "The T rex, a t  rex's, t rex-s at rex t? rex top left? TOP\u{7} left, stop left top left-hand",
+                "x-top left l'top left _top left cat - t rex",
             ] {
                 assert_eq!(file.encode(text, false), words.encode(text), "{text}");
             }

@@ -42,7 +42,9 @@ pub enum AssetError {
     #[error("no data set called \"{0}\": grounds, shapes, pictures, or a folder with --data")]
     NoData(String),
     /// A vocabulary of another size than the model's.
-    #[error("the preset's vocab_size is {have}, {data} has {need} words")]
+    #[error(
+        "the preset's vocab_size is {have}, {data} has {need} words: write {need} there. A checkpoint of other words still answers (hive ask --model FILE), but {data} can neither test nor train it"
+    )]
     Vocabulary { have: usize, need: usize, data: String },
     /// Words that make no vocabulary.
     #[error(transparent)]

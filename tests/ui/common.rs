@@ -54,7 +54,7 @@ pub(crate) fn opened_event() -> Event {
     }))
 }
 
-/// The preset `grounds`, opened: four links, to depths 1 to 4 of five.
+/// The preset `grounds`, opened with four links to depths 1 to 4 of five, in the published order: not those that ship.
 pub(crate) fn grounds() -> Bench {
     let mut bench = Bench::default();
     let mut preset = Box::new(assets::preset("grounds").unwrap());

@@ -43,7 +43,10 @@ fn a_card_opens_its_preset() {
 #[test]
 fn the_demos_world_has_a_card() {
     let mut h = column(opened());
-    h.get_by_label("Open grounds trained");
+    h.get_by_label("Open grounds trained").click();
+    h.run();
+    assert_eq!(opens(&h), [("grounds".to_owned(), true, false)]);
+    let mut h = column(opened());
     h.get_by_label("Grounds").click();
     h.run();
     assert_eq!(opens(&h), [("grounds".to_owned(), false, false)]);

@@ -56,9 +56,9 @@ const NAMES: [(&str, Option<usize>); 16] = [
 ];
 /// Side of an eye, in pixels.
 const EYE: usize = 4;
-/// How many of its patches tell something of a thing in a picture told in words.
+/// Share of its patches that tell something of a thing, in a picture told in words.
 const TOLD: f32 = 0.7;
-/// How often looks at such a picture tell all or nothing.
+/// Share of such pictures whose looks tell all or nothing.
 const WHOLE: f32 = 0.7;
 /// How often "what is left of ..." is asked in training where the scene only allows the answer "nothing".
 const NOTHING_KEPT: f32 = 0.2;

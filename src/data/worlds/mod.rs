@@ -25,7 +25,7 @@ pub struct Sample {
     /// A sentence that says what the image shows, things in random order.
     pub description: String,
     /// The same as a picture of words, for text-only rows: for each of [`LOOKS`] looks the words at patches. A look tells some
-    /// attributes and is silent about others, as one depth of a tower is. Empty where the sentence has to do.
+    /// attributes and is silent about others, as one depth of a tower is, or tells all or nothing. Empty where the sentence has to do.
     pub facts: Vec<Vec<(usize, String)>>,
     /// Whether this sample's text-only row starts with the description (3 of 4 do).
     pub described: bool,
