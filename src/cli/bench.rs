@@ -4,7 +4,7 @@ use super::args::Args;
 use super::{Fault, bench_links, bench_model, open_gpu, say};
 use crate::engine::assets::{self, made_source};
 use crate::engine::losses::losses;
-use crate::engine::speed::{median, middle};
+use crate::engine::speed::median;
 use crate::gpu::{Dest, Gpu, GpuError, Recorder};
 use crate::model::model::Wiring;
 use crate::nn::params::Weights;
@@ -13,6 +13,7 @@ use crate::ops::matmul::{Epilogue, Order, Variant, product};
 use crate::platform::{self, block_on};
 use crate::train::run::Run;
 use crate::train::stage::Stage;
+use crate::train::statistics;
 
 /// One measured product.
 #[derive(Clone, Debug)]
@@ -162,7 +163,7 @@ fn one_step(gpu: &Gpu, case: &StepCase, stage: Stage, runs: usize) -> Result<(),
         block_on(run.step())?;
         times.push(platform::now_secs() - start);
     }
-    let secs = middle(times);
+    let secs = statistics::median(times).unwrap_or(f64::NAN);
     let Some(trainer) = run.trainer() else { return Ok(()) };
     let (program, optimiser) = (trainer.program(), trainer.optimiser());
     let mut timings = block_on(program.profile())?;

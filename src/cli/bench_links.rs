@@ -3,7 +3,6 @@
 use super::args::Args;
 use super::{Fault, open_gpu, say};
 use crate::engine::assets;
-use crate::engine::speed::middle;
 use crate::gpu::{Gpu, GpuError};
 use crate::model::inputs::HostBatch;
 use crate::model::model::Wiring;
@@ -11,6 +10,7 @@ use crate::platform::{self, block_on};
 use crate::train::cost::{Cost, trainer};
 use crate::train::recipe::Preset;
 use crate::train::stage::Stage;
+use crate::train::statistics::median;
 use crate::train::trainer::Trainer;
 
 /// Tokens of text, by default.
@@ -78,7 +78,11 @@ async fn steps(gpu: &Gpu, preset: &Preset, stage: Stage, runs: usize) -> Result<
     }
     let mut found = trainers.iter().zip(times).map(|(trainer, times)| {
         let cost = Cost::of(trainer);
-        Step { secs: middle(times), bytes: cost.parameter_bytes + cost.temporary_bytes, flops: cost.flops }
+        Step {
+            secs: median(times).unwrap_or(f64::NAN),
+            bytes: cost.parameter_bytes + cost.temporary_bytes,
+            flops: cost.flops,
+        }
     });
     let none = || Step { secs: f64::NAN, bytes: 0, flops: f64::NAN };
     Ok(std::array::from_fn(|_| found.next().unwrap_or_else(none)))

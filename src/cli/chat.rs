@@ -14,7 +14,7 @@ use crate::data::chat::Message;
 use crate::data::dataset::Dataset;
 use crate::data::worlds::Split;
 use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply};
-use crate::engine::answers::open::{ModelFolder, OpenError, of_checkpoint, trained, uploaded};
+use crate::engine::answers::open::{self, ModelFolder, OpenError, of_checkpoint, uploaded};
 use crate::gpu::Gpu;
 use crate::model::config::Wiring;
 use crate::model::decode::Made;
@@ -188,7 +188,7 @@ fn with_links_cut(
     pairs
         .map(|(layer, depth)| {
             let cut = Arc::new(model.without(&[*layer]));
-            let mut assistant = block_on(trained(cut, Arc::clone(&params), &checkpoint.meta.tokenizer))?;
+            let mut assistant = block_on(open::trained(cut, Arc::clone(&params), &checkpoint.meta.tokenizer))?;
             Ok((*layer, *depth, reply(&mut assistant, messages, pixels, options, true)?))
         })
         .collect()

@@ -19,7 +19,7 @@ use crate::train::evaluate::{Label, Picture};
 use crate::train::recipe::Preset;
 use crate::train::run::Run;
 use crate::train::stage::Stage;
-use crate::train::statistics::{chance_of_difference, mean_and_deviation};
+use crate::train::statistics::{chance_of_difference, mean_and_deviation, median};
 use crate::train::study::{Arm, Judged, Outcome, REFERENCE, Row, Settings, StepCost, UNTOUCHED};
 
 /// Everything that is kept.
@@ -227,9 +227,7 @@ fn costs(study: &Study, arms: &[Arm]) -> Section {
     let mut table = Table::new(["links", "stage", "GFLOP per step", "ms per step", "MB", "dispatches", "of flattened"]);
     let cost = |arm: &str, stage: Stage| -> Option<StepCost> {
         let all: Vec<&StepCost> = of(study, arm).flat_map(|o| &o.costs).filter(|c| c.stage == stage).collect();
-        let mut secs: Vec<f64> = all.iter().map(|c| c.secs).collect();
-        secs.sort_by(f64::total_cmp);
-        let secs = *secs.get(secs.len() / 2)?;
+        let secs = median(all.iter().map(|c| c.secs).collect())?;
         Some(StepCost { secs, ..(*all.first()?).clone() })
     };
     for arm in compared(study, arms) {

@@ -14,6 +14,7 @@ use crate::nn::{ParamId, Params, Role};
 use crate::ops::matmul::{Epilogue, Order, Variant, product};
 use crate::ops::packed::{self, Encoding, PANEL};
 use crate::platform::now_secs;
+use crate::train::statistics;
 
 /// Names of the published sizes that [`size`] knows.
 pub const SIZES: [&str; 3] = ["mobilellm-600m", "qwen2-0.5b", "smollm2-135m"];
@@ -127,14 +128,7 @@ pub async fn median(gpu: &Gpu, runs: usize, mut run: impl FnMut()) -> Result<f64
             times.push(now_secs() - start);
         }
     }
-    Ok(middle(times))
-}
-
-/// The median of at least one time.
-#[must_use]
-pub fn middle(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    Ok(statistics::median(times).unwrap_or(f64::NAN))
 }
 
 /// One token at a position of the text.
@@ -181,10 +175,9 @@ pub async fn token(
             times.push((now_secs() - start) / count as f64);
         }
     }
-    times.sort_by(f64::total_cmp);
     decoder.place(context);
     let kernels = decoder.step_program().profile().await?;
-    Ok(TokenSpeed { context, secs: times[times.len() / 2], kernels })
+    Ok(TokenSpeed { context, secs: statistics::median(times).unwrap_or(f64::NAN), kernels })
 }
 
 /// Bytes of weights that a token reads: the layers and the head, not the tower.

@@ -1,5 +1,12 @@
 //! What a comparison of runs says: means with their spread, and how likely a difference is by chance.
 
+/// The middle one of some values, the larger of two; none of none.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 /// Mean and standard deviation (of a sample: divided by n - 1; 0 for one value).
 #[must_use]
 pub fn mean_and_deviation(values: &[f64]) -> (f64, f64) {

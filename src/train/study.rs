@@ -14,6 +14,7 @@ use super::recipe::{Preset, PresetError};
 use super::run::Run;
 use super::source::Source;
 use super::stage::{Scope, Stage};
+use super::statistics::median;
 use super::trainer::Report;
 use crate::gpu::Gpu;
 use crate::model::config::{RopeLayout, Wiring};
@@ -306,8 +307,7 @@ impl Bench<'_> {
             }
             start = now_secs();
         }
-        times.sort_by(f64::total_cmp);
-        Ok(times.get(times.len() / 2).copied().unwrap_or(0.0))
+        Ok(median(times).unwrap_or(0.0))
     }
 
     /// An arm with a seed: its stages, stage 2 going on instead of stage 3, links cut one by one, and its tower judged. Also the
