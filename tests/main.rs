@@ -20,6 +20,8 @@ mod fetching;
 mod fetching_command;
 mod fetching_refused;
 mod import_circles;
+#[cfg(feature = "cli")]
+mod lessons;
 mod linked_attention;
 mod operations;
 mod packing;

@@ -1,39 +1,58 @@
 //! The lessons, and the place that somebody has reached in them.
 
+use std::sync::OnceLock;
+
+use crate::engine::figures::{fill, measured};
+
 /// A lesson.
 pub struct Lesson {
     /// Its name in links.
     pub name: &'static str,
-    /// Markdown: a title, what it is for, then sections that begin with `## `.
-    pub text: &'static str,
+    /// Its text with paths in the place of figures.
+    source: &'static str,
+    /// Its text, once somebody wants it.
+    filled: OnceLock<String>,
 }
 
-/// The lessons, in the order in which they are best taken.
-pub const LESSONS: [Lesson; 4] = [
-    Lesson { name: "stages", text: include_str!("../../assets/lessons/stages.md") },
-    Lesson { name: "look", text: include_str!("../../assets/lessons/look.md") },
-    Lesson { name: "flatten", text: include_str!("../../assets/lessons/flatten.md") },
-    Lesson { name: "break", text: include_str!("../../assets/lessons/break.md") },
+/// The lessons, in the order in which they are best taken; last a page for teachers, in the same form.
+pub static LESSONS: [Lesson; 6] = [
+    Lesson::new("stages", include_str!("../../assets/lessons/stages.md")),
+    Lesson::new("depths", include_str!("../../assets/lessons/depths.md")),
+    Lesson::new("look", include_str!("../../assets/lessons/look.md")),
+    Lesson::new("flatten", include_str!("../../assets/lessons/flatten.md")),
+    Lesson::new("break", include_str!("../../assets/lessons/break.md")),
+    Lesson::new("teacher", include_str!("../../assets/lessons/teacher.md")),
 ];
 
 impl Lesson {
+    const fn new(name: &'static str, source: &'static str) -> Self {
+        Self { name, source, filled: OnceLock::new() }
+    }
+
+    /// Markdown: a title, what it is for, then sections that begin with `## `. Measured figures are in it; in the place
+    /// of one that is missing stands a sentence.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.filled.get_or_init(|| fill(self.source, measured()).0)
+    }
+
     /// Its title.
     #[must_use]
-    pub fn title(&self) -> &'static str {
-        self.text.lines().next().unwrap_or_default().trim_start_matches("# ")
+    pub fn title(&self) -> &str {
+        self.text().lines().next().unwrap_or_default().trim_start_matches("# ")
     }
 
     /// What it is for.
     #[must_use]
-    pub fn goal(&self) -> &'static str {
-        let head = self.text.split("\n## ").next().unwrap_or_default();
+    pub fn goal(&self) -> &str {
+        let head = self.text().split("\n## ").next().unwrap_or_default();
         head.split_once('\n').map_or("", |(_, goal)| goal.trim())
     }
 
     /// Its sections: heading and Markdown.
     #[must_use]
-    pub fn sections(&self) -> Vec<(&'static str, &'static str)> {
-        let parts = self.text.split("\n## ").skip(1);
+    pub fn sections(&self) -> Vec<(&str, &str)> {
+        let parts = self.text().split("\n## ").skip(1);
         parts.map(|p| p.split_once('\n').map_or((p.trim(), ""), |(h, text)| (h.trim(), text.trim()))).collect()
     }
 }

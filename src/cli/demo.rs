@@ -115,7 +115,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
 }
 
 /// Runs one stage and scores it; none where the preset has no such stage.
-fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<StageCurves>, Fault> {
+pub(super) fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<StageCurves>, Fault> {
     let Some(recipe) = run.preset.stage(stage) else { return Ok(None) };
     let steps = recipe.steps;
     block_on(run.enter(stage))?;
@@ -140,7 +140,7 @@ fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<S
 }
 
 /// What came of it if stage 2 had gone on, tower frozen, where stage 3 trained the tower: as many steps, by the same recipe.
-fn instead(gpu: &Gpu, between: Option<Checkpoint>, questions: usize) -> Result<Option<Scores>, Fault> {
+pub(super) fn instead(gpu: &Gpu, between: Option<Checkpoint>, questions: usize) -> Result<Option<Scores>, Fault> {
     let Some(checkpoint) = between else { return Ok(None) };
     let Some(recipe) = checkpoint.meta.preset.stage(Stage::Vision).cloned() else { return Ok(None) };
     let source = made_source(&checkpoint.meta.preset)?;

@@ -13,6 +13,7 @@ mod eval;
 pub mod fault;
 mod fetch;
 mod figures;
+mod lessons;
 mod output;
 mod parity;
 mod plan;
@@ -57,6 +58,7 @@ const COMMANDS: &[(&str, &str, Run)] = &[
     ),
     ("depths", "where in a tower the answers live: probes per depth and attribute", depths::run),
     ("study", "links at several depths against single depths and the flattened control, and a report", study::run),
+    ("lessons", "measure what the lessons quote: stages, depths, answers of the trained model", lessons::run),
     ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", eval::eval),
     ("parity DIR", "check this GPU against published fixtures", parity::run),
     ("verify [OP]", "check every operation on this GPU against its reference", verify::verify),

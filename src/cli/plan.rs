@@ -8,7 +8,7 @@ use super::args::Args;
 use super::chat::{format_of, open};
 use super::fault::Fault;
 use super::output::say;
-use super::shared::find_preset;
+use super::shared::{find_preset, gpu_options};
 use crate::gpu::{Gpu, GpuOptions, Part};
 use crate::model::load::Formats;
 use crate::model::memory::Plan;
@@ -97,9 +97,7 @@ fn training(args: &Args) -> Result<(), Fault> {
     let batch = args.number("batch")?.unwrap_or(1);
     preset.stages.iter_mut().for_each(|(_, r)| (r.batch, r.accumulate) = (batch, 1));
     preset.check()?;
-    let options =
-        GpuOptions { adapter: args.option("adapter").map(str::to_owned), counting: true, ..GpuOptions::default() };
-    let gpu = block_on(Gpu::new(&options))?;
+    let gpu = block_on(Gpu::new(&GpuOptions { counting: true, ..gpu_options(args) }))?;
     let both = |stage| {
         let cost = |wiring| Cost::of_stage(&gpu, &preset, wiring, stage);
         Some((stage, cost(Wiring::Linked)?, cost(Wiring::Flattened)?))

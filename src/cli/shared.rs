@@ -20,8 +20,12 @@ use crate::train::source::Source;
 
 /// The adapter that the arguments choose.
 pub(super) fn open_gpu(args: &Args) -> Result<Gpu, Fault> {
-    let options = GpuOptions { adapter: args.option("adapter").map(str::to_owned), ..GpuOptions::default() };
-    Ok(platform::block_on(Gpu::new(&options))?)
+    Ok(platform::block_on(Gpu::new(&gpu_options(args)))?)
+}
+
+/// How the arguments want it.
+pub(super) fn gpu_options(args: &Args) -> GpuOptions {
+    GpuOptions { adapter: args.option("adapter").map(str::to_owned), ..GpuOptions::default() }
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {

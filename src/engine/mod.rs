@@ -11,6 +11,7 @@ pub mod command;
 pub mod convert;
 pub mod event;
 pub mod fetch;
+pub mod figures;
 pub mod log;
 pub mod losses;
 mod outbox;

@@ -6,7 +6,7 @@ use hive::app::Control;
 use hive::app::lessons::{LESSONS, Place};
 use hive::app::panels::lessons::{destinations, lessons_ui};
 use hive::app::permalink::{Panel, Permalink};
-use hive::data::{Dataset, Split};
+use hive::data::{Dataset, Split, Tokenizer};
 use hive::engine::{Command, Stage, Steps};
 
 use super::common::{Bench, harness, opened};
@@ -34,9 +34,9 @@ fn links(text: &str) -> Vec<(&str, &str)> {
 #[test]
 fn every_link_of_every_lesson_means_something() {
     for lesson in &LESSONS {
-        let found = destinations(lesson.text);
+        let found = destinations(lesson.text());
         assert!(found.len() >= 3, "{}: a lesson sets the app up", lesson.name);
-        assert_eq!(found.len(), lesson.text.matches("](").count(), "{}: no link leaves the app", lesson.name);
+        assert_eq!(found.len(), lesson.text().matches("](").count(), "{}: no link leaves the app", lesson.name);
         for text in found {
             let (link, complaints) = Permalink::parse(text);
             assert_eq!(complaints, Vec::<String>::new(), "{text}");
@@ -50,23 +50,33 @@ fn every_link_of_every_lesson_means_something() {
 /// but the example's number has to be right.
 #[test]
 fn lessons_ask_in_words_that_the_model_knows() {
-    let words = Dataset::Pictures.words();
-    for link in LESSONS.iter().flat_map(|l| destinations(l.text)).map(|d| Permalink::parse(d).0) {
-        for word in link.question.iter().flat_map(|q| q.split(' ')) {
-            assert!(words.iter().any(|w| w == word), "{word}");
-        }
+    let words = Tokenizer::new(Dataset::Grounds.words()).unwrap();
+    for link in LESSONS.iter().flat_map(|l| destinations(l.text())).map(|d| Permalink::parse(d).0) {
+        assert_eq!(link.question.map_or(Vec::new(), |q| words.unknown(&q)), [""; 0]);
     }
     // What the texts say about the examples.
+    let sample = |index| Dataset::Grounds.text_sample(Split::HeldOut, 0, index, 1);
     for (index, question, answer) in [
-        (0, "what is it ?", "airplane"),
-        (3, "where is the crab ?", "top left"),
-        (9, "what is left of the watermelon ?", "nothing"),
-        (2, "how many things are there ?", "one"),
-        (1, "is there a pumpkin ?", "yes"),
-        (10, "what is at the top right ?", "ball"),
+        (7, "what is the direction of the rocket ?", "right"),
+        (10, "what is it ?", "apple"),
+        (11, "is there a butterfly ?", "no"),
+        (17, "what is the direction of the thing at the top-right ?", "left"),
     ] {
-        let turn = &Dataset::Pictures.sample(Split::HeldOut, 0, index, 1).turns[0];
+        let turn = &sample(index).turns[0];
         assert_eq!((turn.question.as_str(), turn.answer.as_str()), (question, answer));
+    }
+    let scenes: [(u64, usize, &[&str]); 6] = [
+        (7, 3, &["penguin at the top-left", "butterfly at the bottom-left", "rocket at the bottom-right"]),
+        (10, 1, &["apple at the bottom-right"]),
+        (11, 2, &["airplane", "turtle"]),
+        (17, 3, &["cat at the top-left on blue level stripes", "airplane at the top-right facing left on purple"]),
+        (17, 3, &["elephant at the bottom-right facing left on yellow"]),
+        (18, 1, &["rocket"]),
+    ];
+    for (index, things, told) in scenes {
+        let sample = sample(index);
+        assert_eq!(sample.things, things, "example {index}");
+        told.iter().for_each(|part| assert!(sample.description.contains(part), "{}", sample.description));
     }
 }
 
@@ -75,13 +85,14 @@ fn lessons_are_short_and_whole() {
     for lesson in &LESSONS {
         assert!(!lesson.title().is_empty() && !lesson.goal().is_empty(), "{}", lesson.name);
         assert!((4..=7).contains(&lesson.sections().len()), "{}", lesson.name);
-        assert!(lesson.text.contains("**Try this.**") && lesson.text.contains("**What changed?**"), "{}", lesson.name);
+        let text = lesson.text();
+        assert!(text.contains("**Try this.**") && text.contains("**What changed?**"), "{}", lesson.name);
         for (heading, text) in lesson.sections() {
             assert!(!heading.is_empty() && !text.is_empty(), "{}", lesson.name);
             let long = text.split("\n\n").find(|p| p.split_whitespace().count() > 75);
             assert_eq!(long, None, "{}: a paragraph is short", lesson.name);
         }
-        let words = lesson.text.split_whitespace().count();
+        let words = lesson.text().split_whitespace().count();
         assert!((300..1300).contains(&words), "{}: {words} words", lesson.name);
     }
 }

@@ -62,8 +62,8 @@ pub const STEPS: [Step; 6] = [
     Step {
         anchor: "lessons",
         title: "Lessons",
-        text: "Four lessons lead through experiments that take a class hour or less. Their links set the \
-               app up for you.",
+        text: "Five lessons lead through experiments that take a class hour or less, and a page for teachers plans \
+               one. Their links set the app up for you.",
     },
 ];
 
