@@ -232,6 +232,21 @@ fn links_are_chosen_by_name_or_depth_by_depth() {
     }
 }
 
+/// What the method is shown with links different depths; what does not is called so.
+#[test]
+fn presets_read_a_depth_by_each_link_but_for_the_one_that_is_compared_with() {
+    for name in ["grounds", "grounds-long", "pictures", "pictures-long", "hive-siglip-large"] {
+        let depths = preset(name).model.link_config.vision_layers;
+        let different: BTreeSet<&usize> = depths.iter().collect();
+        assert_eq!(different.len(), depths.len(), "{name}: {depths:?}");
+    }
+    assert_eq!(assets::FIRST, "grounds");
+    let (one, mut same) = (preset("pictures-one-depth"), preset("pictures"));
+    same.set_links("last").unwrap();
+    assert_eq!(one, Preset { name: one.name.clone(), about: one.about.clone(), ..same });
+    assets::made_source(&one).unwrap();
+}
+
 /// A held-out scene's questions, in every kind, are in words that the model has.
 #[test]
 fn the_preset_fits_its_world() {

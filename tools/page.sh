@@ -40,7 +40,7 @@ has_node() {
 optimise_page() {
     for file in "$root"/dist/*.wasm; do
         node "$npm_tools/node_modules/binaryen/bin/wasm-opt" -O2 --enable-bulk-memory --enable-multivalue \
-            --enable-mutable-globals --enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext \
+            --enable-mutable-globals --enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext --enable-simd \
             "$file" -o "$file.smaller" && mv "$file.smaller" "$file" || return 1
     done
 }
@@ -49,7 +49,7 @@ optimise_page() {
 # compare it with what a server is asked for.
 page_size() {
     total=0
-    for file in "$root"/dist/*.* "$root/dist/models/pictures-start.safetensors"; do
+    for file in "$root"/dist/*.* "$root/dist/models/grounds-start.safetensors"; do
         size=$(gzip -9 -c "$file" | wc -c) || return 1
         say "$(basename "$file"): $size bytes compressed"
         total=$((total + size))

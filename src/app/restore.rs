@@ -6,9 +6,6 @@ use super::picture::Picture;
 use super::state::AppState;
 use crate::engine::{Beside, Command, Fault, FaultKind, Lane, Preset, Stage, Steps, assets};
 
-/// What is opened where nobody says what.
-const FIRST_PRESET: &str = "pictures";
-
 impl Permalink {
     /// The link that restores this state. Weights are not in a link: it names a stage only where nothing was trained
     /// before that stage.
@@ -103,7 +100,7 @@ fn remember(state: &mut AppState, link: &Permalink) {
 fn opening(state: &AppState, link: &Permalink, complaints: &mut Vec<String>) -> Option<Command> {
     let open_now = state.preset.as_ref().map(|p| p.name.clone());
     let name = link.preset.clone().or(open_now).or_else(|| state.link.preset.clone());
-    let mut open = state.opening(name.as_deref().unwrap_or(FIRST_PRESET), None, link.trained)?;
+    let mut open = state.opening(name.as_deref().unwrap_or(assets::FIRST), None, link.trained)?;
     open.beside = beside(state, link, &open.preset, complaints);
     // Links that people chose stay with their preset.
     let kept = || if link.preset.is_none() { state.links() } else { None };

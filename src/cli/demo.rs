@@ -15,7 +15,7 @@ use crate::data::worlds::{Sample, Split};
 use crate::engine::answers::assistant::{Options, ReplyError};
 use crate::engine::answers::look::Looker;
 use crate::engine::answers::open::trained;
-use crate::engine::assets::{self, made_source};
+use crate::engine::assets::{self, FIRST, made_source};
 use crate::engine::outline::norms_by_block;
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
@@ -42,7 +42,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["preset", "out", "steps", "set", "links", "questions"];
     let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
     let start = platform::now_secs();
-    let preset = find_preset(&args, "grounds")?;
+    let preset = find_preset(&args, FIRST)?;
     let out = PathBuf::from(args.option("out").unwrap_or("out"));
     let questions = args.number("questions")?.unwrap_or(300);
     let gpu = open_gpu(&args)?;

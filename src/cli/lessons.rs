@@ -17,7 +17,7 @@ use super::shared::{find_preset, gpu_options, open_gpu, read, write};
 use crate::data::dataset::Dataset;
 use crate::data::worlds::Split;
 use crate::data::worlds::grounds::PLACES;
-use crate::engine::assets::{self, made_source};
+use crate::engine::assets::{self, FIRST, made_source};
 use crate::engine::{
     AttentionMaps, Beside, Command, Event, GpuOptions, Handle, Open, Preset, Question, Stage, StepCost, Wiring, Word,
     worker,
@@ -70,7 +70,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     if let Some(other) = part.filter(|p| !["stages", "answers"].contains(p)) {
         return Err(Fault::usage(format!("--part is stages or answers, not \"{other}\"")));
     }
-    let preset = find_preset(&args, "grounds")?;
+    let preset = find_preset(&args, FIRST)?;
     let mut figures = if part.is_some() { kept(&out)? } else { Figures::new() };
     figures.insert("preset".into(), json!(preset.name));
     if part != Some("answers") {

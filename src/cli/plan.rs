@@ -9,6 +9,7 @@ use super::chat::{format_of, open};
 use super::fault::Fault;
 use super::output::say;
 use super::shared::{find_preset, gpu_options};
+use crate::engine::assets::FIRST;
 use crate::gpu::{Gpu, GpuOptions, Part};
 use crate::model::load::Formats;
 use crate::model::memory::Plan;
@@ -90,7 +91,7 @@ fn table(plans: &[Plan], room: usize) -> String {
 
 /// What a step of training takes.
 fn training(args: &Args) -> Result<(), Fault> {
-    let mut preset = find_preset(args, "pictures")?;
+    let mut preset = find_preset(args, FIRST)?;
     if let Some(tokens) = args.number("text")? {
         preset.tokens = tokens;
     }

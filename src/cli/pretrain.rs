@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::output::say;
 use super::progress::Steps;
 use super::shared::{find_preset, folder_source, open_gpu, table, write};
-use crate::engine::assets::made_source;
+use crate::engine::assets::{FIRST, made_source};
 use crate::model::model::Model;
 use crate::model::weights::Precision;
 use crate::platform::{block_on, read_file};
@@ -29,7 +29,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["preset", "data", "set", "out", "steps"];
     let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
     let part = args.word(0).unwrap_or_default();
-    let mut preset = find_preset(&args, "pictures")?;
+    let mut preset = find_preset(&args, FIRST)?;
     let recipe = match part {
         "vision" => &mut preset.pretrain_vision,
         "language" => &mut preset.pretrain_language,

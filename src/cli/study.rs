@@ -10,7 +10,7 @@ use super::output::say;
 use super::progress::Steps;
 use super::shared::{find_preset, load, open_gpu, read, write};
 use super::study_report::{self, Study, trained};
-use crate::engine::assets::made_source;
+use crate::engine::assets::{FIRST, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
@@ -42,7 +42,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["preset", "start", "out", "seeds", "arms", "questions", "steps", "set", "jobs"];
     let Some(args) = Args::or_help(list, &options, &["quick"], HELP)? else { return Ok(()) };
     let quick = args.flag("quick");
-    let mut preset = find_preset(&args, "grounds")?;
+    let mut preset = find_preset(&args, FIRST)?;
     if quick {
         for (stage, recipe) in &mut preset.stages {
             recipe.steps = recipe.steps.min(QUICK_STEPS[stage.number() - 1]);

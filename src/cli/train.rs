@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::output::say;
 use super::progress::Steps;
 use super::shared::{find_preset, folder_source, open_gpu, read, write};
-use crate::engine::assets::{self, made_source};
+use crate::engine::assets::{self, FIRST, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
@@ -83,7 +83,8 @@ struct Job {
 }
 
 fn begin(args: &Args, gpu: &Gpu) -> Result<Run, Fault> {
-    let mut preset = find_preset(args, "pictures")?;
+    // A folder is of any colour; the tower of the first preset learned its names without.
+    let mut preset = find_preset(args, if args.option("data").is_some() { "pictures" } else { FIRST })?;
     let start = match args.option("start") {
         Some(path) => Some(Checkpoint::from_bytes(&read(Path::new(path))?)?),
         None if preset.data == "folder" => None,

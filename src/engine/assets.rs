@@ -9,11 +9,15 @@ use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::recipe::{Preset, PresetError};
 use crate::train::source::Source;
 
+/// The preset where nobody names one: in window, page and program.
+pub const FIRST: &str = "grounds";
+
 /// Presets by name.
 pub const PRESETS: &[(&str, &str)] = &[
     ("grounds", include_str!("../../assets/presets/grounds.json")),
     ("grounds-long", include_str!("../../assets/presets/grounds-long.json")),
     ("pictures", include_str!("../../assets/presets/pictures.json")),
+    ("pictures-one-depth", include_str!("../../assets/presets/pictures-one-depth.json")),
     ("pictures-long", include_str!("../../assets/presets/pictures-long.json")),
     ("shapes", include_str!("../../assets/presets/shapes.json")),
     ("shapes-long", include_str!("../../assets/presets/shapes-long.json")),

@@ -64,7 +64,7 @@ fn a_link_gets_a_depth_of_its_own() {
     h.run();
     assert_eq!(asked_for(&h), Some(vec![1, 0, 3, 4]));
     let mut late = training(3);
-    late.forms.model.links.choose(&late.state.preset.clone().unwrap(), 0, 1);
+    late.forms.model.links.choose(&late.state.preset.clone().unwrap(), 0, 3);
     shown(late).get_by_label_contains("what was trained here is lost");
 }
 
@@ -122,7 +122,7 @@ fn links_stand_in_permalinks_and_wrong_ones_are_named() {
     bench.state.preset.as_mut().unwrap().model.link_config.vision_layers = vec![2; 4];
     assert_eq!(applied(&mut bench, "seed=9"), (Some(vec![2; 4]), vec![]));
     assert_eq!(applied(&mut bench, "preset=grounds"), (Some(vec![4, 3, 2, 1]), vec![]));
-    assert_eq!(applied(&mut bench, "trained=1&preset=pictures&links=1,2,3").0, Some(vec![3; 3]));
+    assert_eq!(applied(&mut bench, "trained=1&preset=pictures&links=3,2,1").0, Some(vec![1, 2, 3]));
     assert!(bench.state.faults[0].what.contains("keeps the links"), "{:?}", bench.state.faults);
 }
 

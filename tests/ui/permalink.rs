@@ -206,7 +206,7 @@ fn a_preset_is_opened_only_where_it_is_not_open_yet() {
     assert!(matches!(&applied(&mut bench, "fresh=1&run=1")[..], [Command::Open(_), Command::Train(Steps::Stage)]));
     // At the start of the app nothing is open: then something is.
     let mut bench = Bench::default();
-    assert!(matches!(&applied(&mut bench, "")[..], [Command::Open(o)] if o.preset.name == "pictures"));
+    assert!(matches!(&applied(&mut bench, "")[..], [Command::Open(o)] if o.preset.name == "grounds"));
 }
 
 #[test]

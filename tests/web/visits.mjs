@@ -59,7 +59,7 @@ export const TESTS = [
       const loaded = server.asked.reduce((sum, name) => sum + size(name), 0);
       assert.ok(loaded < MOST, `${loaded} bytes compressed: ${server.asked.join(", ")}`);
       const first = taken(server);
-      assert.ok(first.length === 3 && first[1].endsWith(".wasm") && first[2] === weights("pictures-start"), `${first}`);
+      assert.ok(first.length === 3 && first[1].endsWith(".wasm") && first[2] === weights("grounds-start"), `${first}`);
       const version = await hive.page.evaluate(() => window.hive.version);
       assert.match(version, /^\d+\.\d+\.\d+ \(\w{8}\)$/);
       assert.ok(first[0].includes(/\w{8}/.exec(version)[0]));

@@ -5,7 +5,7 @@ use eframe::egui::{CollapsingHeader, Color32, Frame, Label, RichText, Stroke, Ui
 use super::widgets;
 use crate::app::actions::Action;
 use crate::app::{AppState, theme};
-use crate::engine::{AdapterKind, Command, Fault, FaultKind, GpuOptions, Open};
+use crate::engine::{AdapterKind, Command, Fault, FaultKind, GpuOptions, Open, assets};
 
 /// Cards at a time; older ones come up when these are put away.
 const MOST: usize = 3;
@@ -106,7 +106,7 @@ fn try_again(state: &AppState, kind: FaultKind, out: &mut Vec<Action>) {
     }
     let command = match state.preset.clone() {
         Some(preset) => Some(Command::Open(Open { preset, beside: state.beside.clone(), trained: false })),
-        None => state.open(state.link.preset.as_deref().unwrap_or("pictures"), None, false),
+        None => state.open(state.link.preset.as_deref().unwrap_or(assets::FIRST), None, false),
     };
     out.extend(command.map(Action::from));
 }
