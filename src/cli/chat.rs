@@ -259,7 +259,7 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
     };
     for (layer, depth, reply) in cut.iter().filter(|_| !args.flag("json")) {
         let changed = if reply.text == whole.text { "" } else { "  <- another answer" };
-        say(&format!("without the link of layer {layer} (depth {depth}): {}{changed}\n", reply.text));
+        say(&format!("without the link of layer {} (depth {depth}): {}{changed}\n", layer + 1, reply.text));
     }
     if args.flag("json") {
         let word =

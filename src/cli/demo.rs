@@ -18,6 +18,7 @@ use crate::engine::answers::open::trained;
 use crate::engine::assets::{self, FIRST, made_source};
 use crate::engine::outline::norms_by_block;
 use crate::gpu::Gpu;
+use crate::model::config::Wiring;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
 use crate::platform::{self, block_on};
@@ -220,11 +221,17 @@ pub(super) fn attention(run: &Run, samples: &[Sample]) -> Result<Vec<Maps>, Faul
     let words = run.source.tokenizer();
     let Some(looker) = Looker::new(&model, &params) else { return Ok(vec![Vec::new(); samples.len()]) };
     let assistant = block_on(trained(model, params, words))?;
+    let links = &run.preset.model.link_config;
+    let linked = run.preset.wiring == Wiring::Linked;
+    let name = |layer: usize| match links.link_of(layer).filter(|_| linked) {
+        Some(link) => format!("layer {}, depth {}", layer + 1, links.vision_layers[link]),
+        None => format!("layer {}", layer + 1),
+    };
     let look = |s: &Sample| {
         let prompt = assistant.tokens(&[Message::question(asked(s), true)]).map_err(ReplyError::from)?.ids;
         let maps = block_on(looker.maps(&s.pixels, &prompt, &[], words))?;
         let layers = maps.layers.iter().enumerate();
-        Ok(layers.map(|(i, layer)| (*layer, maps.map(i, None, maps.first_answer))).collect())
+        Ok(layers.map(|(i, layer)| (name(*layer), maps.map(i, None, maps.first_answer))).collect())
     };
     samples.iter().map(look).collect()
 }

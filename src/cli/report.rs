@@ -8,7 +8,7 @@ use crate::train::recipe::Preset;
 use crate::train::stage::Stage;
 
 /// Attention over the picture's patches by linked layer.
-pub(super) type Maps = Vec<(usize, Vec<f32>)>;
+pub(super) type Maps = Vec<(String, Vec<f32>)>;
 
 /// What one stage left.
 pub(super) struct StageCurves {
@@ -52,10 +52,10 @@ const STYLE: &str = "
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.5rem}
 table{border-collapse:collapse}td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}
-td:first-child,th:first-child{text-align:left}tr.control td{color:#777}
+td:first-child,th:first-child{text-align:left;white-space:nowrap}tr.control td{color:#777}
 .examples{display:grid;grid-template-columns:repeat(auto-fill,minmax(29rem,1fr));gap:1.5rem}
 .example{border:1px solid #ddd;border-radius:.5rem;padding:1rem}.right{color:#00694d;font-weight:600}.wrong{color:#a33c00;font-weight:600}
-figure{display:inline-block;margin:.3rem .3rem .3rem 0;vertical-align:top}.example figure{width:96px}figcaption{font-size:.8rem;color:#555}
+figure{display:inline-block;margin:.3rem .3rem .3rem 0;vertical-align:top}.example figure{width:80px}figcaption{font-size:.8rem;color:#555}
 svg text{font:11px system-ui,sans-serif;fill:#444}.note{color:#555;font-size:.9rem}
 @media(prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}td,th,.example{border-color:#444}svg text{fill:#bbb}
 figcaption,.note{color:#aaa}tr.control td{color:#999}.right{color:#5fd0a8}.wrong{color:#ff9a62}}
@@ -155,7 +155,7 @@ fn depth_table(when: &str, found: &Depths, preset: &Preset) -> String {
             let _ = write!(out, "<td style=\"background:rgb(0 114 178/{:.2})\">{share:.2}</td>", above * 0.6);
         }
         let layers = links.language_layers.iter().zip(&links.vision_layers).filter(|(_, d)| **d == depth);
-        let layers: Vec<String> = layers.map(|(layer, _)| format!("layer {layer}")).collect();
+        let layers: Vec<String> = layers.map(|(layer, _)| format!("layer {}", layer + 1)).collect();
         let _ = write!(out, "<td>{}</td></tr>", layers.join(", "));
     }
     out.push_str("<tr class=\"control\"><td>guessed</td>");
@@ -171,7 +171,7 @@ pub(super) fn example(e: &Example) -> String {
     let mut out = format!(
         "<div class=\"example\"><div>{}</div><div>before: <span class=\"{}\">{}</span></div>\
          <div>after: <span class=\"{}\">{}</span></div><div>right: {}</div>\
-         <figure><svg width=\"96\" height=\"96\" viewBox=\"0 0 1 1\">{}</svg><figcaption>picture</figcaption></figure>",
+         <figure><svg width=\"80\" height=\"80\" viewBox=\"0 0 1 1\">{}</svg><figcaption>picture</figcaption></figure>",
         escape(&e.question),
         verdict(&e.before),
         escape(&e.before),
@@ -186,7 +186,7 @@ pub(super) fn example(e: &Example) -> String {
         let total: f32 = map.iter().sum();
         let _ = write!(
             out,
-            "<figure><svg width=\"96\" height=\"96\" viewBox=\"0 0 1 1\" shape-rendering=\"crispEdges\">{}",
+            "<figure><svg width=\"80\" height=\"80\" viewBox=\"0 0 1 1\" shape-rendering=\"crispEdges\">{}",
             image(&picture)
         );
         for (i, v) in map.iter().enumerate() {
@@ -197,8 +197,7 @@ pub(super) fn example(e: &Example) -> String {
                 viridis(v / top)
             );
         }
-        let _ =
-            write!(out, "</svg><figcaption>layer {layer}: {:.0} % on the picture</figcaption></figure>", total * 100.0);
+        let _ = write!(out, "</svg><figcaption>{layer}: {:.0} % on the picture</figcaption></figure>", total * 100.0);
     }
     out + "</div>"
 }

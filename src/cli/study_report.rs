@@ -321,7 +321,7 @@ fn cuts(study: &Study, arms: &[Arm]) -> Section {
                 lost.iter().take(3).filter(|l| l.1 > 0.02).map(|(k, v)| format!("{k} -{v:.2}")).collect();
             table.rows.push(vec![
                 arm.name.clone(),
-                format!("layer {layer} (depth {})", depth.unwrap_or(0)),
+                format!("layer {} (depth {})", layer + 1, depth.unwrap_or(0)),
                 spread(&now),
                 format!("{:+.3}", mean_and_deviation(&change).0),
                 most.join(", "),
