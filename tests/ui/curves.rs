@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use hive::app::Control;
-use hive::app::panels::curves::{curves_ui, summary};
+use hive::app::panels::curves::{curves_ui, even_marks, summary};
 use hive::app::panels::raster::{HEIGHT, WIDTH};
 use hive::app::panels::series::{Choice, csv, decimated, lines, smoothed, stage_starts};
 use hive::app::permalink::Tab;
@@ -70,7 +70,7 @@ fn every_tab_has_its_lines() {
     );
     assert_eq!(
         names(Tab::Norms),
-        ["HIVE, whole model", "HIVE, link 0", "HIVE, link 1", "HIVE, link 2", "flattened control, whole model"]
+        ["HIVE, whole model", "HIVE, link 1", "HIVE, link 2", "HIVE, link 3", "flattened control, whole model"]
     );
     let norms = lines(&state, &choice(Tab::Norms), 1000);
     assert_eq!(norms.iter().map(|l| l.dashed).collect::<Vec<_>>(), [false, false, false, false, true]);
@@ -224,4 +224,21 @@ fn links_can_hide_parts() {
     let no_export = hidden("export");
     assert!(no_export.query_by_label("CSV…").is_none() && no_export.query_by_label("PNG…").is_none());
     no_export.get_by_label("accuracy");
+}
+
+#[test]
+fn an_axis_has_a_few_numbers_whatever_its_range() {
+    let values = |low, high, least| even_marks((low, high), 7.0, least).iter().map(|m| m.value).collect::<Vec<_>>();
+    let near = |found: Vec<f64>, wanted: &[f64]| {
+        let same = found.len() == wanted.len() && found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-9);
+        assert!(same, "{found:?} instead of {wanted:?}");
+    };
+    near(values(-0.05, 1.05, 0.0), &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+    near(values(-1.2, 3.2, 1.0), &[-1.0, 0.0, 1.0, 2.0, 3.0]);
+    near(values(0.0, 1050.0, 1.0), &[0.0, 200.0, 400.0, 600.0, 800.0, 1000.0]);
+    let counts = (1..400).map(|i| even_marks((0.3, 0.3 + 1.07_f64.powi(i - 200)), 7.0, 0.0).len());
+    assert!(counts.clone().all(|n| (2..=8).contains(&n)), "{:?}", counts.collect::<Vec<_>>());
+    for (low, high) in [(1.0, 1.0), (2.0, 1.0), (f64::NAN, 1.0), (0.0, f64::INFINITY)] {
+        assert!(even_marks((low, high), 7.0, 0.0).is_empty());
+    }
 }
