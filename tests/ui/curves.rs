@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use eframe::egui::Shape;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use hive::app::Control;
@@ -224,6 +225,24 @@ fn links_can_hide_parts() {
     let no_export = hidden("export");
     assert!(no_export.query_by_label("CSV…").is_none() && no_export.query_by_label("PNG…").is_none());
     no_export.get_by_label("accuracy");
+}
+
+/// The scores at the end of a stage and at the beginning of the next one stand at the same step.
+#[test]
+fn two_scores_at_one_step_are_joined_by_a_line() {
+    let mut bench = training(20);
+    bench.tell(scores(Lane::Hive, Some(Stage::Connector), 20, 60, 58));
+    bench.state.tab = Tab::Accuracy;
+    let h = shown(bench);
+    assert!(h.query_by_label("plot of accuracy over optimiser steps, 2 lines").is_some());
+    fn filled(shape: &Shape) -> bool {
+        match shape {
+            Shape::Band(_) => true,
+            Shape::Vec(all) => all.iter().any(filled),
+            _ => false,
+        }
+    }
+    assert!(!h.output().shapes.iter().any(|clipped| filled(&clipped.shape)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use egui_plot::{
 };
 
 use super::cost::cost_ui;
-use super::format::short;
+use super::format::{at_step, short};
 use super::series::{self, Choice, Series};
 use super::{compare, depths, raster};
 use crate::app::actions::Action;
@@ -222,9 +222,15 @@ fn plot(ui: &mut Ui, form: &Form) {
         .allow_boxed_zoom(true)
         .x_axis_label("optimiser steps")
         .y_axis_label(tab.unit())
-        .y_axis_formatter(
-            move |mark, _| if log && mark.step_size < 0.2 { String::new() } else { short(real(mark.value)) },
-        )
+        .y_axis_formatter(move |mark, _| {
+            if !log {
+                at_step(mark.value, mark.step_size)
+            } else if mark.step_size < 0.2 {
+                String::new()
+            } else {
+                short(real(mark.value))
+            }
+        })
         .label_formatter(move |at| {
             Some(match at {
                 HoverPosition::NearDataPoint { plot_name, position, .. } => {
@@ -265,6 +271,8 @@ fn plot(ui: &mut Ui, form: &Form) {
                 let marks = Points::new(name, PlotPoints::Borrowed(points.as_slice()));
                 plot.points(marks.color(colour).shape(shape).radius(3.0).allow_hover(false));
             }
+            // Two scores at one step are two points; egui would fill what lies between.
+            let drawn = drawn.allow_band(false);
             plot.line(drawn.color(colour).style(style).width(if line.faint { 1.0 } else { 1.8 }));
         }
     });
