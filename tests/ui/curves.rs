@@ -232,6 +232,8 @@ fn links_can_hide_parts() {
 fn two_scores_at_one_step_are_joined_by_a_line() {
     let mut bench = training(20);
     bench.tell(scores(Lane::Hive, Some(Stage::Connector), 20, 60, 58));
+    bench.tell(step(Lane::Hive, Stage::Connector, 21));
+    bench.tell(scores(Lane::Hive, Some(Stage::Connector), 21, 61, 40));
     bench.state.tab = Tab::Accuracy;
     let h = shown(bench);
     assert!(h.query_by_label("plot of accuracy over optimiser steps, 2 lines").is_some());
