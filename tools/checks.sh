@@ -181,7 +181,7 @@ test_all() {
     step 'page size' page_size
     slow_step 'smaller page' '3 minutes' smaller_page
     step 'browser tests' browser_tests
-    [ -n "$full" ] || note 'long trainings in the browser' 0 'left for ./hive test full (7 minutes)'
+    [ -n "$full" ] || note 'long trainings in the browser' 0 'left for ./hive test full (half an hour)'
     table
     printf '%s passed, %s failed\n' $passed $failed
     [ $failed = 0 ]

@@ -9,7 +9,7 @@ use super::permalink::{Panel, Permalink, Tab};
 use super::picture::{Origin, Picture};
 use super::restore;
 use super::state::{AppState, Asked, Pinned};
-use crate::data::{Dataset, Split};
+use crate::data::{Dataset, Split, Tokenizer};
 use crate::engine::answers::assistant::Options;
 use crate::engine::{Beside, ChatCommand, Command, Format, Open, Progress, Question, Stage, StageRecipe, Steps};
 
@@ -82,7 +82,12 @@ impl From<Command> for Action {
 /// Does it; commands for the session go to `out`, what is for the shell comes back.
 pub fn perform(action: Action, state: &mut AppState, out: &mut Vec<Command>) -> Option<Request> {
     match action {
-        Action::Tell(command) => out.push(command),
+        Action::Tell(command) => {
+            if let Command::Open(open) = &command {
+                state.expect(open);
+            }
+            out.push(command);
+        }
         Action::Shell(request) => {
             if matches!(request, Request::Fetch(_)) {
                 state.chat.notes.clear();
@@ -232,16 +237,21 @@ pub fn choose_picture(state: &mut AppState) {
         return;
     }
     let index = state.examples.wanted.unwrap_or(0);
-    let known = |word: &str| state.words.iter().any(|w| w == word);
     let typed = state.question.clone();
     // Of another data set's words not even the typed ones are of use.
-    let foreign = state.examples.of.is_some_and(|d| d != dataset) && !typed.split_whitespace().all(known);
+    let foreign = state.examples.of.is_some_and(|d| d != dataset) && !knows(state, dataset, &typed);
     // A link that names an example has cleared the field where it gives no question of its own.
     let keep = !typed.trim().is_empty() && (wanted.is_some() || typed != state.examples.filled) && !foreign;
     select(state, index);
     if keep {
         state.question = typed;
     }
+}
+
+/// Are all words of a question words of the model, or of the data where the model is still coming?
+fn knows(state: &AppState, dataset: Dataset, question: &str) -> bool {
+    let words = if state.coming.is_some() { dataset.words() } else { state.words.clone() };
+    Tokenizer::new(words).is_ok_and(|words| words.unknown(question).is_empty())
 }
 
 /// Makes an example the picture that is asked about; the next one is there to swap.

@@ -42,6 +42,9 @@ pub fn apply_link(state: &mut AppState, link: &Permalink, out: &mut Vec<Command>
     let mut complaints = Vec::new();
     let opened = opening(state, link, &mut complaints);
     complain(state, &complaints);
+    if let Some(Command::Open(open)) = &opened {
+        state.expect(open);
+    }
     let again = opened.is_some();
     out.extend(opened);
     if let Some(stage) = link.stage {

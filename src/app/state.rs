@@ -82,6 +82,8 @@ pub struct AppState {
     pub preset: Option<Box<Preset>>,
     /// Words of the model.
     pub words: Vec<String>,
+    /// The data of what is being opened, where those are others: pictures and questions are of them already.
+    pub coming: Option<Dataset>,
     /// What trains beside the linked model.
     pub beside: Option<Beside>,
     /// Stage in progress or done.
@@ -143,10 +145,20 @@ impl AppState {
         !self.link.hide.contains(&control)
     }
 
-    /// The data of what is open.
+    /// The data of what is open, or is being opened.
     #[must_use]
     pub fn dataset(&self) -> Option<Dataset> {
-        Dataset::by_name(&self.preset.as_ref()?.data)
+        self.coming.or_else(|| Dataset::by_name(&self.preset.as_ref()?.data))
+    }
+
+    /// Prepares for what is being opened, which may take a while: a question that is asked meanwhile is answered by that
+    /// model, and must not be about a picture of the one before.
+    pub fn expect(&mut self, open: &Open) {
+        let data = Dataset::by_name(&open.preset.data);
+        if self.preset.is_some() && data != self.dataset() {
+            self.coming = data;
+            (self.picture, self.other) = (None, None);
+        }
     }
 
     /// Takes in an event. A question to the model from files that was not answered comes back, to be asked again.
@@ -213,6 +225,10 @@ impl AppState {
                     self.steps = None;
                 }
                 self.measuring = None;
+                // What was expected may never come.
+                if self.coming.take().is_some() {
+                    (self.picture, self.other) = (None, None);
+                }
                 self.fault(fault);
             }
             Event::Recovered { update, .. } => {
@@ -238,6 +254,8 @@ impl AppState {
             self.done.push(s);
         }
         let same_data = self.preset.as_ref().is_some_and(|p| p.data == preset.data);
+        let expected = self.coming.is_some();
+        self.coming = self.coming.filter(|data| Dataset::by_name(&preset.data) != Some(*data));
         self.preset = Some(preset);
         (self.words, self.beside, self.stage, self.update) = (words, beside, stage, update);
         self.steps = None;
@@ -248,7 +266,7 @@ impl AppState {
             self.asked = Asked { id: self.asked.id, ..Asked::default() };
         }
         self.pinned = None;
-        if !same_data {
+        if !same_data && !expected {
             (self.picture, self.other) = (None, None);
         }
         self.faults.retain(|f| f.kind != FaultKind::Download);

@@ -73,6 +73,22 @@ pub enum BlockId {
     Head,
 }
 
+impl BlockId {
+    /// Its name for people, who count from 1.
+    #[must_use]
+    pub fn title(self) -> String {
+        match self {
+            Self::Patches => "patches and positions".to_owned(),
+            Self::Tower(i) => format!("tower block {}", i + 1),
+            Self::Link(i) => format!("link {}", i + 1),
+            Self::Embedding => "token embeddings".to_owned(),
+            Self::Decoder(i) => format!("decoder layer {}", i + 1),
+            Self::Head => "norm and head".to_owned(),
+            Self::TowerNorm | Self::Projector => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for BlockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -182,10 +198,10 @@ impl Outline {
 
     fn empty(config: &HiveConfig, lane: Lane) -> Self {
         let (v, t, l) = (&config.vision_config, &config.text_config, &config.link_config);
-        let block = |id: BlockId, kind, title: String, shape: String| Block {
+        let block = |id: BlockId, kind, shape: String| Block {
             id,
             kind,
-            title,
+            title: id.title(),
             shape,
             parameters: 0,
             trained: 0,
@@ -193,32 +209,27 @@ impl Outline {
         };
         let patches = format!("{} × {} (patches × width)", v.tokens(), v.hidden_size);
         let text = format!("T × {} (tokens × width)", t.hidden_size);
-        let mut tower =
-            vec![block(BlockId::Patches, BlockKind::Patches, "patches and positions".into(), patches.clone())];
-        tower.extend((0..v.num_hidden_layers).map(|i| {
-            block(BlockId::Tower(i), BlockKind::TowerBlock, format!("tower block {}", i + 1), patches.clone())
-        }));
-        tower.push(block(BlockId::TowerNorm, BlockKind::TowerNorm, "tower norm".into(), patches));
+        let mut tower = vec![block(BlockId::Patches, BlockKind::Patches, patches.clone())];
+        tower
+            .extend((0..v.num_hidden_layers).map(|i| block(BlockId::Tower(i), BlockKind::TowerBlock, patches.clone())));
+        tower.push(block(BlockId::TowerNorm, BlockKind::TowerNorm, patches));
         let linked = lane == Lane::Hive;
         let width = t.key_width();
         let links = if linked {
             let keys = format!("{} × {width} keys and values", v.tokens());
-            (0..l.language_layers.len())
-                .map(|i| block(BlockId::Link(i), BlockKind::Link, format!("link {}", i + 1), keys.clone()))
-                .collect()
+            (0..l.language_layers.len()).map(|i| block(BlockId::Link(i), BlockKind::Link, keys.clone())).collect()
         } else {
             let shape = format!("{} × {} image tokens", v.tokens(), t.hidden_size);
-            vec![block(BlockId::Projector, BlockKind::Projector, "projector".into(), shape)]
+            vec![block(BlockId::Projector, BlockKind::Projector, shape)]
         };
-        let mut decoder =
-            vec![block(BlockId::Embedding, BlockKind::Embedding, "token embeddings".into(), text.clone())];
+        let mut decoder = vec![block(BlockId::Embedding, BlockKind::Embedding, text.clone())];
         decoder.extend((0..t.num_hidden_layers).map(|i| {
             let kind =
                 if linked && l.language_layers.contains(&i) { BlockKind::LinkedLayer } else { BlockKind::DecoderLayer };
-            block(BlockId::Decoder(i), kind, format!("decoder layer {}", i + 1), text.clone())
+            block(BlockId::Decoder(i), kind, text.clone())
         }));
         let head = format!("T × {} (tokens × words)", t.vocab_size);
-        decoder.push(block(BlockId::Head, BlockKind::Head, "norm and head".into(), head));
+        decoder.push(block(BlockId::Head, BlockKind::Head, head));
         let wires = if linked {
             l.vision_layers.iter().copied().zip(l.language_layers.iter().copied()).collect()
         } else {

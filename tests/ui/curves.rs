@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use eframe::egui::Shape;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use hive::app::Control;
-use hive::app::panels::curves::{curves_ui, summary};
+use hive::app::panels::curves::{curves_ui, even_marks, summary};
 use hive::app::panels::raster::{HEIGHT, WIDTH};
 use hive::app::panels::series::{Choice, csv, decimated, lines, smoothed, stage_starts};
 use hive::app::permalink::Tab;
@@ -70,7 +71,7 @@ fn every_tab_has_its_lines() {
     );
     assert_eq!(
         names(Tab::Norms),
-        ["HIVE, whole model", "HIVE, link 0", "HIVE, link 1", "HIVE, link 2", "flattened control, whole model"]
+        ["HIVE, whole model", "HIVE, link 1", "HIVE, link 2", "HIVE, link 3", "flattened control, whole model"]
     );
     let norms = lines(&state, &choice(Tab::Norms), 1000);
     assert_eq!(norms.iter().map(|l| l.dashed).collect::<Vec<_>>(), [false, false, false, false, true]);
@@ -224,4 +225,41 @@ fn links_can_hide_parts() {
     let no_export = hidden("export");
     assert!(no_export.query_by_label("CSV…").is_none() && no_export.query_by_label("PNG…").is_none());
     no_export.get_by_label("accuracy");
+}
+
+/// The scores at the end of a stage and at the beginning of the next one stand at the same step.
+#[test]
+fn two_scores_at_one_step_are_joined_by_a_line() {
+    let mut bench = training(20);
+    bench.tell(scores(Lane::Hive, Some(Stage::Connector), 20, 60, 58));
+    bench.tell(step(Lane::Hive, Stage::Connector, 21));
+    bench.tell(scores(Lane::Hive, Some(Stage::Connector), 21, 61, 40));
+    bench.state.tab = Tab::Accuracy;
+    let h = shown(bench);
+    assert!(h.query_by_label("plot of accuracy over optimiser steps, 2 lines").is_some());
+    fn filled(shape: &Shape) -> bool {
+        match shape {
+            Shape::Band(_) => true,
+            Shape::Vec(all) => all.iter().any(filled),
+            _ => false,
+        }
+    }
+    assert!(!h.output().shapes.iter().any(|clipped| filled(&clipped.shape)));
+}
+
+#[test]
+fn an_axis_has_a_few_numbers_whatever_its_range() {
+    let values = |low, high, least| even_marks((low, high), 7.0, least).iter().map(|m| m.value).collect::<Vec<_>>();
+    let near = |found: Vec<f64>, wanted: &[f64]| {
+        let same = found.len() == wanted.len() && found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-9);
+        assert!(same, "{found:?} instead of {wanted:?}");
+    };
+    near(values(-0.05, 1.05, 0.0), &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+    near(values(-1.2, 3.2, 1.0), &[-1.0, 0.0, 1.0, 2.0, 3.0]);
+    near(values(0.0, 1050.0, 1.0), &[0.0, 200.0, 400.0, 600.0, 800.0, 1000.0]);
+    let counts = (1..400).map(|i| even_marks((0.3, 0.3 + 1.07_f64.powi(i - 200)), 7.0, 0.0).len());
+    assert!(counts.clone().all(|n| (2..=8).contains(&n)), "{:?}", counts.collect::<Vec<_>>());
+    for (low, high) in [(1.0, 1.0), (2.0, 1.0), (f64::NAN, 1.0), (0.0, f64::INFINITY)] {
+        assert!(even_marks((low, high), 7.0, 0.0).is_empty());
+    }
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use hive::app::Control;
+use hive::app::actions::{Action, choose_picture, perform};
 use hive::app::control::CONTROLS;
 use hive::app::lessons::LESSONS;
 use hive::app::permalink::{Panel, Permalink, TABS, Tab};
 use hive::app::restore::{apply_link, complain};
-use hive::data::Rng;
-use hive::engine::{Beside, Command, Event, Stage, Steps, assets};
+use hive::data::{Dataset, Rng, Split};
+use hive::engine::{Beside, Command, Event, Fault, FaultKind, Opened, Stage, Steps, assets};
 use hive::platform::{list_folder, read_file};
 
 use super::common::{Bench, opened, training};
@@ -219,6 +220,36 @@ fn a_stage_under_way_goes_on_and_one_that_is_done_begins_again() {
     bench.tell(Event::StageDone(Stage::Connector));
     assert!(matches!(&applied(&mut bench, "stage=1")[..], [Command::Enter(Stage::Connector)]));
     assert!(matches!(&applied(&mut bench, "stage=3")[..], [Command::Enter(Stage::Vision)]));
+}
+
+/// Opening takes a while, weights may have to be fetched: nobody must ask the coming model about a picture of the old one.
+#[test]
+fn a_link_to_other_data_shows_its_picture_at_once() {
+    let (mut bench, question) = (opened(), "what is at the top-left ?");
+    choose_picture(&mut bench.state);
+    let mut out = applied(&mut bench, &format!("preset=grounds&example=17&question={question}"));
+    choose_picture(&mut bench.state);
+    let sample = Dataset::Grounds.sample(Split::HeldOut, 0, 17, 1);
+    let shows_it = |bench: &Bench| {
+        assert!(*bench.state.picture.as_ref().unwrap().pixels == sample.pixels, "another picture is shown");
+        assert_eq!(bench.state.question, question);
+    };
+    shows_it(&bench);
+    drop(perform(Action::Ask, &mut bench.state, &mut out));
+    let [Command::Open(open), Command::Ask(asked)] = &out[..] else { panic!("{out:?}") };
+    assert!(*asked.pixels == sample.pixels, "another picture is asked about");
+    let (preset, words) = (open.preset.clone(), Dataset::Grounds.words());
+    bench.tell(Event::Opened(Box::new(Opened { preset, words, beside: None, stage: None, update: 0, log: None })));
+    choose_picture(&mut bench.state);
+    shows_it(&bench);
+    // Where it cannot be opened, the pictures are those of what is open still.
+    let mut bench = opened();
+    applied(&mut bench, "preset=grounds&example=17");
+    choose_picture(&mut bench.state);
+    bench.tell(Event::Fault(Fault::new(FaultKind::Download, "gone", "again")));
+    choose_picture(&mut bench.state);
+    let old = Dataset::Pictures.sample(Split::HeldOut, 0, 17, 1);
+    assert!(*bench.state.picture.as_ref().unwrap().pixels == old.pixels, "the picture is of data that never came");
 }
 
 #[test]

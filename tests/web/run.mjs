@@ -1,7 +1,7 @@
 // Tests of the page in a real browser:  node tests/web/run.mjs [--dist DIR] [--hive PROGRAM] [--modules DIR] [--models DIR]
-//                                                              [--shots DIR] [--jobs N] [--only TEXT] [--list]
+//                                                              [--shots DIR] [--jobs N] [--only TEXT] [--list] [--look]
 // One line per test; exit code 1 if one fails. N tests run at the same time, each in a browser of its own: much of their time
-// they wait. Those that measure time run alone.
+// they wait. Those that measure time run alone. --look keeps pictures of the way through a test, too.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -10,6 +10,7 @@ import { TESTS as app } from "./app.mjs";
 import { Hive, launcher } from "./browser.mjs";
 import { TESTS as model } from "./model.mjs";
 import { TESTS as fetched } from "./fetch.mjs";
+import { TESTS as lesson } from "./lesson.mjs";
 import { TESTS as numbers } from "./numbers.mjs";
 import { TESTS as page } from "./page.mjs";
 import { serve } from "./server.mjs";
@@ -25,10 +26,11 @@ const { values: options } = parseArgs({
     jobs: { type: "string", default: "2" },
     only: { type: "string", default: "" },
     list: { type: "boolean", default: false },
+    look: { type: "boolean", default: false },
   },
 });
 
-const tests = [...page, ...visits, ...numbers, ...fetched, ...app, ...model].filter((t) => t.name.includes(options.only));
+const tests = [...page, ...visits, ...numbers, ...fetched, ...lesson, ...app, ...model].filter((t) => t.name.includes(options.only));
 if (options.list) {
   tests.forEach((t) => console.log(t.name));
   process.exit(0);
@@ -36,6 +38,8 @@ if (options.list) {
 mkdirSync(options.shots, { recursive: true });
 const launch = launcher(options.modules);
 const server = await serve(options.dist);
+
+const picture = (name) => join(options.shots, `${name.replaceAll(/[^a-z0-9]+/gi, "-")}.png`);
 
 async function run(test) {
   const browser = await launch(test.flags);
@@ -50,15 +54,16 @@ async function run(test) {
     const viewport = { width: 1280, height: 800 };
     const context = await browser.newContext({ viewport, acceptDownloads: true, serviceWorkers });
     hive = new Hive(await context.newPage(), server.address);
-    const result = await Promise.race([test.run(hive, { options, browser, context }), clock]);
+    // Pictures on the way, for people: where they look, machines do not.
+    const shot = (what) => options.look && hive.page.screenshot({ path: picture(`${test.name} ${what}`) });
+    const result = await Promise.race([test.run(hive, { options, browser, context, shot }), clock]);
     if (hive.problems.length) throw new Error(hive.problems.join("; "));
     return { result };
   } catch (error) {
     return { error };
   } finally {
-    const shot = join(options.shots, `${test.name.replaceAll(/[^a-z0-9]+/gi, "-")}.png`);
     // A page that hangs gives no picture; the error says enough.
-    await hive?.page.screenshot({ path: shot, timeout: 10_000 }).catch(() => {});
+    await hive?.page.screenshot({ path: picture(test.name), timeout: 10_000 }).catch(() => {});
     await browser.close();
   }
 }

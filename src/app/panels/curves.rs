@@ -7,7 +7,7 @@ use egui_plot::{
 };
 
 use super::cost::cost_ui;
-use super::format::short;
+use super::format::{at_step, short};
 use super::series::{self, Choice, Series};
 use super::{compare, depths, raster};
 use crate::app::actions::Action;
@@ -222,9 +222,15 @@ fn plot(ui: &mut Ui, form: &Form) {
         .allow_boxed_zoom(true)
         .x_axis_label("optimiser steps")
         .y_axis_label(tab.unit())
-        .y_axis_formatter(
-            move |mark, _| if log && mark.step_size < 0.2 { String::new() } else { short(real(mark.value)) },
-        )
+        .y_axis_formatter(move |mark, _| {
+            if !log {
+                at_step(mark.value, mark.step_size)
+            } else if mark.step_size < 0.2 {
+                String::new()
+            } else {
+                short(real(mark.value))
+            }
+        })
         .label_formatter(move |at| {
             Some(match at {
                 HoverPosition::NearDataPoint { plot_name, position, .. } => {
@@ -238,9 +244,9 @@ fn plot(ui: &mut Ui, form: &Form) {
     if tab == Tab::Accuracy {
         plot = plot.include_y(0.0).include_y(1.0);
     }
-    if log {
-        plot = plot.y_grid_spacer(|input| log_marks(input.bounds));
-    }
+    plot = plot
+        .y_grid_spacer(move |input| if log { log_marks(input.bounds) } else { even_marks(input.bounds, 7.0, 0.0) })
+        .x_grid_spacer(|input| even_marks(input.bounds, 7.0, 1.0));
     let shown = plot.show(ui, |plot| {
         for (stage, step) in &form.stages {
             let name = format!("stage {}", stage.number());
@@ -257,17 +263,36 @@ fn plot(ui: &mut Ui, form: &Form) {
                 colour = colour.gamma_multiply(0.3);
             }
             let style = if line.dashed { LineStyle::dashed_dense() } else { LineStyle::Solid };
-            let drawn = Line::new(line.name.clone(), PlotPoints::Borrowed(points.as_slice()));
+            // The legend shows colours only.
+            let name = if line.dashed { format!("{} (dashed)", line.name) } else { line.name.clone() };
+            let drawn = Line::new(name.clone(), PlotPoints::Borrowed(points.as_slice()));
             if line.marked {
                 let shape = if line.dashed { MarkerShape::Diamond } else { MarkerShape::Circle };
-                let marks = Points::new(line.name.clone(), PlotPoints::Borrowed(points.as_slice()));
+                let marks = Points::new(name, PlotPoints::Borrowed(points.as_slice()));
                 plot.points(marks.color(colour).shape(shape).radius(3.0).allow_hover(false));
             }
+            // Two scores at one step are two points; egui would fill what lies between.
+            let drawn = drawn.allow_band(false);
             plot.line(drawn.color(colour).style(style).width(if line.faint { 1.0 } else { 1.8 }));
         }
     });
     let name = format!("plot of {} over optimiser steps, {} lines", tab.name(), form.lines.len());
     shown.response.widget_info(|| WidgetInfo::labeled(Role::Figure, true, &name));
+}
+
+/// Lines of a grid at multiples of 1, 2 or 5 times a power of ten, at most about `most` of them and no closer than
+/// `least`. The plot's own lie at powers of ten, so that often only one or two of them have room for a number.
+#[must_use]
+pub fn even_marks((low, high): (f64, f64), most: f64, least: f64) -> Vec<GridMark> {
+    let wanted = (high - low) / most;
+    if !wanted.is_normal() || wanted < 0.0 {
+        return Vec::new();
+    }
+    let power = 10_f64.powf(wanted.log10().floor());
+    let step_size = [1.0, 2.0, 5.0].map(|m| m * power).into_iter().find(|step| *step >= wanted);
+    let step_size = step_size.unwrap_or(10.0 * power).max(least);
+    let (first, last) = ((low / step_size).ceil() as i64, (high / step_size).floor() as i64);
+    (first..=last).map(|k| GridMark { value: k as f64 * step_size, step_size }).collect()
 }
 
 /// Lines of a grid over a logarithm: 1 to 9 times each power of ten, the powers strongest.

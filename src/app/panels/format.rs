@@ -25,6 +25,17 @@ pub fn bytes(n: u64) -> String {
     format!("{n} B")
 }
 
+/// A number of an axis whose marks are a step apart: `0.2`, `1.0`, `400`.
+#[must_use]
+pub fn at_step(v: f64, step: f64) -> String {
+    let digits = -step.log10().floor();
+    if !(0.0..=4.0).contains(&digits) {
+        return short(v);
+    }
+    let digits = digits as usize;
+    format!("{v:.digits$}")
+}
+
 /// About three digits that count: `0.0012`, `0.123`, `1.23`, `123`; very small and very large ones with an exponent.
 #[must_use]
 pub fn short(v: f64) -> String {
@@ -62,6 +73,10 @@ mod tests {
         assert_eq!(
             [0.0, 0.00123, 0.1234, 1.234, 123.4, 1e-9].map(short),
             ["0", "0.00123", "0.123", "1.23", "123", "1.0e-9"]
+        );
+        assert_eq!(
+            [(0.6, 0.2), (1.0, 0.5), (0.0035, 5e-4), (400.0, 200.0), (3.0, 1.0)].map(|(v, step)| at_step(v, step)),
+            ["0.6", "1.0", "0.0035", "400", "3"]
         );
         assert_eq!([0.41, 0.041, 0.0041, 1.0, 0.0].map(percent), ["41 %", "4.1 %", "0.41 %", "100 %", "0.0 %"]);
     }

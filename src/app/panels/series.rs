@@ -148,7 +148,7 @@ fn norms(out: &mut Vec<Series>, log: &RunLog, lane: Lane, choice: &Choice, both:
     for (i, id) in order.into_iter().enumerate() {
         let points = blocks.remove(&id).unwrap_or_default();
         // Six colours; the second round is dashed.
-        push(out, named(&id.to_string()), i % 6, dashed || i / 6 % 2 == 1, points);
+        push(out, named(&id.title()), i % 6, dashed || i / 6 % 2 == 1, points);
     }
 }
 
