@@ -212,6 +212,16 @@ fn links_are_cut_one_by_one() {
     // The ground is read near the pixels.
     let other: Vec<_> = cut.iter().filter(|c| c["answer"] != json["answer"]).map(|c| c["depth"].as_u64()).collect();
     assert_eq!(other, [Some(1)], "{json}");
+    // A folder's links are cut as well, and a model without links says so.
+    let (here, picture) = (folder("cut"), "held-out-0.png");
+    let (linked, flattened) = (here.join("linked"), here.join("flattened"));
+    hive(&["convert", "grounds", text(&linked)]).code(0);
+    let again = ["ask", picture, words[2], "--model", text(&linked), "--weights", "f32", "--cut", "--json"];
+    assert_eq!(hive(&again).code(0).json()["cut"], json["cut"]);
+    let set = ["--set", "wiring=cascade", "--stage", "1", "--steps", "1"];
+    train(&flattened, &set).code(0);
+    let model = flattened.join("checkpoint.safetensors");
+    hive(&["ask", picture, "what is it", "--model", text(&model), "--cut"]).code(1).complains(&["no links to cut"]);
 }
 
 #[test]
