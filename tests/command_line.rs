@@ -242,6 +242,12 @@ fn shipped_models_answer() {
         let found = share("own picture", "several");
         assert!(found >= several, "{model}: {found} with several things");
         assert!(swapped <= none + 0.1, "{model}: {swapped} with swapped pictures, {none} with none");
+        let kinds = scores["own picture"]["kinds"].as_object().unwrap();
+        assert!(kinds.len() >= 5, "{model}: {scores}");
+        for (kind, found) in kinds.iter().filter(|_| model == "grounds") {
+            let share = found["hits"].as_f64().unwrap() / found["of"].as_f64().unwrap();
+            assert!(share >= 0.75, "{model}: {share} of the questions about {kind}");
+        }
     }
 }
 
