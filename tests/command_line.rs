@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use hive::data::tokenizer::Tokenizer;
 use hive::gpu::Gpu;
+use hive::model::model::Model;
+use hive::model::weights::Precision;
 use hive::platform::block_on;
 use hive::train::checkpoint::Checkpoint;
 use serde_json::Value;
@@ -193,6 +196,35 @@ fn a_folder_of_ones_own_pictures() {
     std::fs::write(torn.join("images/red.png"), b"no picture").unwrap();
     run(&torn, &out).code(0).complains(&["images/red.png cannot be used", "2 entries of list.jsonl were skipped"]);
     run(&folder("llava-empty"), &out).code(1).complains(&["no conversation list"]);
+}
+
+/// A model of the time when its data had other words answers; it is told why no more is possible.
+#[test]
+fn checkpoints_with_other_words_answer_and_are_neither_tested_nor_trained() {
+    if !adapter() {
+        return;
+    }
+    let here = folder("words");
+    let mut older = Checkpoint::from_bytes(&trained().bytes).unwrap();
+    let (words, width) = (older.meta.tokenizer.words().to_vec(), older.meta.model.text_config.hidden_size);
+    let fewer = words.len() - 3;
+    older.meta.tokenizer = Tokenizer::new(words[..fewer].to_vec()).unwrap();
+    older.meta.model.text_config.vocab_size = fewer;
+    older.meta.preset.model.text_config.vocab_size = fewer;
+    older.moments = Default::default();
+    for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+        older.weights.entry(name.into()).and_modify(|values| values.truncate(fewer * width));
+    }
+    let specs = Model::new(&older.meta.model, older.meta.preset.wiring).1;
+    let (file, image) = (here.join("older.safetensors"), here.join("red.png"));
+    std::fs::write(&file, older.to_bytes(&specs, Precision::F32).unwrap()).unwrap();
+    picture(&image, [200, 20, 20]);
+    let said = hive(&["ask", text(&image), "what is it", "--model", text(&file), "--json"]).code(0).json();
+    assert!(said["answer"].is_string(), "{said}");
+    let why = format!("vocab_size is {fewer}, {} has {} words", older.meta.preset.data, words.len());
+    let why = [why.as_str(), "still answers (hive ask --model FILE)", "neither test nor train"];
+    hive(&["eval", "--model", text(&file)]).code(2).complains(&why);
+    train(&here, &["--resume", text(&file)]).code(2).complains(&why);
 }
 
 /// What each link is for: the model answers again without it.
