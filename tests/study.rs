@@ -57,6 +57,12 @@ fn a_study_is_kept_and_goes_on_where_it_ended() {
     hive(&["study", "--jobs", "0"]).code(2).complains(&["--jobs", "1 or more"]);
     let first = run("deep first; flattened").code(0);
     assert!(first.err.contains("deep first 1, stage 1 2 steps"), "{}", first.err);
+    assert!(
+        first.err.contains("deep first 1: begins\n") && first.err.contains("flattened 1: done after "),
+        "{}",
+        first.err
+    );
+    assert!(first.out.contains("Up to 2 pieces of work ran at a time"), "{}", first.out);
     assert!(first.out.contains("| deep first |") && first.out.contains("| untouched tower |"), "{}", first.out);
     let before = kept();
     let outcomes = before["outcomes"].as_array().unwrap();
@@ -68,6 +74,7 @@ fn a_study_is_kept_and_goes_on_where_it_ended() {
     let one = ["study", "--preset", "tiny", "--quick", "--steps", "2", "--questions", "10", "--start", text(start())];
     hive(&[&one[..], &["--arms", "flattened", "--out", text(&alone)]].concat()).code(0);
     let single: Value = serde_json::from_slice(&fs::read(alone.join("study.json")).unwrap()).unwrap();
+    assert_eq!((&single["jobs"], &before["jobs"]), (&Value::from(1), &Value::from(2)));
     let rows = |study: &Value| {
         let of = study["outcomes"].as_array().unwrap().iter().find(|o| o["arm"] == "flattened").unwrap();
         of["rows"].clone()
@@ -88,8 +95,12 @@ fn a_study_is_kept_and_goes_on_where_it_ended() {
     assert!(second.out.contains("| shared image keys | image keys"), "{}", second.out);
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.ends_with("</html>\n") && page.contains("Where links look") && !page.contains("http"), "{page}");
-    // A report needs no arm but its own.
-    run("deep first").code(0);
+    // A report needs no arm but its own, and a study of before jobs were kept opens.
+    let mut older = after;
+    older.as_object_mut().unwrap().remove("jobs");
+    fs::write(out.join("study.json"), older.to_string()).unwrap();
+    let said = run("deep first").code(0).out;
+    assert!(said.contains("How many pieces of work ran at a time was not kept"), "{said}");
     // Another preset is another study.
     let mut other = words("deep first");
     other.extend(["--set".to_owned(), "tokens=40".to_owned()]);
