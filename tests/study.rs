@@ -106,3 +106,25 @@ fn a_study_is_kept_and_goes_on_where_it_ended() {
     other.extend(["--set".to_owned(), "tokens=40".to_owned()]);
     hive(&other.iter().map(String::as_str).collect::<Vec<_>>()).code(1).complains(&["another preset", "--out"]);
 }
+
+/// A piece fails: its reason is told, those beside it are finished and kept, and no other begins.
+#[test]
+fn a_failed_piece_ends_the_others_and_what_was_done_is_kept() {
+    if !adapter() {
+        return;
+    }
+    let out = folder("study-fails");
+    // Its model cannot be written.
+    fs::create_dir(out.join("deep-first-1.safetensors")).unwrap();
+    let words = ["study", "--preset", "tiny", "--quick", "--steps", "1", "--questions", "1", "--start", text(start())];
+    let arms = "deep first; paper; depth 1; depth 2; flattened; 1 of 3 links; shared image keys; positions in a row";
+    let said = hive(&[&words[..], &["--jobs", "2", "--arms", arms, "--out", text(&out)]].concat()).code(1);
+    let said = said.complains(&["deep first 1: failed", "cannot write", "deep-first-1.safetensors"]);
+    let count = |end: &str| said.err.lines().filter(|line| line.contains(end)).count();
+    let (begun, done) = (count(": begins"), count(": done after"));
+    let study: Value = serde_json::from_slice(&fs::read(out.join("study.json")).unwrap()).unwrap();
+    let kept: Vec<_> = study["outcomes"].as_array().unwrap().iter().map(|o| o["arm"].as_str().unwrap()).collect();
+    assert!(!kept.is_empty() && !kept.contains(&"deep first"), "{kept:?}");
+    // All of them are nine with the untouched tower.
+    assert!(begun == done + 1 && begun < 7, "{begun} begun, {done} done: {}", said.err);
+}
