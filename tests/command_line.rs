@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use hive::data::tokenizer::Tokenizer;
 use hive::gpu::Gpu;
+use hive::model::model::Model;
+use hive::model::weights::Precision;
 use hive::platform::block_on;
 use hive::train::checkpoint::Checkpoint;
 use serde_json::Value;
@@ -195,6 +198,35 @@ fn a_folder_of_ones_own_pictures() {
     run(&folder("llava-empty"), &out).code(1).complains(&["no conversation list"]);
 }
 
+/// A model of the time when its data had other words answers; it is told why no more is possible.
+#[test]
+fn checkpoints_with_other_words_answer_and_are_neither_tested_nor_trained() {
+    if !adapter() {
+        return;
+    }
+    let here = folder("words");
+    let mut older = Checkpoint::from_bytes(&trained().bytes).unwrap();
+    let (words, width) = (older.meta.tokenizer.words().to_vec(), older.meta.model.text_config.hidden_size);
+    let fewer = words.len() - 3;
+    older.meta.tokenizer = Tokenizer::new(words[..fewer].to_vec()).unwrap();
+    older.meta.model.text_config.vocab_size = fewer;
+    older.meta.preset.model.text_config.vocab_size = fewer;
+    older.moments = Default::default();
+    for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+        older.weights.entry(name.into()).and_modify(|values| values.truncate(fewer * width));
+    }
+    let specs = Model::new(&older.meta.model, older.meta.preset.wiring).1;
+    let (file, image) = (here.join("older.safetensors"), here.join("red.png"));
+    std::fs::write(&file, older.to_bytes(&specs, Precision::F32).unwrap()).unwrap();
+    picture(&image, [200, 20, 20]);
+    let said = hive(&["ask", text(&image), "what is it", "--model", text(&file), "--json"]).code(0).json();
+    assert!(said["answer"].is_string(), "{said}");
+    let why = format!("vocab_size is {fewer}, {} has {} words", older.meta.preset.data, words.len());
+    let why = [why.as_str(), "still answers (hive ask --model FILE)", "neither test nor train"];
+    hive(&["eval", "--model", text(&file)]).code(2).complains(&why);
+    train(&here, &["--resume", text(&file)]).code(2).complains(&why);
+}
+
 /// What each link is for: the model answers again without it.
 #[test]
 fn links_are_cut_one_by_one() {
@@ -212,6 +244,16 @@ fn links_are_cut_one_by_one() {
     // The ground is read near the pixels.
     let other: Vec<_> = cut.iter().filter(|c| c["answer"] != json["answer"]).map(|c| c["depth"].as_u64()).collect();
     assert_eq!(other, [Some(1)], "{json}");
+    // A folder's links are cut as well, and a model without links says so.
+    let (here, picture) = (folder("cut"), "held-out-0.png");
+    let (linked, flattened) = (here.join("linked"), here.join("flattened"));
+    hive(&["convert", "grounds", text(&linked)]).code(0);
+    let again = ["ask", picture, words[2], "--model", text(&linked), "--weights", "f32", "--cut", "--json"];
+    assert_eq!(hive(&again).code(0).json()["cut"], json["cut"]);
+    let set = ["--set", "wiring=cascade", "--stage", "1", "--steps", "1"];
+    train(&flattened, &set).code(0);
+    let model = flattened.join("checkpoint.safetensors");
+    hive(&["ask", picture, "what is it", "--model", text(&model), "--cut"]).code(1).complains(&["no links to cut"]);
 }
 
 #[test]
@@ -232,6 +274,12 @@ fn shipped_models_answer() {
         let found = share("own picture", "several");
         assert!(found >= several, "{model}: {found} with several things");
         assert!(swapped <= none + 0.1, "{model}: {swapped} with swapped pictures, {none} with none");
+        let kinds = scores["own picture"]["kinds"].as_object().unwrap();
+        assert!(kinds.len() >= 5, "{model}: {scores}");
+        for (kind, found) in kinds.iter().filter(|_| model == "grounds") {
+            let share = found["hits"].as_f64().unwrap() / found["of"].as_f64().unwrap();
+            assert!(share >= 0.75, "{model}: {share} of the questions about {kind}");
+        }
     }
 }
 

@@ -190,7 +190,7 @@ fn decoder(gpu: &Gpu, folder: &Folder, spec: &ModelSpec, format: Format) -> Deco
 #[test]
 fn the_whole_model_answers_as_the_checkpoint_does() {
     let Some(gpu) = gpu() else { return };
-    for (name, dataset) in [("shapes", Dataset::Shapes), ("pictures", Dataset::Pictures)] {
+    for (name, dataset) in Dataset::ALL.map(|dataset| (dataset.name(), dataset)) {
         let run = block_on(assets::model(name)).unwrap();
         let mut trained = block_on(of_checkpoint(&gpu, &run)).unwrap();
         let source = block_on(ModelFolder::open(&folder(&export(name), ""))).unwrap();
@@ -213,6 +213,14 @@ fn the_whole_model_answers_as_the_checkpoint_does() {
             answers.insert(want);
         }
         assert!(answers.len() > 3, "{answers:?}");
+        // As people write places that are a word in one of the vocabularies.
+        let words = &run.meta.tokenizer;
+        for text in ["what is at the TOP left", "top\n left, stop left, top left-hand", "the bottom-right right"] {
+            assert_eq!(assistant.encode(text), words.encode(text), "{name}: {text}");
+        }
+        let place = words.id("top-left");
+        assert_eq!(place.is_some(), dataset == Dataset::Grounds);
+        assert!(place.is_none_or(|id| assistant.encode("Top left") == [id]), "{name}");
     }
     done(&gpu);
 }

@@ -57,6 +57,12 @@ fn a_study_is_kept_and_goes_on_where_it_ended() {
     hive(&["study", "--jobs", "0"]).code(2).complains(&["--jobs", "1 or more"]);
     let first = run("deep first; flattened").code(0);
     assert!(first.err.contains("deep first 1, stage 1 2 steps"), "{}", first.err);
+    assert!(
+        first.err.contains("deep first 1: begins\n") && first.err.contains("flattened 1: done after "),
+        "{}",
+        first.err
+    );
+    assert!(first.out.contains("Up to 2 pieces of work ran at a time"), "{}", first.out);
     assert!(first.out.contains("| deep first |") && first.out.contains("| untouched tower |"), "{}", first.out);
     let before = kept();
     let outcomes = before["outcomes"].as_array().unwrap();
@@ -68,6 +74,7 @@ fn a_study_is_kept_and_goes_on_where_it_ended() {
     let one = ["study", "--preset", "tiny", "--quick", "--steps", "2", "--questions", "10", "--start", text(start())];
     hive(&[&one[..], &["--arms", "flattened", "--out", text(&alone)]].concat()).code(0);
     let single: Value = serde_json::from_slice(&fs::read(alone.join("study.json")).unwrap()).unwrap();
+    assert_eq!((&single["jobs"], &before["jobs"]), (&Value::from(1), &Value::from(2)));
     let rows = |study: &Value| {
         let of = study["outcomes"].as_array().unwrap().iter().find(|o| o["arm"] == "flattened").unwrap();
         of["rows"].clone()
@@ -88,10 +95,36 @@ fn a_study_is_kept_and_goes_on_where_it_ended() {
     assert!(second.out.contains("| shared image keys | image keys"), "{}", second.out);
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.ends_with("</html>\n") && page.contains("Where links look") && !page.contains("http"), "{page}");
-    // A report needs no arm but its own.
-    run("deep first").code(0);
+    // A report needs no arm but its own, and a study of before jobs were kept opens.
+    let mut older = after;
+    older.as_object_mut().unwrap().remove("jobs");
+    fs::write(out.join("study.json"), older.to_string()).unwrap();
+    let said = run("deep first").code(0).out;
+    assert!(said.contains("How many pieces of work ran at a time was not kept"), "{said}");
     // Another preset is another study.
     let mut other = words("deep first");
     other.extend(["--set".to_owned(), "tokens=40".to_owned()]);
     hive(&other.iter().map(String::as_str).collect::<Vec<_>>()).code(1).complains(&["another preset", "--out"]);
+}
+
+/// A piece fails: its reason is told, those beside it are finished and kept, and no other begins.
+#[test]
+fn a_failed_piece_ends_the_others_and_what_was_done_is_kept() {
+    if !adapter() {
+        return;
+    }
+    let out = folder("study-fails");
+    // Its model cannot be written.
+    fs::create_dir(out.join("deep-first-1.safetensors")).unwrap();
+    let words = ["study", "--preset", "tiny", "--quick", "--steps", "1", "--questions", "1", "--start", text(start())];
+    let arms = "deep first; paper; depth 1; depth 2; flattened; 1 of 3 links; shared image keys; positions in a row";
+    let said = hive(&[&words[..], &["--jobs", "2", "--arms", arms, "--out", text(&out)]].concat()).code(1);
+    let said = said.complains(&["deep first 1: failed", "cannot write", "deep-first-1.safetensors"]);
+    let count = |end: &str| said.err.lines().filter(|line| line.contains(end)).count();
+    let (begun, done) = (count(": begins"), count(": done after"));
+    let study: Value = serde_json::from_slice(&fs::read(out.join("study.json")).unwrap()).unwrap();
+    let kept: Vec<_> = study["outcomes"].as_array().unwrap().iter().map(|o| o["arm"].as_str().unwrap()).collect();
+    assert!(!kept.is_empty() && !kept.contains(&"deep first"), "{kept:?}");
+    // All of them are nine with the untouched tower.
+    assert!(begun == done + 1 && begun < 7, "{begun} begun, {done} done: {}", said.err);
 }

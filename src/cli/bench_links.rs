@@ -8,7 +8,7 @@ use crate::model::inputs::HostBatch;
 use crate::model::model::Wiring;
 use crate::platform::{self, block_on};
 use crate::train::cost::{Cost, trainer};
-use crate::train::recipe::Preset;
+use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::stage::Stage;
 use crate::train::statistics::median;
 use crate::train::trainer::Trainer;
@@ -23,6 +23,18 @@ struct Step {
     flops: f64,
 }
 
+impl Step {
+    /// With the times of its steps.
+    fn new(trainer: &Trainer, times: Vec<f64>) -> Self {
+        let cost = Cost::of(trainer);
+        Self {
+            secs: median(times).unwrap_or(f64::NAN),
+            bytes: cost.parameter_bytes + cost.temporary_bytes,
+            flops: cost.flops,
+        }
+    }
+}
+
 pub(super) fn run(args: &Args, runs: usize) -> Result<(), Fault> {
     let gpu = open_gpu(args)?;
     let mut preset = assets::preset(args.option("preset").unwrap_or("grounds"))?;
@@ -30,9 +42,9 @@ pub(super) fn run(args: &Args, runs: usize) -> Result<(), Fault> {
     let wrong = |_unparsed| Fault::usage(format!("--text needs lengths such as {LENGTHS}, not \"{list}\""));
     let lengths: Vec<usize> = list.split(',').map(|n| n.trim().parse().map_err(wrong)).collect::<Result<_, _>>()?;
     let number = args.number("stage")?.unwrap_or(2);
-    let stage = Stage::ALL.into_iter().find(|s| s.number() == number);
-    let stage = stage.filter(|s| preset.stage(*s).is_some());
-    let stage = stage.ok_or_else(|| Fault::usage(format!("{} has no stage {number}", preset.name)))?;
+    let none = || Fault::usage(format!("{} has no stage {number}", preset.name));
+    let stage = Stage::ALL.into_iter().find(|s| s.number() == number).ok_or_else(none)?;
+    let recipe = preset.stage(stage).cloned().ok_or_else(none)?;
     say(&format!(
         "{} ({}), preset {}, stage {number}, {} patches, median of {runs}; linked : flattened\n{:>6}  {:>30}  {:>30}  {:>30}\n",
         gpu.summary.name,
@@ -46,7 +58,7 @@ pub(super) fn run(args: &Args, runs: usize) -> Result<(), Fault> {
     ));
     for tokens in lengths {
         preset.tokens = tokens;
-        let [linked, flattened] = block_on(steps(&gpu, &preset, stage, runs))?;
+        let [linked, flattened] = block_on(steps(&gpu, &preset, stage, &recipe, runs))?;
         let cell = |of: fn(&Step) -> f64| {
             let (a, b) = (of(&linked), of(&flattened));
             format!("{a:9.2} : {b:9.2} = {:5.2}", a / b)
@@ -62,12 +74,18 @@ pub(super) fn run(args: &Args, runs: usize) -> Result<(), Fault> {
 }
 
 /// Both wirings, in turn, so that what else the machine does weighs on both.
-async fn steps(gpu: &Gpu, preset: &Preset, stage: Stage, runs: usize) -> Result<[Step; 2], GpuError> {
-    let wirings = [Wiring::Linked, Wiring::Flattened];
-    let mut trainers: Vec<Trainer> = wirings.iter().filter_map(|w| trainer(gpu, preset, *w, stage)).collect();
+async fn steps(
+    gpu: &Gpu,
+    preset: &Preset,
+    stage: Stage,
+    recipe: &StageRecipe,
+    runs: usize,
+) -> Result<[Step; 2], GpuError> {
+    let [mut linked, mut flattened] =
+        [Wiring::Linked, Wiring::Flattened].map(|wiring| trainer(gpu, preset, wiring, stage, recipe));
     let mut times = [Vec::new(), Vec::new()];
     for run in 0..=runs.max(1) {
-        for (trainer, times) in trainers.iter_mut().zip(&mut times) {
+        for (trainer, times) in [&mut linked, &mut flattened].into_iter().zip(&mut times) {
             let start = platform::now_secs();
             step(trainer, preset).await?;
             // The first compiles.
@@ -76,16 +94,8 @@ async fn steps(gpu: &Gpu, preset: &Preset, stage: Stage, runs: usize) -> Result<
             }
         }
     }
-    let mut found = trainers.iter().zip(times).map(|(trainer, times)| {
-        let cost = Cost::of(trainer);
-        Step {
-            secs: median(times).unwrap_or(f64::NAN),
-            bytes: cost.parameter_bytes + cost.temporary_bytes,
-            flops: cost.flops,
-        }
-    });
-    let none = || Step { secs: f64::NAN, bytes: 0, flops: f64::NAN };
-    Ok(std::array::from_fn(|_| found.next().unwrap_or_else(none)))
+    let [of_linked, of_flattened] = times;
+    Ok([Step::new(&linked, of_linked), Step::new(&flattened, of_flattened)])
 }
 
 /// A step on rows that are full of text.

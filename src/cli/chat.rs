@@ -2,7 +2,6 @@
 
 use std::io::BufRead as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::json;
 
@@ -14,16 +13,15 @@ use crate::data::chat::Message;
 use crate::data::dataset::Dataset;
 use crate::data::worlds::Split;
 use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply};
-use crate::engine::answers::open::{self, ModelFolder, OpenError, of_checkpoint, uploaded};
+use crate::engine::answers::open::{ModelFolder, OpenError, of_checkpoint};
 use crate::gpu::Gpu;
-use crate::model::config::Wiring;
 use crate::model::decode::Made;
 use crate::model::files::Folder;
 use crate::model::load::{self, Formats};
 use crate::ops::packed::Format;
 use crate::ops::sample::Settings;
 use crate::platform::{self, block_on};
-use crate::train::checkpoint::{Checkpoint, Meta};
+use crate::train::checkpoint::Meta;
 
 /// Options of every command that loads a model.
 const MODEL: [&str; 4] = ["model", "weights", "room", "memory"];
@@ -161,35 +159,29 @@ fn reply(
     Ok(reply)
 }
 
-/// The model of the arguments, and the checkpoint where this program trained it.
-fn answering(args: &Args) -> Result<(Assistant, Option<Checkpoint>), Fault> {
+/// The model of the arguments, and what is known of it where this program trained it.
+fn answering(args: &Args) -> Result<(Assistant, Option<Meta>), Fault> {
     let name = args.option("model").unwrap_or("grounds");
     if platform::is_folder(name) || fetch::is_name(name) {
         return Ok((load(args, &open_gpu(args)?, None)?, None));
     }
     let checkpoint = shared::load(name)?;
-    Ok((block_on(of_checkpoint(&open_gpu(args)?, &checkpoint))?, Some(checkpoint)))
+    Ok((block_on(of_checkpoint(&open_gpu(args)?, &checkpoint))?, Some(checkpoint.meta)))
 }
 
 /// The answer with each link cut in turn: layer, the depth that it reads, the answer.
 fn with_links_cut(
-    gpu: &Gpu,
-    checkpoint: &Checkpoint,
+    assistant: &Assistant,
     messages: &[Message],
     pixels: &[f32],
     options: &Options,
 ) -> Result<Vec<(usize, usize, Reply)>, Fault> {
-    let links = &checkpoint.meta.model.link_config;
-    if checkpoint.meta.preset.wiring != Wiring::Linked {
-        return Err(Fault::Failed("this model has no links to cut: pictures are tokens of its text".into()));
-    }
-    let (model, params) = uploaded(gpu, checkpoint)?;
+    let links = &assistant.decoder().model().config().link_config;
     let pairs = links.language_layers.iter().zip(&links.vision_layers);
     pairs
         .map(|(layer, depth)| {
-            let cut = Arc::new(model.without(&[*layer]));
-            let mut assistant = block_on(open::trained(cut, Arc::clone(&params), &checkpoint.meta.tokenizer))?;
-            Ok((*layer, *depth, reply(&mut assistant, messages, pixels, options, true)?))
+            let mut cut = block_on(assistant.without(&[*layer]))?;
+            Ok((*layer, *depth, reply(&mut cut, messages, pixels, options, true)?))
         })
         .collect()
 }
@@ -225,8 +217,11 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
         return Err(needs(picture));
     }
     let options = options(&args)?;
-    let (mut assistant, checkpoint) = answering(&args)?;
-    let meta = checkpoint.as_ref().map(|c| &c.meta);
+    let (mut assistant, meta) = answering(&args)?;
+    if args.flag("cut") && assistant.decoder().model().links().is_empty() {
+        return Err(Fault::Failed("this model has no links to cut: leave --cut out".into()));
+    }
+    let meta = meta.as_ref();
     let sees = assistant.preprocess().is_some();
     let words = args.words();
     let (image, question) = words.split_at(usize::from(sees).min(words.len()));
@@ -252,11 +247,7 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
     let mut messages: Vec<Message> = args.option("system").map(|s| Message::new("system", s)).into_iter().collect();
     messages.push(Message::question(&question, sees));
     let whole = reply(&mut assistant, &messages, &pixels, &options, args.flag("json"))?;
-    let cut = match (&checkpoint, args.flag("cut")) {
-        (_, false) => Vec::new(),
-        (Some(c), true) => with_links_cut(&open_gpu(&args)?, c, &messages, &pixels, &options)?,
-        (None, true) => return Err(Fault::usage("--cut takes a shipped model or a checkpoint file")),
-    };
+    let cut = if args.flag("cut") { with_links_cut(&assistant, &messages, &pixels, &options)? } else { Vec::new() };
     for (layer, depth, reply) in cut.iter().filter(|_| !args.flag("json")) {
         let changed = if reply.text == whole.text { "" } else { "  <- another answer" };
         say(&format!("without the link of layer {} (depth {depth}): {}{changed}\n", layer + 1, reply.text));

@@ -1,6 +1,6 @@
 //! What a command says on standard error while it works: on a terminal one line that is rewritten, in a file or a pipe a line
-//! every ten seconds, and in either a line at the end of each stage. No colours and no escape codes, so `NO_COLOR` has nothing
-//! to switch off.
+//! every ten seconds, and in either a line at the end of each stage. Several jobs at a time would write over each other's line:
+//! they write whole lines everywhere, one a minute. No colours and no escape codes, so `NO_COLOR` has nothing to switch off.
 
 use std::io::IsTerminal as _;
 
@@ -10,6 +10,8 @@ use crate::train::trainer::Report;
 
 /// Seconds between two lines where no terminal listens.
 const LOG_SECS: f64 = 10.0;
+/// The same where several jobs write.
+const JOBS_SECS: f64 = 60.0;
 /// Seconds between two versions of a terminal's line.
 const TERMINAL_SECS: f64 = 0.2;
 /// Columns of a terminal that does not tell.
@@ -17,8 +19,10 @@ const COLUMNS: usize = 80;
 
 /// Which line is written when, and how.
 struct Pace {
-    /// Columns of the terminal; none: a file or a pipe.
+    /// Columns of the terminal whose line is rewritten; none: whole lines.
     columns: Option<usize>,
+    /// Seconds between two lines.
+    pause: f64,
     /// When a line was written last.
     last: f64,
     /// Characters of the line that stands on the terminal.
@@ -26,15 +30,20 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(columns: Option<usize>, now: f64) -> Self {
+    /// For one of so many jobs.
+    fn new(columns: Option<usize>, jobs: usize, now: f64) -> Self {
+        let columns = columns.filter(|_| jobs <= 1);
         // A terminal shows the first line at once; a log has its first after the pause.
-        Self { columns, last: if columns.is_some() { f64::NEG_INFINITY } else { now }, standing: 0 }
+        let (pause, last) = match columns {
+            Some(_) => (TERMINAL_SECS, f64::NEG_INFINITY),
+            None => (if jobs > 1 { JOBS_SECS } else { LOG_SECS }, now),
+        };
+        Self { columns, pause, last, standing: 0 }
     }
 
     /// What to write of a line now; nothing most of the time.
     fn show(&mut self, now: f64, line: impl FnOnce() -> String) -> Option<String> {
-        let pause = if self.columns.is_some() { TERMINAL_SECS } else { LOG_SECS };
-        if now - self.last < pause {
+        if now - self.last < self.pause {
             return None;
         }
         self.last = now;
@@ -74,7 +83,12 @@ pub(super) struct Progress(Pace);
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self(Pace::new(columns(), now_secs()))
+        Self::beside(1)
+    }
+
+    /// Of one of so many jobs at a time.
+    pub(super) fn beside(jobs: usize) -> Self {
+        Self(Pace::new(columns(), jobs, now_secs()))
     }
 
     /// How far it is; the line is made only if it is time for one.
@@ -118,7 +132,12 @@ pub(super) struct Steps {
 
 impl Steps {
     pub(super) fn new(label: String, steps: u64) -> Self {
-        let progress = Progress::new();
+        Self::beside(label, steps, 1)
+    }
+
+    /// In one of so many jobs at a time.
+    pub(super) fn beside(label: String, steps: u64, jobs: usize) -> Self {
+        let progress = Progress::beside(jobs);
         Self { label, steps, start: now_secs(), first: 0, smooth: 0.0, progress, losses: Vec::new() }
     }
 
@@ -153,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_log_has_a_line_every_ten_seconds_and_one_at_the_end() {
-        let mut pace = Pace::new(None, 100.0);
+        let mut pace = Pace::new(None, 1, 100.0);
         let long = "x".repeat(300);
         let lines = [(100.0, "a"), (109.9, "b"), (110.0, "c"), (119.9, "d"), (125.0, long.as_str())];
         let want = [None, None, Some("c\n".to_owned()), None, Some(format!("{long}\n"))];
@@ -165,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_terminal_has_one_line_that_never_wraps() {
-        let mut pace = Pace::new(Some(8), 0.0);
+        let mut pace = Pace::new(Some(8), 1, 0.0);
         let lines = [(0.0, "loading"), (0.1, "no"), (0.2, "four"), (0.4, "longer than it")];
         let want = ["\rloading", "\rfour   ", "\rlonger "].map(|s| Some(s.to_owned()));
         let said = said(&mut pace, &lines);
@@ -173,6 +192,13 @@ mod tests {
         assert_eq!(pace.end(0.5, "äöü"), "\räöü    \n");
         // Nothing of that line is left to be covered.
         assert_eq!(pace.end(0.6, "b"), "\rb\n");
-        assert!(Pace::new(Some(1), 0.0).end(0.0, "abc") == "\r\n");
+        assert!(Pace::new(Some(1), 1, 0.0).end(0.0, "abc") == "\r\n");
+    }
+    #[test]
+    fn several_jobs_write_whole_lines_on_a_terminal_too() {
+        let mut pace = Pace::new(Some(8), 2, 0.0);
+        let lines = [(0.0, "a"), (59.9, "b"), (60.0, "longer than it"), (100.0, "c")];
+        assert_eq!(said(&mut pace, &lines), [None, None, Some("longer than it\n".to_owned()), None]);
+        assert_eq!(pace.end(101.0, "done"), "done\n");
     }
 }

@@ -1,12 +1,13 @@
 //! `hive study`: the comparison behind HIVE's claim, repeatable and resumable.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::args::Args;
 use super::fault::Fault;
-use super::output::say;
+use super::output::{say, warn};
 use super::progress::Steps;
 use super::shared::{find_preset, load, open_gpu, read, write};
 use super::study_report::{self, Study, trained};
@@ -14,7 +15,7 @@ use crate::engine::assets::{FIRST, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
-use crate::platform::{self, block_on};
+use crate::platform::{self, block_on, now_secs};
 use crate::train::recipe::Preset;
 use crate::train::study::{Arm, Bench, Settings, StudyError, UNTOUCHED, arms};
 use crate::train::trainer::Report;
@@ -76,6 +77,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         seeds,
         quick,
         adapter,
+        jobs: Some(1),
         tuning: BTreeMap::new(),
         outcomes: Vec::new(),
         untouched: Vec::new(),
@@ -127,13 +129,16 @@ fn kept(out: &Path, fresh: Study) -> Result<Study, Fault> {
 }
 
 /// A line for what is trained, as long as it is.
-struct Telling(std::cell::RefCell<Option<(String, Steps)>>);
+struct Telling {
+    now: RefCell<Option<(String, Steps)>>,
+    jobs: usize,
+}
 
 impl Telling {
     fn hear(&self, title: &str, steps: u64, report: &Report) {
-        let mut now = self.0.borrow_mut();
+        let mut now = self.now.borrow_mut();
         if now.as_ref().is_none_or(|(t, _)| t != title) {
-            *now = Some((title.to_owned(), Steps::new(title.to_owned(), steps)));
+            *now = Some((title.to_owned(), Steps::beside(title.to_owned(), steps, self.jobs)));
         }
         if let Some((_, line)) = now.as_mut() {
             line.show(report);
@@ -153,6 +158,17 @@ enum Piece<'a> {
     Untouched(u64),
 }
 
+impl Piece<'_> {
+    /// As the lines about its training begin.
+    fn title(self) -> String {
+        match self {
+            Self::Rates(arm) => format!("{}, rates", arm.name),
+            Self::Outcome(arm, seed) => format!("{} {seed}", arm.name),
+            Self::Untouched(seed) => format!("{UNTOUCHED} {seed}"),
+        }
+    }
+}
+
 /// What those who work share.
 struct Desk<'a> {
     start: &'a Weights,
@@ -161,6 +177,8 @@ struct Desk<'a> {
     /// The seed of what is tried once.
     first: u64,
     out: &'a Path,
+    /// Pieces at a time.
+    jobs: usize,
     study: Mutex<&'a mut Study>,
 }
 
@@ -178,8 +196,12 @@ fn work(gpus: &[Gpu], start: &Weights, chosen: &[Arm], study: &mut Study, out: &
         rest.extend(left.map(|arm| Piece::Outcome(arm, seed)));
         rest.extend(study.untouched.iter().all(|(s, _)| *s != seed).then_some(Piece::Untouched(seed)));
     }
+    let jobs = gpus.len();
+    if !rest.is_empty() {
+        study.jobs = study.jobs.map(|before| before.max(jobs));
+    }
     let (settings, preset) = (study.settings.clone(), study.preset.clone());
-    let desk = Desk { start, settings, preset, first, out, study: Mutex::new(study) };
+    let desk = Desk { start, settings, preset, first, out, jobs, study: Mutex::new(study) };
     // Rates first: what is taken away keeps those of the reference.
     desk.all(gpus, rates)?;
     desk.all(gpus, rest)
@@ -191,7 +213,7 @@ impl<'a> Desk<'a> {
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = |gpu: &Gpu| -> Result<(), Fault> {
             while let Some(piece) = next() {
-                if let Err(fault) = self.piece(gpu, piece) {
+                if let Err(fault) = self.told(gpu, piece) {
                     // What failed here would fail there, hours later: the others end what they are at.
                     while next().is_some() {}
                     return Err(fault);
@@ -205,12 +227,29 @@ impl<'a> Desk<'a> {
         })
     }
 
+    /// A piece; where lines of several mix, one says that it begins and one how it ended.
+    fn told(&self, gpu: &Gpu, piece: Piece<'_>) -> Result<(), Fault> {
+        let (title, began) = (piece.title(), now_secs());
+        let tell = |text: &str| {
+            if self.jobs > 1 {
+                warn(&format!("{title}: {text}\n"));
+            }
+        };
+        tell("begins");
+        let done = self.piece(gpu, piece);
+        match &done {
+            Ok(()) => tell(&format!("done after {:.0} s", now_secs() - began)),
+            Err(_) => tell("failed; the others end what they are at"),
+        }
+        done
+    }
+
     fn study(&self) -> MutexGuard<'_, &'a mut Study> {
         self.study.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn piece(&self, gpu: &Gpu, piece: Piece<'_>) -> Result<(), Fault> {
-        let telling = Telling(std::cell::RefCell::new(None));
+        let telling = Telling { now: RefCell::new(None), jobs: self.jobs };
         let bench = Bench {
             gpu,
             start: self.start,

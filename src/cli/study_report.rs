@@ -30,6 +30,8 @@ pub(super) struct Study {
     pub(super) seeds: Vec<u64>,
     pub(super) quick: bool,
     pub(super) adapter: String,
+    /// Most pieces of work at a time so far; none where this was not kept yet.
+    pub(super) jobs: Option<usize>,
     /// By arm: factor of the rates, and the share of validation questions answered exactly.
     pub(super) tuning: BTreeMap<String, Vec<(f64, f64)>>,
     pub(super) outcomes: Vec<Outcome>,
@@ -223,6 +225,20 @@ fn probes(study: &Study, arms: &[Arm]) -> Vec<Section> {
     out
 }
 
+/// Under what load the times of steps were measured.
+fn load_of_times(jobs: Option<usize>) -> String {
+    match jobs {
+        Some(1) => String::new(),
+        Some(n) => format!(
+            " Up to {n} pieces of work ran at a time on this machine, and steps waited for each other: alone they are faster."
+        ),
+        None => {
+            " How many pieces of work ran at a time was not kept: if there were several, steps waited for each other."
+                .into()
+        }
+    }
+}
+
 fn costs(study: &Study, arms: &[Arm]) -> Section {
     let mut table = Table::new(["links", "stage", "GFLOP per step", "ms per step", "MB", "dispatches", "of flattened"]);
     let cost = |arm: &str, stage: Stage| -> Option<StepCost> {
@@ -250,10 +266,12 @@ fn costs(study: &Study, arms: &[Arm]) -> Section {
     }
     Section {
         title: "What a step costs",
-        about: "FLOPs are computed, time (median) and bytes (parameters, gradients, moments, temporaries) measured. The paper \
-                claims 0.14 of the control's FLOPs, 3.4 times its speed and 59.3 % less memory, at 576 image tokens and a large \
-                language model; `hive plan --preset hive-siglip-large` counts a step of that size."
-            .into(),
+        about: format!(
+            "FLOPs are computed, time (median) and bytes (parameters, gradients, moments, temporaries) measured.{} The paper \
+             claims 0.14 of the control's FLOPs, 3.4 times its speed and 59.3 % less memory, at 576 image tokens and a large \
+             language model; `hive plan --preset hive-siglip-large` counts a step of that size.",
+            load_of_times(study.jobs)
+        ),
         table,
         figures: String::new(),
     }

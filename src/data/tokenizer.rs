@@ -3,7 +3,7 @@
 //! Used by `batch` (rows), by the commands and the web page (a user's question), and saved beside a checkpoint as
 //! `{"words": [...]}`, where a word's position is its id.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,8 @@ pub enum TokenizerError {
 pub struct Tokenizer {
     words: Vec<String>,
     ids: HashMap<String, u32>,
+    /// The words with a hyphen that are also read where a space stands in place of the last one.
+    joined: HashSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,7 +80,7 @@ impl Tokenizer {
                 return Err(TokenizerError::Twice { word: word.clone(), first: first as usize, second });
             }
         }
-        Ok(Self { words, ids })
+        Ok(Self { joined: joined(&words), words, ids })
     }
 
     /// A vocabulary of the `size` most frequent words of these texts (special tokens included, ties in alphabetical order).
@@ -95,7 +97,7 @@ impl Tokenizer {
         let frequent = counted.into_iter().map(|c| c.0).take(size.saturating_sub(SPECIALS.len()));
         let words: Vec<String> = SPECIALS.into_iter().map(str::to_owned).chain(frequent).collect();
         let ids = words.iter().enumerate().map(|(i, w)| (w.clone(), i as u32)).collect();
-        Self { words, ids }
+        Self { joined: joined(&words), words, ids }
     }
 
     /// The words in the order of their ids.
@@ -119,7 +121,7 @@ impl Tokenizer {
     /// The ids of a text, without start or end; [`UNKNOWN`] for words outside the vocabulary.
     ///
     /// Text is lower-cased and punctuation split off. A plural is read as word and `s` where the vocabulary has it so, and words
-    /// as one where it joins them with a hyphen. A question mark that it lacks says nothing.
+    /// as one where it joins them with a hyphen and with no other. A question mark that it lacks says nothing.
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u32> {
         self.read(text).iter().flat_map(|word| self.parts(word)).flatten().map(|id| id.unwrap_or(UNKNOWN)).collect()
@@ -149,7 +151,7 @@ impl Tokenizer {
         let mut words: Vec<String> = Vec::new();
         for word in split(text) {
             let joined = words.last().map(|last| format!("{last}-{word}"));
-            match joined.filter(|joined| self.ids.contains_key(joined)) {
+            match joined.filter(|joined| self.joined.contains(joined) && !word.contains('-')) {
                 Some(joined) => {
                     words.pop();
                     words.push(joined);
@@ -159,6 +161,11 @@ impl Tokenizer {
         }
         words.retain(|word| word != "?" || self.ids.contains_key("?"));
         words
+    }
+
+    /// The parts of words that are also read without their last hyphen, in the order of their ids.
+    pub(super) fn joints(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.words.iter().filter(|word| self.joined.contains(*word)).filter_map(|word| word.rsplit_once('-'))
     }
 
     /// One id, or two for a plural: `[Some(None), None]` is an unknown word.
@@ -172,6 +179,22 @@ impl Tokenizer {
             _ => [Some(None), None],
         }
     }
+}
+
+/// Is it a word of letters, rather than a punctuation mark?
+pub(super) fn is_word(word: &str) -> bool {
+    word.starts_with(char::is_alphanumeric) && split(word) == [word]
+}
+
+/// The words with a hyphen that may be read where a space stands in its place. Not those that share a part, as `a-b` and `b-c`
+/// or `a-b-c` do: what "a b c" then is would depend on who reads it, this program or others by the file.
+fn joined(words: &[String]) -> HashSet<String> {
+    let parts =
+        || words.iter().skip(SPECIALS.len()).filter(|w| is_word(w)).filter_map(|w| Some((w, w.rsplit_once('-')?)));
+    let whole: HashSet<&str> = parts().map(|(word, _)| word.as_str()).collect();
+    let (firsts, lasts): (HashSet<&str>, HashSet<&str>) = parts().map(|(_, both)| both).unzip();
+    let alone = |first: &str, last: &str| !lasts.contains(first) && !whole.contains(first) && !firsts.contains(last);
+    parts().filter(|(_, (first, last))| alone(first, last)).map(|(word, _)| word.clone()).collect()
 }
 
 /// The words of a text: lower case, at white space, with every punctuation mark a word of its own, apart from apostrophes
@@ -219,6 +242,9 @@ mod tests {
         let t = tokenizer("where is the top-left");
         assert_eq!(t.encode("Where is the TOP left?"), t.encode("where is the top-left"));
         assert_eq!((t.encode("top ? left").len(), t.unknown("top, left?").len()), (2, 3));
+        // Which two of three words belong together nobody can say.
+        let t = tokenizer("north-west west-end t-rex");
+        assert_eq!(t.encode("north west end t rex north-west"), [3, 3, 3, 6, 4]);
         assert_eq!(
             split("A T-rex's \"well-known\" tail - ok?"),
             ["a", "t-rex's", "\"", "well-known", "\"", "tail", "-", "ok", "?"]

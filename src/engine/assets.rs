@@ -47,7 +47,7 @@ pub enum AssetError {
     NoData(String),
     /// A vocabulary of another size than the model's.
     #[error(
-        "the preset's vocab_size is {have}, {data} has {need} words: write {need} there. A checkpoint of other words still answers (hive ask --model FILE), but {data} can neither test nor train it"
+        "vocab_size is {have}, {data} has {need} words. In a preset write {need} there; a checkpoint with other words still answers (hive ask --model FILE), but {data} can neither test nor train it"
     )]
     Vocabulary { have: usize, need: usize, data: String },
     /// Words that make no vocabulary.

@@ -1,6 +1,6 @@
 //! What a training step takes, counted from the programs that it would run.
 
-use super::recipe::Preset;
+use super::recipe::{Preset, StageRecipe};
 use super::stage::{Stage, trainable};
 use super::trainer::{Setup, Trainer};
 use crate::gpu::{Gpu, Part};
@@ -48,19 +48,17 @@ impl Cost {
     /// ([`crate::gpu::GpuOptions::counting`]) nothing is run, whatever the size.
     #[must_use]
     pub fn of_stage(gpu: &Gpu, preset: &Preset, wiring: Wiring, stage: Stage) -> Option<Self> {
-        trainer(gpu, preset, wiring, stage).as_ref().map(Self::of)
+        Some(Self::of(&trainer(gpu, preset, wiring, stage, preset.stage(stage)?)))
     }
 }
 
-/// The trainer of a stage of a preset with another wiring, its weights zero: what a step takes does not depend on them. None
-/// where there is no such stage.
+/// The trainer of a stage of a preset with another wiring, its weights zero: what a step takes does not depend on them.
 #[must_use]
-pub fn trainer(gpu: &Gpu, preset: &Preset, wiring: Wiring, stage: Stage) -> Option<Trainer> {
-    let recipe = preset.stage(stage)?;
+pub fn trainer(gpu: &Gpu, preset: &Preset, wiring: Wiring, stage: Stage, recipe: &StageRecipe) -> Trainer {
     let mut config = preset.model.clone();
     config.link_config.separate_image_kv = stage >= Stage::Adaptation && !preset.shared_image_kv;
     let trained = trainable(&Model::new(&config, wiring).1, &config.link_config, stage, preset.scope);
     let tokens = preset.tokens;
     let setup = Setup { config: &config, wiring, trained: &trained, recipe, tokens, with_image: true, facts: false };
-    Some(Trainer::zeroed(gpu, &setup))
+    Trainer::zeroed(gpu, &setup)
 }

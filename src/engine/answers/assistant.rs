@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::data::bpe::{Bpe, Stream};
 use crate::data::chat::{ChatError, ChatTemplate, IMAGE, Message};
 use crate::data::image::Preprocess;
+use crate::gpu::GpuError;
 use crate::model::decode::{DecodeError, Decoder, Made, Prompt};
 use crate::ops::sample::Settings;
 use crate::platform::now_secs;
@@ -121,6 +122,21 @@ impl Assistant {
     ) -> Self {
         ends.extend(tokenizer.id("<|im_end|>"));
         Self { decoder, tokenizer, template, ends, preprocess, secs_per_token: 1.0 }
+    }
+
+    /// The same with the links of these decoder layers cut, on the same device and with the same weights.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn without(&self, layers: &[usize]) -> Result<Self, GpuError> {
+        Ok(Self {
+            decoder: self.decoder.without(layers).await?,
+            tokenizer: self.tokenizer.clone(),
+            template: self.template.clone(),
+            ends: self.ends.clone(),
+            preprocess: self.preprocess.clone(),
+            secs_per_token: self.secs_per_token,
+        })
     }
 
     /// How pictures become pixels; none where the model takes none.

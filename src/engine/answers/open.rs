@@ -69,10 +69,7 @@ pub async fn trained(model: Arc<Model>, params: Arc<Params>, words: &Tokenizer) 
 }
 
 /// The model of a checkpoint and its weights on the GPU.
-///
-/// # Errors
-/// Weights that do not fit the model.
-pub fn uploaded(gpu: &Gpu, checkpoint: &checkpoint::Checkpoint) -> Result<(Model, Arc<Params>), OpenError> {
+fn uploaded(gpu: &Gpu, checkpoint: &checkpoint::Checkpoint) -> Result<(Model, Arc<Params>), OpenError> {
     let (model, specs) = Model::new(&checkpoint.meta.model, checkpoint.meta.preset.wiring);
     for spec in &specs {
         let have = checkpoint.weights.get(&spec.name).map_or(0, Vec::len);
@@ -85,7 +82,7 @@ pub fn uploaded(gpu: &Gpu, checkpoint: &checkpoint::Checkpoint) -> Result<(Model
     Ok((model, Arc::new(params)))
 }
 
-/// The one that answers with the model of a checkpoint.
+/// The one that answers with the model of a checkpoint: its weights are uploaded, then it is as any that this program [`trained`].
 ///
 /// # Errors
 /// Weights that do not fit the model, or a GPU fault.

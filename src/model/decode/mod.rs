@@ -127,6 +127,12 @@ impl Decoder {
         })
     }
 
+    /// The same with the links of these decoder layers cut: caches of its own, the same weights.
+    pub async fn without(&self, layers: &[usize]) -> Result<Self, GpuError> {
+        let model = Arc::new(self.model.without(layers));
+        Self::new(model, Arc::clone(&self.params), self.room, self.sight.is_some()).await
+    }
+
     /// Rows that a text may have.
     #[must_use]
     pub fn room(&self) -> usize {
