@@ -37,7 +37,7 @@ impl Step {
 
 pub(super) fn run(args: &Args, runs: usize) -> Result<(), Fault> {
     let gpu = open_gpu(args)?;
-    let mut preset = assets::preset(args.option("preset").unwrap_or("grounds"))?;
+    let mut preset = assets::preset(args.option("preset").unwrap_or(assets::FIRST))?;
     let list = args.option("text").unwrap_or(LENGTHS);
     let wrong = |_unparsed| Fault::usage(format!("--text needs lengths such as {LENGTHS}, not \"{list}\""));
     let lengths: Vec<usize> = list.split(',').map(|n| n.trim().parse().map_err(wrong)).collect::<Result<_, _>>()?;

@@ -194,6 +194,7 @@ mod tests {
         assert_eq!(pace.end(0.6, "b"), "\rb\n");
         assert!(Pace::new(Some(1), 1, 0.0).end(0.0, "abc") == "\r\n");
     }
+
     #[test]
     fn several_jobs_write_whole_lines_on_a_terminal_too() {
         let mut pace = Pace::new(Some(8), 2, 0.0);
