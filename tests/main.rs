@@ -15,6 +15,8 @@ mod decoding_cost;
 mod documents;
 mod earlier_versions;
 mod exporting;
+#[cfg(feature = "cli")]
+mod field;
 mod fetching;
 #[cfg(feature = "cli")]
 mod fetching_command;
