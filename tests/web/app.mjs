@@ -31,6 +31,19 @@ export async function step(hive, atLeast, timeout = 120_000) {
   }
 }
 
+// Has the stage that is chosen make so many steps, by its recipe.
+export async function shorten(hive, stage, count) {
+  const steps = hive.widget("textbox", "Steps");
+  await hive.click("button", "Recipe");
+  await hive.click("textbox", "Steps");
+  await hive.page.keyboard.press("Control+A");
+  await hive.page.keyboard.type(String(count));
+  await hive.click("button", "Apply");
+  await hive.seen(new RegExp(`^Stage ${stage}, .*, ${count} updates$`));
+  await hive.click("button", "Recipe");
+  await steps.waitFor({ state: "detached" });
+}
+
 async function texts(hive, selector) {
   return hive.page.locator(`#hive-access ${selector}`).evaluateAll((all) => {
     return all.map((e) => e.getAttribute("aria-label") ?? e.textContent);
@@ -96,13 +109,14 @@ export const TESTS = [
         if (await hive.text(/^Stage 2, .*, done/)) break;
       }
       assert.ok(gap >= 0.1 || !FULL, `held-out accuracy is only ${gap.toFixed(2)} above that with swapped pictures`);
-      const second = Number(await hive.seen(/step ([5-9]|\d\d+) of 240/, 200_000));
+      const second = Number(await hive.seen(/step ([3-9]|\d\d+) of 240/, 200_000));
       if (second < 240) {
         await hive.page.keyboard.press("Space");
         await hive.widget("button", "Run").waitFor({ state: "attached" });
       }
 
       await hive.click("button", /^Stage 3, /);
+      if (!FULL) await shorten(hive, 3, 4);
       await hive.click("button", "Start stage 3");
       await hive.seen(/^Stage 3, .*, done/, 300_000);
       const last = Number(await hive.text(/loss ([\d.]+)/));

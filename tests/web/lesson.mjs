@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 
-import { open } from "./app.mjs";
+import { open, shorten } from "./app.mjs";
 import { FULL, sleep } from "./browser.mjs";
 
 // Optimiser steps of stage 1 where time is short: three whole stages take half an hour.
@@ -87,22 +87,9 @@ async function ask(hive, question) {
   return all.slice(all.findIndex(([role, , text]) => !role && text === question)).find(([, , t]) => /^\S+ [01]\.\d\d$/.test(t))[2];
 }
 
-// Has stage 1 make few steps, by its recipe.
-async function shorten(hive) {
-  const steps = hive.widget("textbox", "Steps");
-  await hive.click("button", "Recipe");
-  await hive.click("textbox", "Steps");
-  await hive.page.keyboard.press("Control+A");
-  await hive.page.keyboard.type(String(STEPS));
-  await hive.click("button", "Apply");
-  await hive.seen(new RegExp(`^Stage 1, .*, ${STEPS} updates$`));
-  await hive.click("button", "Recipe");
-  await steps.waitFor({ state: "detached" });
-}
-
 // Follows a link and waits for what it asks for.
 async function follow(hive, { label, asks }) {
-  if (asks.run && asks.stage === "1" && !FULL) await shorten(hive);
+  if (asks.run && asks.stage === "1" && !FULL) await shorten(hive, 1, STEPS);
   await hive.choose("link", label);
   if (asks.question) {
     const field = hive.widget("textbox", "Question");
