@@ -15,12 +15,12 @@ mod decoding_cost;
 mod documents;
 mod earlier_versions;
 mod exporting;
-#[cfg(feature = "cli")]
-mod field;
 mod fetching;
 #[cfg(feature = "cli")]
 mod fetching_command;
 mod fetching_refused;
+#[cfg(feature = "cli")]
+mod field;
 mod import_circles;
 #[cfg(feature = "cli")]
 mod lessons;

@@ -90,7 +90,7 @@ fn a_tower_that_is_taught_without_colour_sees_none() {
     recipe.batch = 4;
     let mut train = |naming: Naming| {
         preset.naming = naming;
-        let mut tower = Tower::new(&gpu, &preset, &classes, &recipe);
+        let mut tower = Tower::new(&gpu, &preset, &classes, &recipe).unwrap();
         let losses: Vec<f32> = (0..12).map(|_| block_on(tower.step(&source, 1)).unwrap().loss).collect();
         assert!(losses[11] < 0.9 * losses[0], "{losses:?}");
         let scores = block_on(tower.accuracy(&source, 2)).unwrap();

@@ -233,7 +233,7 @@ impl AppState {
             }
             Event::Recovered { update, .. } => {
                 self.update = update;
-                self.announcement = format!("The GPU was lost and replaced; training goes on from step {update}.");
+                self.announcement = format!("Training is back at step {update}.");
             }
             Event::Scores { lane: Lane::Hive, stage: Some(_), own, .. } => {
                 self.announcement = format!("Held-out accuracy {:.0} percent.", own.all.value() * 100.0);

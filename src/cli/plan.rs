@@ -11,6 +11,7 @@ use super::output::say;
 use super::shared::{find_preset, gpu_options};
 use crate::engine::assets::FIRST;
 use crate::gpu::{Gpu, GpuOptions, Part};
+use crate::model::limits::Rows;
 use crate::model::load::Formats;
 use crate::model::memory::Plan;
 use crate::model::model::Wiring;
@@ -99,6 +100,10 @@ fn training(args: &Args) -> Result<(), Fault> {
     preset.stages.iter_mut().for_each(|(_, r)| (r.batch, r.accumulate) = (batch, 1));
     preset.check()?;
     let gpu = block_on(Gpu::new(&GpuOptions { counting: true, ..gpu_options(args) }))?;
+    for wiring in [Wiring::Linked, Wiring::Flattened] {
+        let (config, tokens) = (&preset.model, preset.tokens);
+        Rows { config, wiring, tokens, with_image: true, facts: false }.check(&gpu, batch)?;
+    }
     let both = |stage| {
         let cost = |wiring| Cost::of_stage(&gpu, &preset, wiring, stage);
         Some((stage, cost(Wiring::Linked)?, cost(Wiring::Flattened)?))

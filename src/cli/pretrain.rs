@@ -6,7 +6,7 @@ use super::args::Args;
 use super::fault::Fault;
 use super::output::say;
 use super::progress::Steps;
-use super::shared::{find_preset, folder_source, open_gpu, table, write};
+use super::shared::{checkpoint, find_preset, folder_source, open_gpu, table, write};
 use crate::engine::assets::{FIRST, made_source};
 use crate::model::model::Model;
 use crate::model::weights::Precision;
@@ -40,6 +40,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         recipe.steps = steps;
     }
     let recipe = recipe.clone();
+    preset.check()?;
     let source = match args.option("data") {
         Some(folder) if part == "language" => folder_source(folder, &mut preset)?,
         Some(_) => {
@@ -55,7 +56,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let failed = Fault::Failed;
     let weights = if part == "vision" {
         let classes = source.dataset().map_or(Vec::new(), |d| d.label_classes());
-        let mut tower = Tower::new(&gpu, &preset, &classes, &recipe);
+        let mut tower = Tower::new(&gpu, &preset, &classes, &recipe)?;
         for _ in 0..recipe.steps {
             progress.show(&block_on(tower.step(&source, seed)).map_err(failed)?);
         }
@@ -63,7 +64,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         progress.end(&format!("held-out accuracy on patches with things: {accuracy:.3?}"));
         block_on(tower.weights())?
     } else {
-        let mut reader = Reader::new(&gpu, &preset, &source, &recipe);
+        let mut reader = Reader::new(&gpu, &preset, &source, &recipe)?;
         for _ in 0..recipe.steps {
             progress.show(&block_on(reader.step(&source)).map_err(failed)?);
         }
@@ -77,8 +78,12 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
 
     let default = format!("assets/models/{}-start.safetensors", preset.data);
     let path = PathBuf::from(args.option("out").unwrap_or(&default));
-    let before = read_file(&path).ok().and_then(|b| Checkpoint::from_bytes(&b).ok());
-    let mut all = before.map_or_else(Default::default, |c| c.weights);
+    // The other half may be in it: a file that cannot be used is not written over.
+    let mut all = match read_file(&path) {
+        Ok(_) => checkpoint(&path)?.weights,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Default::default(),
+        Err(e) => return Err(Fault::unreadable(&path, &e)),
+    };
     all.extend(weights);
     let meta = Meta {
         format: FORMAT,

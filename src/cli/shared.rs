@@ -13,7 +13,7 @@ use crate::data::worlds::to_rgb8;
 use crate::engine::assets;
 use crate::gpu::{Gpu, GpuOptions};
 use crate::platform;
-use crate::train::checkpoint::Checkpoint;
+use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::evaluate::Scores;
 use crate::train::recipe::Preset;
 use crate::train::source::Source;
@@ -37,10 +37,20 @@ pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), Fault> {
     platform::write_file(path, contents).map_err(|e| Fault::unwritable(path, &e))
 }
 
+/// A checkpoint file.
+pub(super) fn checkpoint(path: &Path) -> Result<Checkpoint, Fault> {
+    let wrong = |e: CheckpointError| Fault::File {
+        what: "cannot use",
+        path: path.display().to_string(),
+        reason: e.to_string(),
+    };
+    Checkpoint::from_bytes(&read(path)?).map_err(wrong)
+}
+
 /// A shipped model by name, or a checkpoint file.
 pub(super) fn load(name: &str) -> Result<Checkpoint, Fault> {
     if Path::new(name).extension().is_some() {
-        return Ok(Checkpoint::from_bytes(&read(Path::new(name))?)?);
+        return checkpoint(Path::new(name));
     }
     Ok(platform::block_on(assets::model(name))?)
 }

@@ -33,6 +33,7 @@ pub(super) struct Study {
     /// Most pieces of work at a time so far; none where this was not kept yet.
     pub(super) jobs: Option<usize>,
     /// By arm: factor of the rates, and the share of validation questions answered exactly.
+    #[serde(with = "crate::train::floats")]
     pub(super) tuning: BTreeMap<String, Vec<(f64, f64)>>,
     pub(super) outcomes: Vec<Outcome>,
     /// The tower before any stage, by the seed of what was trained on it.

@@ -6,13 +6,12 @@ use super::args::Args;
 use super::fault::Fault;
 use super::output::say;
 use super::progress::Steps;
-use super::shared::{find_preset, folder_source, open_gpu, read, write};
+use super::shared::{checkpoint, find_preset, folder_source, open_gpu, write};
 use crate::engine::assets::{self, FIRST, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
 use crate::platform::block_on;
-use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::pretrain::Reader;
 use crate::train::recipe::Preset;
@@ -86,7 +85,7 @@ fn begin(args: &Args, gpu: &Gpu) -> Result<Run, Fault> {
     // A folder is of any colour; the tower of the first preset learned its names without.
     let mut preset = find_preset(args, if args.option("data").is_some() { "pictures" } else { FIRST })?;
     let start = match args.option("start") {
-        Some(path) => Some(Checkpoint::from_bytes(&read(Path::new(path))?)?),
+        Some(path) => Some(checkpoint(Path::new(path))?),
         None if preset.data == "folder" => None,
         None => Some(block_on(assets::model(&format!("{}-start", preset.data)))?),
     };
@@ -112,7 +111,7 @@ const CAPTION_STEPS: u64 = 300;
 fn read_captions(gpu: &Gpu, preset: &Preset, source: &Source) -> Result<Weights, Fault> {
     let Some(mut recipe) = preset.pretrain_language.clone() else { return Ok(Weights::new()) };
     recipe.steps = CAPTION_STEPS.min(preset.stages.iter().map(|(_, r)| r.steps).sum());
-    let mut reader = Reader::new(gpu, preset, source, &recipe);
+    let mut reader = Reader::new(gpu, preset, source, &recipe)?;
     let mut progress = Steps::new("language model, text alone".into(), recipe.steps);
     for _ in 0..recipe.steps {
         progress.show(&block_on(reader.step(source)).map_err(Fault::Failed)?);
@@ -122,7 +121,7 @@ fn read_captions(gpu: &Gpu, preset: &Preset, source: &Source) -> Result<Weights,
 }
 
 fn resume(args: &Args, gpu: &Gpu, path: &Path) -> Result<Run, Fault> {
-    let checkpoint = Checkpoint::from_bytes(&read(path)?)?;
+    let checkpoint = self::checkpoint(path)?;
     let mut preset = checkpoint.meta.preset.clone();
     let source = match args.option("data") {
         Some(folder) => folder_source(folder, &mut preset)?.with_tokenizer(checkpoint.meta.tokenizer.clone()),

@@ -50,6 +50,11 @@ pub enum AssetError {
         "vocab_size is {have}, {data} has {need} words. In a preset write {need} there; a checkpoint with other words still answers (hive ask --model FILE), but {data} can neither test nor train it"
     )]
     Vocabulary { have: usize, need: usize, data: String },
+    /// Pictures of another size than the model's.
+    #[error(
+        "the model sees pictures of {channels} x {have} x {have}, those of {data} are 3 x {need} x {need}. Write these sizes into the preset"
+    )]
+    Picture { have: usize, channels: usize, need: usize, data: String },
     /// Words that make no vocabulary.
     #[error(transparent)]
     Words(#[from] TokenizerError),
@@ -99,6 +104,11 @@ pub fn made_source(preset: &Preset) -> Result<Source, AssetError> {
     let (have, need) = (preset.model.text_config.vocab_size, tokenizer.size());
     if have != need {
         return Err(AssetError::Vocabulary { have, need, data: preset.data.clone() });
+    }
+    let (vision, need) = (&preset.model.vision_config, dataset.image_size());
+    let (have, channels) = (vision.image_size, vision.num_channels);
+    if have != need || channels != 3 {
+        return Err(AssetError::Picture { have, channels, need, data: preset.data.clone() });
     }
     Ok(Source::made(dataset, tokenizer, preset.mix.clone(), preset.seed))
 }

@@ -3,7 +3,7 @@
 use super::beside::Beside;
 use super::chat::ChatCommand;
 use super::words::{Question, Steps};
-use crate::gpu::GpuOptions;
+use crate::gpu::{Failure, GpuOptions};
 use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::stage::Stage;
 
@@ -64,5 +64,7 @@ pub enum Command {
     Adapter(GpuOptions),
     /// Destroy the device, as a driver crash would: shows that recovery works.
     LoseDevice,
+    /// Let the device fail in this way later: shows that recovery works.
+    Fail(Failure),
     Quit,
 }

@@ -21,9 +21,13 @@ pub struct Point {
     /// Update within the stage.
     pub update: u64,
     /// Loss, nats per token.
+    #[serde(with = "crate::train::floats")]
     pub loss: f32,
+    #[serde(with = "crate::train::floats")]
     pub grad_norm: f32,
+    #[serde(with = "crate::train::floats")]
     pub learning_rate: f64,
+    #[serde(with = "crate::train::floats")]
     pub throughput: f64,
 }
 
@@ -47,6 +51,7 @@ pub struct NormPoint {
     pub lane: Lane,
     /// Optimiser steps since the start.
     pub step: u64,
+    #[serde(with = "crate::train::floats")]
     pub norms: Vec<(BlockId, f32)>,
 }
 

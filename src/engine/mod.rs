@@ -41,7 +41,7 @@ pub use words::{
 pub use worker::Handle;
 
 // What the layers above need to know of those below.
-pub use crate::gpu::{AdapterKind, AdapterSummary, GpuOptions};
+pub use crate::gpu::{AdapterKind, AdapterSummary, Failure, GpuOptions};
 pub use crate::model::load::{Formats, Progress};
 pub use crate::model::memory::{MemoryPart, Plan};
 pub use crate::model::model::Wiring;

@@ -23,6 +23,8 @@ pub struct RunFile {
     pub log: Option<RunLog>,
     /// Checkpoint files of the ends of stages, by label (`stage 1`).
     pub stages: BTreeMap<String, Vec<u8>>,
+    /// What is left out because it is damaged, in a sentence.
+    pub left_out: Option<String>,
 }
 
 impl RunFile {
@@ -53,11 +55,15 @@ impl RunFile {
         let mut hive = Checkpoint::from_bytes(bytes)?;
         let mut parts = std::mem::take(&mut hive.attachments);
         let control = parts.remove(CONTROL).map(|b| Checkpoint::from_bytes(&b)).transpose()?;
+        let mut left_out = None;
         let log = match parts.remove(LOG) {
             Some(text) => {
                 let mut log: RunLog = serde_json::from_slice(&text)?;
                 if let Some(bytes) = parts.remove(SNAPSHOTS) {
-                    log.snapshots = Snapshots::from_bytes(&bytes)?;
+                    match Snapshots::from_bytes(&bytes) {
+                        Ok(snapshots) => log.snapshots = snapshots,
+                        Err(e) => left_out = Some(format!("the attention maps in it are damaged and left out: {e}")),
+                    }
                 }
                 Some(log)
             }
@@ -66,6 +72,6 @@ impl RunFile {
         let label =
             |name: &str| Some(name.strip_prefix(STAGE)?.trim_matches('.').trim_end_matches(".safetensors").into());
         let stages = parts.into_iter().filter_map(|(name, b)| Some((label(&name)?, b))).collect();
-        Ok(Self { hive, control, log, stages })
+        Ok(Self { hive, control, log, stages, left_out })
     }
 }

@@ -30,6 +30,16 @@ struct Layout {
     side: usize,
 }
 
+impl Layout {
+    /// How many values such maps have; none where that is nothing that could be.
+    fn values(&self) -> Option<usize> {
+        let depths = self.depths.is_empty() || self.depths.len() == self.layers.len();
+        let sizes = [self.layers.len(), self.heads, self.tokens.len(), self.side, self.side];
+        let whole = depths && self.first_answer <= self.tokens.len() && sizes.iter().all(|size| *size > 0);
+        sizes.into_iter().try_fold(1, usize::checked_mul).filter(|_| whole)
+    }
+}
+
 /// Maps in the order of their steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshots {
@@ -40,7 +50,7 @@ pub struct Snapshots {
 impl Snapshots {
     /// Adds maps; where the budget is used up, every second of the older ones is dropped.
     pub fn push(&mut self, step: u64, maps: &AttentionMaps) {
-        let largest = maps.values.iter().copied().fold(0.0, f32::max);
+        let largest = maps.values.iter().copied().filter(|v| v.is_finite()).fold(0.0, f32::max);
         let scale = if largest > 0.0 { 255.0 / largest } else { 0.0 };
         let values = maps.values.iter().map(|v| (v * scale).round().clamp(0.0, 255.0) as u8).collect();
         let (tokens, layers, depths) = (maps.tokens.clone(), maps.layers.clone(), maps.depths.clone());
@@ -124,10 +134,11 @@ impl Snapshots {
     /// From such bytes.
     ///
     /// # Errors
-    /// A damaged head. Values that are cut off end the list early.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+    /// A sentence: a damaged head, or maps that have not as many values as their layout says. Values that are cut off end
+    /// the list early.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let end = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
-        let head: Head = serde_json::from_slice(&bytes[..end])?;
+        let head: Head = serde_json::from_slice(&bytes[..end]).map_err(|e| e.to_string())?;
         let layouts: Vec<Arc<Layout>> = head.layouts.into_iter().map(Arc::new).collect();
         let mut rest = bytes.get(end + 1..).unwrap_or(&[]);
         let mut kept = Vec::new();
@@ -135,6 +146,9 @@ impl Snapshots {
             let (Some((values, tail)), Some(layout)) = (rest.split_at_checked(count), layouts.get(layout)) else {
                 break;
             };
+            if layout.values() != Some(count) || !largest.is_finite() {
+                return Err(format!("the map of step {step} has {count} values, which is not what its layout says"));
+            }
             rest = tail;
             kept.push(Kept { step, largest, values: values.to_vec(), layout: Arc::clone(layout) });
         }

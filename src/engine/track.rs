@@ -18,6 +18,7 @@ use crate::platform;
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::cost::Cost as StepCost;
 use crate::train::evaluate::{EvaluateError, Picture, Scores};
+use crate::train::finite::NotFinite;
 use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::run::Run;
 use crate::train::stage::Stage;
@@ -34,6 +35,8 @@ pub enum Trouble {
     Weights(#[from] WeightsError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
     #[error("{0}")]
     Data(String),
     #[error("{0}")]
@@ -45,6 +48,8 @@ impl From<EvaluateError> for Trouble {
         match e {
             EvaluateError::Gpu(e) => Self::Gpu(e),
             EvaluateError::Data(text) => Self::Data(text),
+            EvaluateError::NotFinite(e) => Self::NotFinite(e),
+            EvaluateError::Weights(e) => Self::Weights(e),
         }
     }
 }
@@ -133,9 +138,9 @@ impl Track {
         Ok(Self { lane, run, safe, tools: None, scored: None })
     }
 
-    /// Goes on from the last safe point on another device.
-    pub(super) fn restored(&self, gpu: &Gpu) -> Result<Self, Trouble> {
-        Self::resume(gpu, self.lane, self.safe.clone())
+    /// Its last safe point; what it has on its device goes.
+    pub(super) fn into_safe(self) -> (Lane, Checkpoint) {
+        (self.lane, self.safe)
     }
 
     /// Goes on from here on another device, or with another recipe.

@@ -264,6 +264,8 @@ pub enum FaultKind {
     /// The device was lost.
     DeviceLost,
     OutOfMemory,
+    /// A loss or a weight is no finite number.
+    NotFinite,
     /// The program itself failed.
     Panic,
     /// The self-test found wrong results.
@@ -320,7 +322,7 @@ impl From<&GpuError> for Fault {
             | GpuError::LimitTooSmall { .. } => FaultKind::NoAdapter,
             GpuError::Lost(_) => FaultKind::DeviceLost,
             GpuError::OutOfMemory(_) => FaultKind::OutOfMemory,
-            GpuError::Validation(_) | GpuError::Readback(_) => FaultKind::Other,
+            GpuError::Batch { .. } | GpuError::Validation(_) | GpuError::Readback(_) => FaultKind::Other,
         };
         Self { detail: e.detail().to_owned(), ..Self::new(kind, sentence(&e.what()), sentence(e.remedy())) }
     }

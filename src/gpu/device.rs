@@ -5,13 +5,14 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Poll;
 
-use async_channel::{Receiver, Sender};
+use async_channel::Receiver;
 use futures_channel::oneshot;
 
+use super::faults::{Failure, Faults};
 use super::kernel::{Pipeline, PipelineKey, Sabotage};
 use super::pool::{Ledger, Storage};
 use super::{DType, GpuError, Shape, Tensor};
@@ -87,10 +88,12 @@ pub struct Inner {
     pub(super) sabotage: Vec<Sabotage>,
     pub(super) piece_secs: Option<f64>,
     pub(super) pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
-    faults: Arc<Mutex<Vec<GpuError>>>,
+    pub(super) faults: Faults,
     /// Closes when the device is lost.
     loss: Receiver<Infallible>,
     pub(super) allocated: Ledger,
+    /// Bytes of the largest buffer so far.
+    largest: AtomicU64,
     watcher: OnceLock<Watcher>,
 }
 
@@ -180,9 +183,8 @@ impl Gpu {
             })
             .await
             .map_err(|e| GpuError::NoDevice { adapter: summary.name.clone(), reason: e.to_string() })?;
-        let faults = Arc::new(Mutex::new(Vec::new()));
         let (lost, loss) = async_channel::bounded(1);
-        watch(&device, &faults, lost);
+        let faults = Faults::watch(&device, lost);
         let (low, high) = summary.subgroup;
         Ok(Self(Arc::new(Inner {
             subgroup: (features.contains(wgpu::Features::SUBGROUP) && low == high && low > 0).then_some(low),
@@ -199,6 +201,7 @@ impl Gpu {
             faults,
             loss,
             allocated: Ledger::default(),
+            largest: AtomicU64::new(0),
             watcher: OnceLock::new(),
         })))
     }
@@ -215,21 +218,41 @@ impl Gpu {
         self.allocated.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the largest buffer that was ever made on this device.
+    #[must_use]
+    pub fn largest_buffer(&self) -> u64 {
+        self.largest.load(Ordering::Relaxed)
+    }
+
     /// Bytes that the driver has set aside for this device, copies under way and gaps included, where that can be told.
     #[must_use]
     pub fn reserved_bytes(&self) -> Option<u64> {
         self.device.generate_allocator_report().map(|report| report.total_reserved_bytes)
     }
 
-    /// The fault the device reported, if any: its loss before all others, else the first.
+    /// The fault the device reported, if any: its loss before all others, then a want of memory, else the first.
     ///
     /// # Errors
     /// Lost device, out of memory, or a rejected command.
     pub fn check(&self) -> Result<(), GpuError> {
-        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        // A lost device rejects every later command; those faults are only its echo.
-        let lost = faults.iter().find(|f| matches!(f, GpuError::Lost(_)));
-        lost.or_else(|| faults.first()).map_or(Ok(()), |fault| Err(fault.clone()))
+        self.faults.first()
+    }
+
+    /// Forgets that memory was wanting: what was made before is still there, and may be read. A loss stays.
+    pub fn forget_want_of_memory(&self) {
+        self.faults.forget_want_of_memory();
+    }
+
+    /// Fails in that way, as drivers do (tests of recovery).
+    pub fn fail(&self, failure: Failure) {
+        self.faults.provoke(failure);
+    }
+
+    /// A program is about to be submitted.
+    pub(super) fn submitting(&self) {
+        if self.faults.loses() {
+            self.destroy();
+        }
     }
 
     /// Destroys the device, as a driver crash would (tests of recovery).
@@ -250,12 +273,17 @@ impl Gpu {
 
     pub(super) fn buffer(&self, bytes: u64, label: &str) -> wgpu::Buffer {
         self.allocated.fetch_add(bytes.max(4), Ordering::Relaxed);
-        self.device.create_buffer(&wgpu::BufferDescriptor {
+        self.largest.fetch_max(bytes, Ordering::Relaxed);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: if self.counting { 4 } else { bytes.max(4) },
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
-        })
+        });
+        if self.faults.refuses(label) {
+            buffer.destroy();
+        }
+        buffer
     }
 
     /// A zeroed tensor in a buffer of its own: inputs, outputs and state that outlive a program.
@@ -431,7 +459,7 @@ impl Gpu {
         if platform::BLOCKING
             && let Err(e) = self.device.poll(wgpu::PollType::wait_indefinitely())
         {
-            self.faults.lock().unwrap_or_else(PoisonError::into_inner).push(GpuError::Lost(e.to_string()));
+            self.faults.push(GpuError::Lost(e.to_string()));
         }
     }
 }
@@ -467,25 +495,4 @@ fn check_limits(adapter: &str, need: &wgpu::Limits, have: &wgpu::Limits) -> Resu
         Some((what, need, have)) => Err(GpuError::LimitTooSmall { adapter: adapter.to_owned(), what, have, need }),
         None => Ok(()),
     }
-}
-
-/// Faults arrive by callback; they are kept until someone asks with [`Gpu::check`].
-fn watch(device: &wgpu::Device, faults: &Arc<Mutex<Vec<GpuError>>>, loss: Sender<Infallible>) {
-    let push = |faults: &Arc<Mutex<Vec<GpuError>>>, fault: GpuError| {
-        log::error!("{fault}");
-        faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
-    };
-    let lost = Arc::clone(faults);
-    device.set_device_lost_callback(move |reason, message| {
-        push(&lost, GpuError::Lost(format!("{reason:?} {message}")));
-        loss.close();
-    });
-    let uncaptured = Arc::clone(faults);
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-        let fault = match error {
-            wgpu::Error::OutOfMemory { source } => GpuError::OutOfMemory(source.to_string()),
-            other => GpuError::Validation(other.to_string()),
-        };
-        push(&uncaptured, fault);
-    }));
 }

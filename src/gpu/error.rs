@@ -30,6 +30,19 @@ pub enum GpuError {
         have: u64,
         need: u64,
     },
+    /// A batch that needs more in one buffer than the adapter allows.
+    Batch {
+        adapter: String,
+        /// What would be in that buffer.
+        what: &'static str,
+        batch: usize,
+        /// Bytes.
+        need: u64,
+        /// Bytes.
+        have: u64,
+        /// The largest batch that fits.
+        most: usize,
+    },
     /// The device went away.
     Lost(String),
     OutOfMemory(String),
@@ -59,6 +72,14 @@ impl GpuError {
             Self::LimitTooSmall { adapter, what, have, need } => {
                 format!("the adapter {adapter} allows {have} for {what}, {need} are needed")
             }
+            Self::Batch { adapter, what, batch, need, have, most } => {
+                let mb = |bytes: &u64| *bytes as f64 / 1e6;
+                format!(
+                    "a batch of {batch} needs {:.0} MB in one buffer ({what}), and the adapter {adapter} allows {:.0} MB: at most {most} fit",
+                    mb(need),
+                    mb(have)
+                )
+            }
             Self::Lost(_) => "the GPU device was lost".into(),
             Self::OutOfMemory(_) => "the GPU is out of memory".into(),
             Self::Validation(_) => "the GPU driver rejected a command".into(),
@@ -75,7 +96,7 @@ impl GpuError {
             | Self::OutOfMemory(words)
             | Self::Validation(words)
             | Self::Readback(words) => words,
-            Self::NoAdapter | Self::AdapterNotFound { .. } | Self::LimitTooSmall { .. } => "",
+            Self::NoAdapter | Self::AdapterNotFound { .. } | Self::LimitTooSmall { .. } | Self::Batch { .. } => "",
         }
     }
 
@@ -90,6 +111,9 @@ impl GpuError {
             Self::AdapterNotFound { .. } => "Choose one of them with --adapter",
             Self::NoDevice { .. } => "Update its driver or choose another with --adapter",
             Self::LimitTooSmall { .. } => "Choose another with --adapter",
+            Self::Batch { .. } => {
+                "Use a smaller batch; accumulate can make up for it, which trains on as many rows a step"
+            }
             Self::Lost(_) => {
                 "Load the model again if it came from files; training goes on from its last checkpoint (on the command \
                  line with --resume). If this repeats, update the driver"

@@ -5,6 +5,7 @@
 
 mod device;
 mod error;
+mod faults;
 mod kernel;
 mod pool;
 mod program;
@@ -13,6 +14,7 @@ mod tensor;
 
 pub use device::{AdapterKind, AdapterSummary, Gpu, GpuOptions};
 pub use error::GpuError;
+pub use faults::Failure;
 pub use kernel::{Access, BindingDef, Constant, KernelDef, Sabotage};
 pub(crate) use pool::size_class;
 pub use program::{Part, Program, Timing};

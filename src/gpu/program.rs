@@ -135,6 +135,7 @@ impl Program {
     pub fn run_times(&self, times: usize) {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         (0..times).for_each(|_| record(&mut encoder, &self.steps));
+        self.gpu.submitting();
         self.gpu.queue.submit([encoder.finish()]);
     }
 
@@ -171,6 +172,7 @@ impl Program {
         assert!(!self.gpu.counting, "this device counts what programs do, and runs none");
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         record(&mut encoder, steps);
+        self.gpu.submitting();
         self.gpu.queue.submit([encoder.finish()]);
     }
 

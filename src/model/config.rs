@@ -215,7 +215,7 @@ pub struct HiveConfig {
     pub link_config: LinkConfig,
 }
 
-fn ensure(ok: bool, text: impl FnOnce() -> String) -> Result<(), ConfigError> {
+pub(super) fn ensure(ok: bool, text: impl FnOnce() -> String) -> Result<(), ConfigError> {
     if ok { Ok(()) } else { Err(ConfigError(text())) }
 }
 
@@ -359,34 +359,6 @@ impl LanguageConfig {
 }
 
 impl HiveConfig {
-    /// Can it be built?
-    pub fn check(&self) -> Result<(), ConfigError> {
-        self.vision_config.check()?;
-        self.text_config.check()?;
-        let l = &self.link_config;
-        ensure(l.vision_layers.len() == l.language_layers.len(), || {
-            format!(
-                "link_config has {} vision_layers but {} language_layers; they come in pairs",
-                l.vision_layers.len(),
-                l.language_layers.len()
-            )
-        })?;
-        let (deepest, layers) = (self.vision_config.num_hidden_layers, self.text_config.num_hidden_layers);
-        ensure(l.vision_layers.iter().all(|v| *v <= deepest), || {
-            format!("link_config: vision_layers go from 0 to {deepest}, got {:?}", l.vision_layers)
-        })?;
-        ensure(l.language_layers.iter().all(|v| *v < layers), || {
-            format!("link_config: language_layers go from 0 to {}, got {:?}", layers - 1, l.language_layers)
-        })?;
-        ensure(l.language_layers.windows(2).all(|w| w[0] < w[1]), || {
-            format!("link_config: language_layers must rise, got {:?}", l.language_layers)
-        })?;
-        let head = self.text_config.head();
-        ensure(l.language_layers.is_empty() || !l.rope_2d || head.is_multiple_of(8), || {
-            format!("link_config: rope_2d needs heads a multiple of 8 wide, these are {head}")
-        })
-    }
-
     /// `count` pairs evenly spread, deep with deep: layer i of S is round(i L / S) on either side, less one.
     #[must_use]
     pub fn spread(count: usize, vision: usize, language: usize) -> (Vec<usize>, Vec<usize>) {

@@ -7,6 +7,7 @@ pub mod export;
 pub mod files;
 pub mod inputs;
 pub mod language;
+pub mod limits;
 pub mod load;
 pub mod memory;
 #[expect(clippy::module_inception, reason = "the model of models: its file is what people look for")]

@@ -181,7 +181,8 @@ pub fn save_as(name: &str, bytes: &std::sync::Arc<Vec<u8>>) -> impl Future<Outpu
     let bytes = std::sync::Arc::clone(bytes);
     async move {
         match dialog.await {
-            Some(file) => file.write(&bytes).await.map_err(|e| e.to_string()),
+            // Whole or not at all: the dialog's own writing would empty an older file first.
+            Some(file) => write_file(file.path(), &bytes).map_err(|e| e.to_string()),
             None => Ok(()),
         }
     }

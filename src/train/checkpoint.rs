@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::evaluate::{Label, Scores};
-use super::recipe::Preset;
+use super::finite::{self, NotFinite};
+use super::recipe::{Preset, PresetError};
 use super::stage::Stage;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::config::HiveConfig;
 use crate::model::files::write::{self, NewTensor};
 use crate::model::files::{FileDType, FilesError};
+use crate::model::model::Model;
 use crate::model::weights::{self, HostTensors, Precision, WeightsError};
 use crate::nn::ParamSpec;
 use crate::nn::params::Weights;
@@ -72,34 +74,76 @@ pub enum CheckpointError {
     /// Metadata that cannot be read.
     #[error("the checkpoint's metadata cannot be read: {0}")]
     Meta(#[from] serde_json::Error),
+    /// Numbers that no model has.
+    #[error("the checkpoint's metadata cannot be used: {0}")]
+    Sizes(#[from] PresetError),
+    /// Two models.
+    #[error("the checkpoint's metadata cannot be used: the sizes in \"model\" are not those of its preset")]
+    Differs,
+    /// Words without a row in the embedding.
+    #[error("the checkpoint's metadata cannot be used: it has {words} words, and vocab_size is {rows}")]
+    Words {
+        /// Of the tokenizer.
+        words: usize,
+        /// Of the embedding.
+        rows: usize,
+    },
     /// Written by a newer program.
     #[error("the checkpoint has format {0}, this program reads up to {FORMAT}. Update Hive")]
     Newer(u32),
+    /// A tensor with a number that is none.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
 }
 
 impl Meta {
+    /// Can a model of these sizes be made, and trained by this preset?
+    fn check(&self) -> Result<(), CheckpointError> {
+        // The model first: a preset says the same of a model that it had at the start.
+        self.model.check().map_err(PresetError::from)?;
+        self.preset.check()?;
+        let start = &self.preset.model;
+        if self.model.vision_config != start.vision_config || self.model.text_config != start.text_config {
+            return Err(CheckpointError::Differs);
+        }
+        let (words, rows) = (self.tokenizer.size(), self.model.text_config.vocab_size);
+        if words > rows {
+            return Err(CheckpointError::Words { words, rows });
+        }
+        Ok(())
+    }
+
     /// Where it stands in a file's metadata.
     pub const KEY: &str = "hive";
 
     /// From its text.
     ///
     /// # Errors
-    /// A text that is damaged or from a newer program.
+    /// A text that is damaged, from a newer program, or with numbers that no model has.
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
         let format = serde_json::from_str::<serde_json::Value>(text)?["format"].as_u64().unwrap_or(0) as u32;
         if format > FORMAT {
             return Err(CheckpointError::Newer(format));
         }
-        Ok(serde_json::from_str(text)?)
+        let meta: Self = serde_json::from_str(text)?;
+        meta.check()?;
+        Ok(meta)
     }
 }
 
 impl Checkpoint {
+    /// Specs of its model, for [`Self::to_bytes`].
+    #[must_use]
+    pub fn specs(&self) -> Vec<ParamSpec> {
+        Model::new(&self.meta.model, self.meta.preset.wiring).1
+    }
+
     /// The file's bytes. Moments are always f32: a resumed run is bit-identical only with `Precision::F32`.
     ///
     /// # Errors
-    /// Metadata that JSON cannot say: a map with keys that are no text.
+    /// A number that is none, in a tensor or in the half precision asked for.
     pub fn to_bytes(&self, specs: &[ParamSpec], precision: Precision) -> Result<Vec<u8>, CheckpointError> {
+        self.check(precision)?;
         let [m, v] = PREFIXES;
         let sets = [
             ("", &self.weights, precision),
@@ -121,14 +165,26 @@ impl Checkpoint {
     /// From a file's bytes.
     ///
     /// # Errors
-    /// A torn file, one that is no checkpoint, or one from a newer program.
+    /// A torn file, one that is no checkpoint, one from a newer program, or one of a run that had gone wrong.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let header = weights::header_of(bytes)?;
         let meta = Meta::parse(header.metadata.get(Meta::KEY).ok_or(CheckpointError::NoMeta)?)?;
         let mut tensors = weights::tensors(&header, bytes)?;
         let [m, v] = PREFIXES.map(|prefix| take(&mut tensors, prefix));
         let weights = tensors.into_iter().map(|(name, t)| (name, t.values)).collect();
-        Ok(Self { meta, weights, moments: (m, v), attachments: weights::attachments(&header, bytes) })
+        let all = Self { meta, weights, moments: (m, v), attachments: weights::attachments(&header, bytes) };
+        all.check(Precision::F32)?;
+        Ok(all)
+    }
+
+    /// Is every number one, and can weights be had in this precision?
+    fn check(&self, precision: Precision) -> Result<(), NotFinite> {
+        match precision {
+            Precision::F32 => finite::check(&self.weights)?,
+            Precision::F16 => finite::check_half(&self.weights)?,
+        }
+        finite::check(&self.moments.0)?;
+        finite::check(&self.moments.1)
     }
 }
 

@@ -37,8 +37,10 @@ const RATE: f64 = 8e-3;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Depths {
     /// Names of the attributes, and what guessing would give.
+    #[serde(with = "super::floats")]
     pub attributes: Vec<(String, f64)>,
     /// For each depth, 0 the embedded patches, the share of right answers per attribute.
+    #[serde(with = "super::floats")]
     pub shares: Vec<Vec<f64>>,
 }
 

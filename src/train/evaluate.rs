@@ -8,12 +8,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::finite::NotFinite;
 use super::source::Source;
 use super::stage::Stage;
 use crate::data::batch::Batch;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
 use crate::model::inputs::{HostBatch, Inputs};
+use crate::model::limits::Rows;
 use crate::model::model::Model;
+use crate::model::weights::WeightsError;
 use crate::nn::Params;
 use crate::ops::cross_entropy::NO_TARGET;
 
@@ -135,6 +138,7 @@ pub struct Scores {
     pub several: Share,
     pub kinds: BTreeMap<String, Share>,
     /// Mean loss of the answers' tokens.
+    #[serde(with = "super::floats")]
     pub loss: f64,
 }
 
@@ -203,7 +207,7 @@ pub fn swap_pictures(batch: &mut Batch) {
     }
 }
 
-/// Why an evaluation stopped.
+/// Why training or an evaluation stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
     /// The GPU failed.
@@ -212,6 +216,12 @@ pub enum EvaluateError {
     /// A picture could not be read.
     #[error("{0}")]
     Data(String),
+    /// Weights that do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A number is none.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
 }
 
 /// Tokens of a question with its answer.
@@ -223,7 +233,9 @@ impl Evaluator {
     /// For scores of `count` held-out questions, with pictures or without.
     #[must_use]
     pub fn for_questions(model: &Model, params: &Params, count: usize, with_image: bool) -> Self {
-        Self::new(model, params, count.clamp(1, ROWS), TOKENS, with_image)
+        let rows = Rows { config: model.config(), wiring: model.wiring(), tokens: TOKENS, with_image, facts: false };
+        let most = rows.most(params.gpu()).clamp(1, ROWS);
+        Self::new(model, params, count.clamp(1, most), TOKENS, with_image)
     }
 
     /// Scores of `count` held-out questions; `count` is what this was made for.
@@ -270,6 +282,9 @@ impl Evaluator {
                     scores.several.add(hit);
                 }
             }
+        }
+        if !scores.loss.is_finite() {
+            return Err(NotFinite::Answers(scores.loss).into());
         }
         Ok((scores, all))
     }

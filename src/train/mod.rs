@@ -4,6 +4,8 @@ pub mod checkpoint;
 pub mod cost;
 pub mod depths;
 pub mod evaluate;
+pub mod finite;
+pub mod floats;
 pub mod init;
 pub mod parity;
 pub mod pretrain;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::evaluate::{Asked, EvaluateError, Evaluator, Picture, Scores};
+use super::finite::{self, NotFinite};
 use super::init;
 use super::recipe::{Naming, Preset, StageRecipe};
 use super::source::Source;
@@ -14,6 +15,7 @@ use crate::data::rng::Rng;
 use crate::data::worlds::Split;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
 use crate::model::inputs::HostBatch;
+use crate::model::limits::Rows;
 use crate::model::model::{Model, Wiring};
 use crate::model::registry::Registry;
 use crate::model::vision::Vision;
@@ -41,9 +43,12 @@ pub struct Tower {
 
 impl Tower {
     /// Start values drawn, programs recorded. `classes`: number of classes of each label.
-    #[must_use]
-    pub fn new(gpu: &Gpu, preset: &Preset, classes: &[usize], recipe: &StageRecipe) -> Self {
+    ///
+    /// # Errors
+    /// A batch that the device does not take.
+    pub fn new(gpu: &Gpu, preset: &Preset, classes: &[usize], recipe: &StageRecipe) -> Result<Self, GpuError> {
         let (config, naming) = (&preset.model, &preset.naming);
+        Rows { config, wiring: Wiring::Linked, tokens: 1, with_image: true, facts: false }.check(gpu, recipe.batch)?;
         let c = &config.vision_config;
         let depth = config.link_config.deepest().unwrap_or(c.num_hidden_layers - 1);
         let mut g = Registry::default();
@@ -81,7 +86,7 @@ impl Tower {
             Heads { norm: &norm, heads: &heads, targets: &targets, states: &states, scale: &scale, loss: &loss };
         gradients[depth] = Some(heads.record(&mut r, &params, &saved.states[depth]));
         tower.backward(&mut r, &params, saved, &mut gradients);
-        Self {
+        Ok(Self {
             step: r.finish(),
             optimiser: Optimiser::new(&params, recipe),
             gpu: gpu.clone(),
@@ -95,7 +100,7 @@ impl Tower {
             side: c.side(),
             naming: naming.clone(),
             updates: 0,
-        }
+        })
     }
 
     /// One step on samples `first ..` of the source. Most batches are rolled by whole patches, so that the tower learns
@@ -116,6 +121,10 @@ impl Tower {
         let learning_rate = self.recipe.schedule().rate(self.updates, self.recipe.steps);
         self.optimiser.step(&self.gpu, learning_rate, self.recipe.beta2, self.updates);
         let loss = self.gpu.read_f32(&self.loss).await.map_err(|e| e.to_string())?[0];
+        if !loss.is_finite() {
+            let (title, part) = ("the tower's pre-training".to_owned(), "gradients were not looked at".to_owned());
+            return Err(NotFinite::Step { title, update: self.updates, loss, grad_norm: 0.0, part }.to_string());
+        }
         Ok(Report { update: self.updates, loss, grad_norm: 0.0, learning_rate })
     }
 
@@ -269,8 +278,10 @@ pub struct Reader {
 
 impl Reader {
     /// Start values drawn, programs recorded.
-    #[must_use]
-    pub fn new(gpu: &Gpu, preset: &Preset, source: &Source, recipe: &StageRecipe) -> Self {
+    ///
+    /// # Errors
+    /// A batch that the device does not take.
+    pub fn new(gpu: &Gpu, preset: &Preset, source: &Source, recipe: &StageRecipe) -> Result<Self, GpuError> {
         let specs = Model::new(&preset.model, Wiring::Linked).1;
         let weights = init::draw(&specs, &preset.model, &preset.init, preset.seed);
         let text = |n: &&String| n.starts_with("model.") || n.starts_with("lm_head.");
@@ -285,14 +296,17 @@ impl Reader {
             with_image: false,
             facts: source.dataset().is_some_and(Dataset::has_facts),
         };
-        Self { trainer: Trainer::new(gpu, &setup, &weights), tokens, turns: preset.turns }
+        setup.rows().check(gpu, recipe.batch)?;
+        Ok(Self { trainer: Trainer::new(gpu, &setup, &weights), tokens, turns: preset.turns })
     }
 
     /// One step.
     pub async fn step(&mut self, source: &Source) -> Result<Report, String> {
         let rows = self.trainer.recipe().batch;
         let batch = source.text(self.trainer.updates * rows as u64, rows, self.tokens, self.turns)?;
-        self.trainer.step(&[HostBatch::from(&batch)]).await.map_err(|e| e.to_string())
+        let report = self.trainer.step(&[HostBatch::from(&batch)]).await.map_err(|e| e.to_string())?;
+        let wrong = finite::of_step(&self.trainer, "pre-training on text", &report).await.map_err(|e| e.to_string())?;
+        wrong.map_or(Ok(report), |wrong| Err(wrong.to_string()))
     }
 
     /// Answers to questions about descriptions that it was not trained on, of `count` of them.

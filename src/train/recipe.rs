@@ -6,6 +6,7 @@ use thiserror::Error;
 use super::schedule::Schedule;
 use super::stage::{Scope, Stage};
 use crate::model::config::{ConfigError, HiveConfig, Wiring};
+use crate::model::limits::parameters;
 
 /// One stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,6 +157,15 @@ pub struct Preset {
     pub seed: u64,
 }
 
+/// Parameters at most: they are drawn on the host.
+const MOST_PARAMETERS: f64 = (1_u64 << 31) as f64;
+const MOST_TURNS: usize = 256;
+/// Of a batch, and batches of a step.
+const MOST_ROWS: usize = 1 << 16;
+const MOST_STEPS: u64 = 1_000_000_000;
+/// Of a stage; the next one's lie 2^40 behind.
+const MOST_SAMPLES: f64 = 1e12;
+
 /// Names of the orders of links.
 pub const ORDERS: [&str; 3] = ["paper", "deep-first", "last"];
 
@@ -193,14 +203,56 @@ impl Preset {
         let range = |what: String, value: f64, ok: bool, need| {
             if ok { Ok(()) } else { Err(PresetError::Range { what, value, need }) }
         };
-        range("tokens".into(), self.tokens as f64, (4..=4096).contains(&self.tokens), "from 4 to 4096")?;
-        range("turns".into(), self.turns as f64, self.turns > 0, "at least 1")?;
+        let all = parameters(&self.model);
+        range(
+            "number of parameters".into(),
+            all,
+            all <= MOST_PARAMETERS,
+            "at most 2^31, as they are drawn on the host",
+        )?;
+        for (name, tokens) in [("tokens", self.tokens), ("text_tokens", self.text_tokens)] {
+            range(name.into(), tokens as f64, (4..=4096).contains(&tokens), "from 4 to 4096")?;
+        }
+        range("turns".into(), self.turns as f64, (1..=MOST_TURNS).contains(&self.turns), "from 1 to 256")?;
+        let init = &self.init;
+        for (name, value) in [
+            ("init.embed_std", init.embed_std),
+            ("init.residual_scale", init.residual_scale),
+            ("init.position_std", init.position_std),
+            ("init.qk_gain", init.qk_gain),
+            ("model.vision_config.layer_norm_eps", self.model.vision_config.layer_norm_eps),
+            ("model.text_config.rms_norm_eps", self.model.text_config.rms_norm_eps),
+        ] {
+            range(name.into(), value, (value as f32).is_finite(), "a number that f32 has")?;
+        }
+        let codes = self.naming.codes.unwrap_or(1.0);
+        range("naming.codes".into(), codes, (0.0..=1e6).contains(&codes), "from 0 to 1e6")?;
+        let keep = self.mix.keep_single;
+        range("mix.keep_single".into(), keep, (0.0..=1.0).contains(&keep), "from 0 to 1")?;
+        for (i, weight) in self.mix.mix.iter().enumerate() {
+            range(format!("mix.mix.{i}"), (*weight).into(), (0.0..=1e6).contains(weight), "from 0 to 1e6")?;
+        }
+        let twice = self.stages.windows(2).any(|pair| pair[0].0 >= pair[1].0);
+        range("number of stages".into(), self.stages.len() as f64, !twice, "a rising list: each stage once at most")?;
+        self.check_recipes(range)
+    }
+
+    fn check_recipes(
+        &self,
+        range: impl Fn(String, f64, bool, &'static str) -> Result<(), PresetError>,
+    ) -> Result<(), PresetError> {
         let named = self.stages.iter().map(|(s, r)| (format!("stage {}", s.number()), r));
         let pre = self.pretrain_vision.iter().map(|r| ("pretrain_vision".to_owned(), r));
         let language = self.pretrain_language.iter().map(|r| ("pretrain_language".to_owned(), r));
         for (name, r) in named.chain(pre).chain(language) {
-            range(format!("{name} batch"), r.batch as f64, r.batch > 0, "at least 1")?;
-            range(format!("{name} accumulate"), r.accumulate as f64, r.accumulate > 0, "at least 1")?;
+            let many = |n: usize| (1..=MOST_ROWS).contains(&n);
+            range(format!("{name} batch"), r.batch as f64, many(r.batch), "from 1 to 65536")?;
+            range(format!("{name} accumulate"), r.accumulate as f64, many(r.accumulate), "from 1 to 65536")?;
+            // Each stage has so many samples of its own.
+            let samples = r.steps as f64 * (r.batch * r.accumulate) as f64;
+            let enough = samples <= MOST_SAMPLES && r.steps <= MOST_STEPS;
+            let need = "at most 1e9, and steps x batch x accumulate at most 1e12";
+            range(format!("{name} steps"), r.steps as f64, enough, need)?;
             let rate_ok = r.learning_rate > 0.0 && r.learning_rate <= 1.0;
             range(format!("{name} learning_rate"), r.learning_rate, rate_ok, "above 0 and at most 1")?;
             range(format!("{name} beta2"), r.beta2, (0.0..1.0).contains(&r.beta2), "from 0 to below 1")?;
@@ -211,8 +263,10 @@ impl Preset {
                 "from 0 to 1",
             )?;
             range(format!("{name} floor"), r.floor, (0.0..=1.0).contains(&r.floor), "from 0 to 1")?;
-            range(format!("{name} max_grad_norm"), r.max_grad_norm, r.max_grad_norm >= 0.0, "at least 0")?;
-            range(format!("{name} weight_decay"), r.weight_decay, r.weight_decay >= 0.0, "at least 0")?;
+            for (key, value) in [("max_grad_norm", r.max_grad_norm), ("weight_decay", r.weight_decay)] {
+                let need = "at least 0, and a number that f32 has";
+                range(format!("{name} {key}"), value, value >= 0.0 && (value as f32).is_finite(), need)?;
+            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, FORMAT, Meta};
 use super::evaluate::{EvaluateError, Evaluator, Label, Picture, Scores};
+use super::finite::{self, NotFinite};
 use super::init;
 use super::recipe::{Preset, StageRecipe};
 use super::source::Source;
@@ -32,6 +33,8 @@ pub struct Run {
     stage: Option<Stage>,
     /// Is the stage one that goes on after its end?
     more: bool,
+    /// What made the weights of now worthless: they are not kept.
+    broken: Option<NotFinite>,
     /// Scores so far, by label.
     pub scores: Vec<(Label, Scores)>,
 }
@@ -64,6 +67,7 @@ impl Run {
             trainer: None,
             stage: None,
             more: false,
+            broken: None,
             scores: Vec::new(),
         })
     }
@@ -71,8 +75,8 @@ impl Run {
     /// Where a checkpoint left off.
     ///
     /// # Errors
-    /// A checkpoint whose tensors do not fit its own configuration.
-    pub fn resume(gpu: &Gpu, checkpoint: Checkpoint, source: Source) -> Result<Self, WeightsError> {
+    /// A checkpoint whose tensors do not fit its own configuration, or a batch that the device does not take.
+    pub fn resume(gpu: &Gpu, checkpoint: Checkpoint, source: Source) -> Result<Self, EvaluateError> {
         let Checkpoint { meta, weights, moments, .. } = checkpoint;
         let specs = Model::new(&meta.model, meta.preset.wiring).1;
         let shaped = specs
@@ -93,10 +97,11 @@ impl Run {
             trainer: None,
             stage: meta.stage,
             more: meta.more,
+            broken: None,
             scores: meta.scores,
         };
         if let Some(stage) = meta.stage.filter(|s| meta.update < run.preset.stage(*s).map_or(0, |r| r.steps)) {
-            run.record(stage);
+            run.record(stage)?;
             if let Some(trainer) = &mut run.trainer {
                 trainer.params.upload_moments(&moments.0, &moments.1);
                 trainer.updates = meta.update;
@@ -148,36 +153,38 @@ impl Run {
     /// Begins a stage from the weights as they are. Stage 2 gives the image its own key and value projections.
     ///
     /// # Errors
-    /// A GPU fault while a stage in progress is put away.
-    pub async fn enter(&mut self, stage: Stage) -> Result<(), GpuError> {
+    /// A GPU fault while a stage in progress is put away, or weights that are not to be kept.
+    pub async fn enter(&mut self, stage: Stage) -> Result<(), EvaluateError> {
         self.leave().await?;
         self.more = false;
         let own = !self.preset.shared_image_kv && !self.config.link_config.separate_image_kv;
         if stage >= Stage::Adaptation && own {
             enter_stage_two(&mut self.config, &mut self.weights);
         }
+        self.record(stage)?;
         self.stage = Some(stage);
-        self.record(stage);
         Ok(())
     }
 
     /// Goes on with a stage that is done, by this recipe and on samples of its own: what more of the same brings.
     ///
     /// # Errors
-    /// A GPU fault while a stage in progress is put away.
-    pub async fn go_on(&mut self, stage: Stage, recipe: StageRecipe) -> Result<(), GpuError> {
+    /// As [`Self::enter`].
+    pub async fn go_on(&mut self, stage: Stage, recipe: StageRecipe) -> Result<(), EvaluateError> {
         self.preset.set_stage(stage, recipe);
         self.enter(stage).await?;
         self.more = true;
         Ok(())
     }
 
-    fn record(&mut self, stage: Stage) {
-        let Some(recipe) = self.preset.stage(stage).cloned() else { return };
+    fn record(&mut self, stage: Stage) -> Result<(), GpuError> {
+        let Some(recipe) = self.preset.stage(stage).cloned() else { return Ok(()) };
         let specs = Model::new(&self.config, self.preset.wiring).1;
         let trained = trainable(&specs, &self.config.link_config, stage, self.preset.scope);
         let setup = self.setup(&recipe, &trained);
+        setup.rows().check(&self.gpu, recipe.batch)?;
         self.trainer = Some(Trainer::new(&self.gpu, &setup, &self.weights));
+        Ok(())
     }
 
     fn setup<'a>(&'a self, recipe: &'a StageRecipe, trained: &'a BTreeSet<String>) -> Setup<'a> {
@@ -193,18 +200,31 @@ impl Run {
     }
 
     /// Ends the stage in progress and brings its weights home.
-    pub async fn leave(&mut self) -> Result<(), GpuError> {
-        if let Some(trainer) = self.trainer.take() {
-            self.weights = trainer.params.download().await?;
+    ///
+    /// # Errors
+    /// A GPU fault, or weights that are not to be kept; the stage then stays in progress.
+    pub async fn leave(&mut self) -> Result<(), EvaluateError> {
+        self.is_whole()?;
+        if let Some(trainer) = &self.trainer {
+            let weights = trainer.params.download().await?;
+            finite::check(&weights)?;
+            self.weights = weights;
+            self.trainer = None;
         }
         Ok(())
+    }
+
+    fn is_whole(&self) -> Result<(), NotFinite> {
+        self.broken.clone().map_or(Ok(()), Err)
     }
 
     /// One optimiser step of the stage in progress; none when it is done.
     ///
     /// # Errors
-    /// A GPU fault, or a picture that cannot be read.
+    /// A GPU fault, a picture that cannot be read, or a loss or gradient norm that is no finite number: then nothing of the
+    /// run can be kept any more.
     pub async fn step(&mut self) -> Result<Option<Report>, EvaluateError> {
+        self.is_whole()?;
         let (Some(stage), Some(trainer)) = (self.stage, self.trainer.as_mut()) else { return Ok(None) };
         let recipe = trainer.recipe().clone();
         if trainer.updates >= recipe.steps {
@@ -222,11 +242,18 @@ impl Run {
             .collect::<Result<Vec<_>, _>>()
             .map_err(EvaluateError::Data)?;
         let window: Vec<_> = batches.iter().map(HostBatch::from).collect();
-        Ok(Some(trainer.step(&window).await?))
+        let report = trainer.step(&window).await?;
+        self.broken = finite::of_step(trainer, &format!("stage {}", stage.number()), &report).await?;
+        self.is_whole()?;
+        Ok(Some(report))
     }
 
     /// Everything that a file needs.
-    pub async fn checkpoint(&self) -> Result<Checkpoint, GpuError> {
+    ///
+    /// # Errors
+    /// A GPU fault, or weights that are not to be kept.
+    pub async fn checkpoint(&self) -> Result<Checkpoint, EvaluateError> {
+        self.is_whole()?;
         let (weights, moments, update) = match &self.trainer {
             Some(t) => (t.params.download().await?, t.params.download_moments().await?, t.updates),
             None => {
@@ -244,6 +271,7 @@ impl Run {
             more: self.more,
             scores: self.scores.clone(),
         };
+        [&weights, &moments.0, &moments.1].into_iter().try_for_each(finite::check)?;
         Ok(Checkpoint { meta, weights, moments, attachments: BTreeMap::new() })
     }
 

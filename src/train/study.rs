@@ -141,8 +141,10 @@ fn keep_links(preset: &mut Preset, count: usize) {
 pub struct StepCost {
     pub stage: Stage,
     /// Computed.
+    #[serde(with = "super::floats")]
     pub flops: f64,
     /// Median over the stage's steps, seconds.
+    #[serde(with = "super::floats")]
     pub secs: f64,
     /// Of parameters, gradients, moments and temporaries, as allocated.
     pub bytes: u64,
@@ -188,10 +190,12 @@ pub struct Outcome {
     pub arm: String,
     pub seed: u64,
     /// All learning rates times this, chosen by validation questions.
+    #[serde(with = "super::floats")]
     pub rate: f64,
     pub rows: Vec<Row>,
     pub costs: Vec<StepCost>,
     /// Mean gradient norm of each part of the model in stage 3.
+    #[serde(with = "super::floats")]
     pub norms: Vec<(String, f64)>,
     /// With the link of a decoder layer cut at answer time.
     pub cut: Vec<(usize, Row)>,
@@ -212,8 +216,10 @@ pub struct Settings {
     /// Held-out questions after each stage.
     pub questions: usize,
     /// Factors of the learning rates that are tried; one: none are.
+    #[serde(with = "super::floats")]
     pub rates: Vec<f64>,
     /// Share of the steps that a try takes.
+    #[serde(with = "super::floats")]
     pub tried: f64,
     /// Kinds of probes, by name.
     pub probes: Vec<String>,

@@ -7,6 +7,7 @@ use super::recipe::StageRecipe;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor};
 use crate::model::config::HiveConfig;
 use crate::model::inputs::{HostBatch, Inputs};
+use crate::model::limits::Rows;
 use crate::model::model::{Model, Wiring};
 use crate::nn::Params;
 use crate::nn::params::Weights;
@@ -152,6 +153,15 @@ pub struct Setup<'a> {
     pub with_image: bool,
     /// May several tokens stand at one position? Only of text alone.
     pub facts: bool,
+}
+
+impl Setup<'_> {
+    /// What makes the tensors of a batch.
+    #[must_use]
+    pub fn rows(&self) -> Rows<'_> {
+        let Self { config, wiring, tokens, with_image, facts, .. } = *self;
+        Rows { config, wiring, tokens, with_image, facts }
+    }
 }
 
 impl Trainer {

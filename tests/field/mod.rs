@@ -1,2 +1,7 @@
 //! Situations that real people met: other programs' files, odd pictures, lists by hand, weak networks, killed processes. A file a
 //! subject; inputs that cannot be made in a few lines are in `data/`.
+
+mod devices;
+mod numbers;
+mod session;
+mod sizes;

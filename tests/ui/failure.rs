@@ -8,13 +8,14 @@ use hive::engine::{AdapterKind, AdapterSummary, Command, Event, Fault, FaultKind
 
 use crate::common::{Bench, harness, opened, opened_event};
 
-const KINDS: [FaultKind; 11] = [
+const KINDS: [FaultKind; 12] = [
     FaultKind::NoWebGpu,
     FaultKind::NoAdapter,
     FaultKind::SoftwareAdapter,
     FaultKind::InsecureOrigin,
     FaultKind::DeviceLost,
     FaultKind::OutOfMemory,
+    FaultKind::NotFinite,
     FaultKind::Panic,
     FaultKind::SelfTest,
     FaultKind::File,

@@ -20,6 +20,7 @@ pub fn title(kind: FaultKind) -> &'static str {
         FaultKind::InsecureOrigin => "This page came over an insecure connection",
         FaultKind::DeviceLost => "The graphics device was lost",
         FaultKind::OutOfMemory => "The graphics memory is full",
+        FaultKind::NotFinite => "Training met a number that is none",
         FaultKind::Panic => "Hive itself failed",
         FaultKind::SelfTest => "The self-test found wrong results",
         FaultKind::File => "A file cannot be used",
@@ -33,8 +34,6 @@ pub fn title(kind: FaultKind) -> &'static str {
 enum Again {
     /// Nothing would come of it.
     No,
-    /// Opens the preset.
-    Open,
     /// Looks for an adapter; what is open goes on there.
     Adapter,
     /// Looks for an adapter, then opens the preset.
@@ -46,8 +45,7 @@ enum Again {
 fn again(kind: FaultKind) -> Again {
     match kind {
         FaultKind::NoAdapter => Again::Both,
-        FaultKind::DeviceLost => Again::Adapter,
-        FaultKind::OutOfMemory => Again::Open,
+        FaultKind::DeviceLost | FaultKind::OutOfMemory => Again::Adapter,
         FaultKind::Download => Again::Fetch,
         _ => Again::No,
     }
@@ -90,17 +88,14 @@ pub fn failure_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<
 }
 
 fn try_again(state: &AppState, kind: FaultKind, out: &mut Vec<Action>) {
-    let (adapter, open) = match again(kind) {
+    let open = match again(kind) {
         Again::No => return,
-        Again::Open => (false, true),
-        Again::Adapter => (true, false),
-        Again::Both => (true, true),
+        Again::Adapter => false,
+        Again::Both => true,
         Again::Fetch => return out.push(Command::OpenAgain.into()),
     };
-    if adapter {
-        let adapter = state.adapter.as_ref().map(|a| a.name.clone());
-        out.push(Command::Adapter(GpuOptions { adapter, ..GpuOptions::default() }).into());
-    }
+    let adapter = state.adapter.as_ref().map(|a| a.name.clone());
+    out.push(Command::Adapter(GpuOptions { adapter, ..GpuOptions::default() }).into());
     if !open {
         return;
     }
@@ -142,7 +137,6 @@ fn card(ui: &mut Ui, fault: &Fault) -> Pressed {
         ui.horizontal(|ui| {
             let hover = match again(fault.kind) {
                 Again::No => None,
-                Again::Open => Some("Opens the preset again from its start weights"),
                 Again::Adapter => Some("Looks for an adapter; what is open goes on there"),
                 Again::Both => Some("Looks for an adapter, then opens the preset again"),
                 Again::Fetch => Some("Fetches the weights again, then opens what needs them"),

@@ -1,4 +1,4 @@
-//! The session's device: opened, tested, changed for another, replaced when it is lost.
+//! The session's device: opened, tested, changed for another.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,9 +11,6 @@ use crate::gpu::{Gpu, GpuError, GpuOptions};
 use crate::ops::case::{Case, Failure};
 use crate::ops::verify;
 use crate::platform;
-
-/// Devices that are tried in a row after a loss.
-const ATTEMPTS: usize = 3;
 
 impl Session {
     pub(super) async fn open_gpu(&mut self) -> Result<(), GpuError> {
@@ -31,6 +28,14 @@ impl Session {
         Ok(())
     }
 
+    /// The device; another one where the last could not be replaced.
+    pub(super) async fn device(&mut self) -> Result<Gpu, Trouble> {
+        if self.gpu.is_none() {
+            self.open_gpu().await?;
+        }
+        self.gpu()
+    }
+
     pub(super) async fn change_adapter(&mut self, options: GpuOptions) -> Result<(), Trouble> {
         self.options = GpuOptions { piece_secs: self.options.piece_secs, ..options };
         self.leave_chat_device();
@@ -41,6 +46,7 @@ impl Session {
         for track in old {
             self.tracks.push(track.moved(&gpu, None).await?);
         }
+        self.take_in(&gpu).await?;
         self.tell_entered();
         Ok(())
     }
@@ -87,46 +93,5 @@ impl Session {
                 detail,
             }));
         }
-    }
-
-    /// A lost device is replaced; everything else is told, and training stops.
-    pub(super) async fn handle(&mut self, trouble: Trouble) {
-        // Whatever failed, the device may have been lost before.
-        let lost = matches!(&trouble, Trouble::Gpu(GpuError::Lost(_)))
-            || self.gpu.as_ref().is_some_and(|g| matches!(g.check(), Err(GpuError::Lost(_))));
-        if !lost {
-            self.tell_fault(&trouble);
-            self.stop();
-            return;
-        }
-        let lost = match self.gpu.as_ref().map(Gpu::check) {
-            Some(Err(e)) => Trouble::Gpu(e),
-            _ => trouble,
-        };
-        self.tell_fault(&lost);
-        for attempt in 1..=ATTEMPTS {
-            match self.recover().await {
-                Ok(()) => return,
-                Err(e) => {
-                    log::warn!("attempt {attempt} to replace the lost device: {e}");
-                    if attempt == ATTEMPTS {
-                        self.tell_fault(&e);
-                        self.stop();
-                    }
-                }
-            }
-        }
-    }
-
-    pub(super) async fn recover(&mut self) -> Result<(), Trouble> {
-        self.testing = None;
-        self.notice_chat_loss().await;
-        self.open_gpu().await?;
-        let gpu = self.gpu()?;
-        self.tracks = self.tracks.iter().map(|t| t.restored(&gpu)).collect::<Result<_, _>>()?;
-        let (stage, update) = self.tracks.first().map_or((None, 0), Track::safe_point);
-        self.events.tell(Event::Recovered { stage, update });
-        self.tell_entered();
-        Ok(())
     }
 }

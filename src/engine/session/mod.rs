@@ -12,6 +12,7 @@ mod chat_model;
 mod device;
 mod files;
 mod questions;
+mod recovery;
 mod weights;
 
 use super::assets::AssetError;
@@ -27,7 +28,8 @@ use crate::model::weights::Precision;
 use crate::ops::case::Case;
 use crate::ops::verify;
 use crate::platform;
-use crate::train::recipe::{Preset, StageRecipe};
+use crate::train::checkpoint::Checkpoint;
+use crate::train::recipe::Preset;
 use crate::train::stage::Stage;
 use chat_model::ChatSession;
 
@@ -59,6 +61,8 @@ pub(in crate::engine) struct Session {
     pending: VecDeque<Command>,
     gpu: Option<Gpu>,
     tracks: Vec<Track>,
+    /// Safe points of tracks that no device has taken in yet.
+    homeless: Vec<(Lane, Checkpoint)>,
     /// What is reset to.
     open: Option<Open>,
     /// What could not be opened because its weights did not come.
@@ -89,6 +93,7 @@ impl Session {
             pending: VecDeque::new(),
             gpu: None,
             tracks: Vec::new(),
+            homeless: Vec::new(),
             open: None,
             missing: None,
             target: None,
@@ -119,6 +124,7 @@ impl Session {
                 None if self.inbox.is_closed() => return,
                 None => self.inbox.try_recv().ok(),
             };
+            let asked = command.as_ref().is_some_and(recovery::only_looks);
             let result = match command {
                 Some(Command::Quit) => return,
                 // Boxed: commands do much more than a step, and their future would make the loop's large.
@@ -126,7 +132,7 @@ impl Session {
                 None => self.work().await,
             };
             if let Err(trouble) = result {
-                self.handle(trouble).await;
+                Box::pin(self.handle(trouble, asked)).await;
             }
             self.rest();
             self.tell_memory();
@@ -155,6 +161,9 @@ impl Session {
             }
             other => {
                 let (kind, remedy) = match other {
+                    Trouble::NotFinite(e) => {
+                        return self.events.tell(Event::Fault(Fault::not_finite(&e.what(), e.remedy())));
+                    }
                     Trouble::Checkpoint(_) | Trouble::Weights(_) => (FaultKind::File, "Choose another file."),
                     _ => (FaultKind::Other, "Try again; if this repeats, please report it with the details."),
                 };
@@ -217,6 +226,7 @@ impl Session {
             Command::Chat(command) => Box::pin(self.chat(command)).await,
             Command::Verify => self.begin_test(verify::all_cases()),
             Command::Adapter(options) => Box::pin(self.change_adapter(options)).await?,
+            Command::Fail(failure) => self.gpu()?.fail(failure),
             Command::LoseDevice => {
                 self.chat.destroy();
                 if let Some(gpu) = &self.gpu {
@@ -233,9 +243,10 @@ impl Session {
     /// What is open stays so until the weights are there.
     async fn open_preset(&mut self, open: Open) -> Result<(), Trouble> {
         self.stop();
-        let gpu = self.gpu()?;
+        let gpu = self.device().await?;
         let Some(mut weights) = self.weights_of(&open).await? else { return Ok(()) };
         self.tracks.clear();
+        self.homeless.clear();
         self.stage_ends.clear();
         self.pinned = None;
         self.knows_alone = open.trained;
@@ -439,21 +450,6 @@ impl Session {
                 swapped: Box::new(swapped),
             });
         }
-        Ok(())
-    }
-
-    async fn change_recipe(&mut self, stage: Stage, recipe: &StageRecipe) -> Result<(), Trouble> {
-        if let Some(open) = &mut self.open {
-            let mut preset = (*open.preset).clone();
-            preset.set_stage(stage, recipe.clone());
-            preset.check().map_err(|e| Trouble::Other(e.to_string()))?;
-            *open.preset = preset;
-        }
-        let gpu = self.gpu()?;
-        for track in &mut self.tracks {
-            *track = track.moved(&gpu, Some((stage, recipe.clone()))).await?;
-        }
-        self.tell_entered();
         Ok(())
     }
 }

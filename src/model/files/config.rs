@@ -8,6 +8,7 @@ use super::error::{CONFIG, FilesError, shown};
 use super::folder::Folder;
 use super::json::{Keys, parse};
 use crate::model::config::{HiveConfig, LanguageConfig, LinkConfig, RopeScaling, RopeType, VisionConfig, Wiring};
+use crate::model::limits;
 
 const GENERATION: &str = "generation_config.json";
 
@@ -32,19 +33,6 @@ pub struct ModelSpec {
     pub background: Option<[u8; 3]>,
 }
 
-/// Sizes that no model has, so that a damaged file is a sentence and not a day of work: key, largest value.
-const LIMITS: [(&str, usize); 9] = [
-    ("hidden_size", 1 << 16),
-    ("intermediate_size", 1 << 18),
-    ("num_hidden_layers", 1 << 10),
-    ("num_attention_heads", 1 << 10),
-    ("num_key_value_heads", 1 << 10),
-    ("vocab_size", 1 << 21),
-    ("max_position_embeddings", 1 << 30),
-    ("image_size", 1 << 13),
-    ("num_channels", 1 << 5),
-];
-
 impl ModelSpec {
     /// Reads `config.json` and, where there is one, `generation_config.json`.
     ///
@@ -67,7 +55,7 @@ impl ModelSpec {
             spec.eos = keys.ids("eos_token_id")?.unwrap_or(spec.eos);
             spec.bos = keys.ids("bos_token_id")?.map_or(spec.bos, |ids| ids.first().copied());
         }
-        limits(&spec.config)?;
+        limits::check(&spec.config).map_err(|e| FilesError::Config { file: CONFIG.to_owned(), text: e.0 })?;
         spec.config.check()?;
         Ok(spec)
     }
@@ -364,41 +352,6 @@ fn rope(keys: Keys<'_>, theta: f64, positions: usize) -> Result<(f64, Option<Rop
         original_max_position_embeddings: rope.size("original_max_position_embeddings")?.unwrap_or(positions),
     };
     Ok((theta, Some(scaling)))
-}
-
-fn limits(config: &HiveConfig) -> Result<(), FilesError> {
-    let (v, c) = (&config.vision_config, &config.text_config);
-    let sizes = [
-        vec![v.hidden_size, c.hidden_size],
-        vec![v.intermediate_size, c.intermediate_size],
-        vec![v.num_hidden_layers, c.num_hidden_layers],
-        vec![v.num_attention_heads, c.num_attention_heads],
-        vec![c.num_key_value_heads],
-        vec![c.vocab_size],
-        vec![c.max_position_embeddings],
-        vec![v.image_size, v.patch_size],
-        vec![v.num_channels],
-    ];
-    for ((key, most), values) in LIMITS.iter().zip(sizes) {
-        if let Some(value) = values.iter().find(|v| *v > most) {
-            let text = format!("{key} is {value}; at most {most} is supported");
-            return Err(FilesError::Config { file: CONFIG.to_owned(), text });
-        }
-    }
-    // On a platform of 32 bits a table of these sizes may have more elements than can be counted.
-    let largest = [
-        [c.vocab_size, c.hidden_size],
-        [c.intermediate_size, c.hidden_size],
-        [v.intermediate_size, v.hidden_size],
-        [v.image_size * v.image_size, v.hidden_size],
-    ];
-    match largest.iter().find(|[a, b]| a.checked_mul(4 * b).is_none()) {
-        Some([a, b]) => {
-            let text = format!("a table of {a} times {b} numbers is too large for this platform");
-            Err(FilesError::Config { file: CONFIG.to_owned(), text })
-        }
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]
