@@ -216,7 +216,9 @@ fn a_recipe_is_checked_and_applied() {
     press(&mut h, "Recipe");
     assert!(h.get_by_label("Apply").accesskit_node().is_disabled(), "nothing is changed");
     type_over(&mut h, "Batch", "0");
-    h.get_by_label_contains("The preset's stage 1 batch is 0; it must be at least 1.");
+    h.get_by_label_contains("The preset's stage 1 batch is 0; it must be from 1 to 65536.");
+    type_over(&mut h, "Batch", "70000");
+    h.get_by_label_contains("The preset's stage 1 batch is 70000; it must be from 1 to 65536.");
     assert!(h.get_by_label("Apply").accesskit_node().is_disabled());
     type_over(&mut h, "Batch", "many");
     h.get_by_label_contains("Batch is \"many\"; it must be a whole number");
