@@ -3,5 +3,6 @@
 
 mod devices;
 mod numbers;
+mod saving;
 mod session;
 mod sizes;

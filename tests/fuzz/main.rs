@@ -1,0 +1,177 @@
+//! Everything that reads what comes from outside, on inputs that were changed at random: no panic, no hang, bounded memory.
+//! `cargo test --test fuzz -- --cases N --seed N`; a case that fails is named, and `--only TARGET --case N` runs it alone.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "prints, and looks at the clock")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of its own that tells what it did")]
+
+#[path = "../common/allocator.rs"]
+mod allocator;
+mod hub;
+mod mutate;
+mod seeds;
+mod targets;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use allocator::Counting;
+use hive::data::rng::Rng;
+use targets::{TARGETS, Target, WRONG};
+
+/// Cases where nothing else is said.
+const CASES: u64 = 20_000;
+/// A case that takes longer hangs.
+const LONGEST: Duration = Duration::from_secs(20);
+/// Stack of the thread that runs the cases: that of the engine's thread.
+const STACK: usize = 2 << 20;
+
+/// Bytes in use, and the most there were since a case began.
+static USED: AtomicI64 = AtomicI64::new(0);
+static MOST: AtomicI64 = AtomicI64::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting(|bytes| {
+    let used = USED.fetch_add(bytes, Ordering::Relaxed) + bytes;
+    MOST.fetch_max(used, Ordering::Relaxed);
+});
+
+/// The case in progress, and when it began in milliseconds since the start; 0: none.
+static NOW: AtomicU64 = AtomicU64::new(0);
+static SINCE: AtomicU64 = AtomicU64::new(0);
+/// Where the last panic was.
+static PANIC: Mutex<String> = Mutex::new(String::new());
+
+/// What came of a target's cases.
+#[derive(Default)]
+struct Count {
+    cases: u64,
+    taken: u64,
+    longest: Duration,
+    most: i64,
+}
+
+struct Options {
+    cases: u64,
+    seed: u64,
+    only: Option<String>,
+    case: Option<u64>,
+    trace: bool,
+}
+
+fn options() -> Options {
+    let mut options = Options { cases: CASES, seed: 1, only: None, case: None, trace: false };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut number =
+            || words.next().and_then(|w| w.parse().ok()).unwrap_or_else(|| panic!("{word} needs a number"));
+        match word.as_str() {
+            "--cases" => options.cases = number(),
+            "--seed" => options.seed = number(),
+            "--case" => options.case = Some(number()),
+            "--trace" => options.trace = true,
+            "--only" => options.only = words.next(),
+            // What cargo hands to every program of tests.
+            _ => {}
+        }
+    }
+    options
+}
+
+/// Ends the program where a case hangs: its thread cannot be stopped.
+fn watch(start: Instant) {
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(Duration::from_millis(500));
+            let since = SINCE.load(Ordering::Relaxed);
+            let now = start.elapsed().as_millis() as u64;
+            if since > 0 && now.saturating_sub(since) > LONGEST.as_millis() as u64 {
+                let case = NOW.load(Ordering::Relaxed);
+                println!("case {case} ({}) hangs", TARGETS[case as usize % TARGETS.len()].name);
+                std::process::exit(1);
+            }
+        }
+    });
+}
+
+/// Runs a case; what is wrong with it, in a sentence.
+fn run(target: &Target, case: u64, seed: u64, start: Instant, count: &mut Count) -> Result<(), String> {
+    let mut rng = Rng::new(seed, case);
+    let input = target.input(&mut rng);
+    let before = USED.load(Ordering::Relaxed);
+    MOST.store(before, Ordering::Relaxed);
+    let began = Instant::now();
+    NOW.store(case, Ordering::Relaxed);
+    SINCE.store((start.elapsed().as_millis() as u64).max(1), Ordering::Relaxed);
+    let outcome = catch_unwind(AssertUnwindSafe(|| (target.run)(&input)));
+    SINCE.store(0, Ordering::Relaxed);
+    let (took, most) = (began.elapsed(), MOST.load(Ordering::Relaxed) - before);
+    count.cases += 1;
+    count.longest = count.longest.max(took);
+    count.most = count.most.max(most);
+    let allowed = target.memory + 64 * input.len() as i64;
+    match outcome {
+        Err(_) => Err(format!("panicked {}", PANIC.lock().unwrap_or_else(PoisonError::into_inner))),
+        Ok(_) if most > allowed => Err(format!("took {most} bytes, {allowed} are allowed")),
+        Ok(taken) => {
+            count.taken += u64::from(taken);
+            Ok(())
+        }
+    }
+}
+
+fn all(options: &Options, start: Instant) -> bool {
+    let mut counts: Vec<Count> = TARGETS.iter().map(|_| Count::default()).collect();
+    let mut wrong = Vec::new();
+    let cases = options.case.map_or(0..options.cases, |case| case..case + 1);
+    for case in cases {
+        let i = case as usize % TARGETS.len();
+        let target = &TARGETS[i];
+        if options.only.as_ref().is_some_and(|only| only != target.name) {
+            continue;
+        }
+        if options.trace {
+            println!("case {case} ({})", target.name);
+        }
+        if let Err(what) = run(target, case, options.seed, start, &mut counts[i]) {
+            println!("case {case} ({}): {what}", target.name);
+            wrong.push(what);
+        }
+        if wrong.len() >= 100 {
+            println!("the rest is left out");
+            break;
+        }
+    }
+    println!("{:<14}{:>10}{:>10}{:>14}{:>14}", "target", "cases", "taken", "longest, ms", "most, kB");
+    for (target, c) in TARGETS.iter().zip(&counts) {
+        let (longest, most) = (c.longest.as_millis(), c.most / 1000);
+        println!("{:<14}{:>10}{:>10}{longest:>14}{most:>14}", target.name, c.cases, c.taken);
+        // Mutations that nothing takes reach nothing behind the first check.
+        assert!(c.cases < 500 || c.taken > 0, "{}: nothing is taken", target.name);
+    }
+    println!("{} wrong, seed {}, {:.0} s", wrong.len(), options.seed, start.elapsed().as_secs_f64());
+    wrong.is_empty()
+}
+
+fn main() {
+    let (options, start) = (options(), Instant::now());
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(String::new, ToString::to_string);
+        let what: String = info.to_string().lines().skip(1).collect::<Vec<_>>().join(" ").chars().take(200).collect();
+        *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = format!("at {place}: {what}");
+    }));
+    watch(start);
+    // A check that notices nothing is none.
+    for target in &WRONG {
+        let noticed = run(target, 0, 1, start, &mut Count::default()).is_err();
+        assert!(noticed, "{} goes unnoticed", target.name);
+    }
+    // Made outside of any case: what they take is not counted.
+    for target in &TARGETS {
+        (target.seeds)();
+    }
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || all(&options, start));
+    let fine = thread.unwrap().join().unwrap_or(false);
+    std::process::exit(i32::from(!fine));
+}

@@ -1,0 +1,236 @@
+//! What reads from outside: each with its seeds, the kind of changes, and what is done with what was read.
+
+use hive::data::bpe::Bpe;
+use hive::data::chat::{ChatTemplate, Message};
+use hive::data::folder::Folder as List;
+use hive::data::image::Preprocess;
+use hive::data::rng::Rng;
+use hive::engine::Preset;
+use hive::engine::runfile::RunFile;
+use hive::model::config::Wiring;
+use hive::model::files::{Checkpoint as Weights, Folder, ModelSpec};
+use hive::model::model::Model;
+use hive::model::weights;
+use hive::platform::{Blob, block_on};
+use hive::train::checkpoint::Checkpoint;
+use serde_json::Value;
+
+use super::seeds::{self, Seeds};
+use super::{hub, mutate};
+
+/// How seeds are changed.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Bytes,
+    /// Bytes, or structure.
+    Json,
+    /// Bytes, or the structure of the metadata and of a part.
+    Checkpoint,
+}
+
+/// A reader.
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    pub(crate) seeds: fn() -> Seeds,
+    kind: Kind,
+    /// Bytes that a case may take, and 64 more for each byte of the input.
+    pub(crate) memory: i64,
+    /// Was it taken?
+    pub(crate) run: fn(&[u8]) -> bool,
+}
+
+/// Readers that are wrong on purpose: with a panic, with too much memory.
+pub(crate) const WRONG: [Target; 2] = [
+    target("panic", seeds::links, Kind::Bytes, 1, |_| panic!("on purpose")),
+    target("memory", seeds::links, Kind::Bytes, 1, |input| vec![1_u8; 2_000_000 + input.len()].len() > 5),
+];
+
+const MB: i64 = 1_000_000;
+
+const fn target(name: &'static str, seeds: fn() -> Seeds, kind: Kind, mb: i64, run: fn(&[u8]) -> bool) -> Target {
+    Target { name, seeds, kind, memory: mb * MB, run }
+}
+
+/// All readers.
+pub(crate) const TARGETS: [Target; 13] = [
+    target("header", seeds::headers, Kind::Bytes, 4, header),
+    target("config", seeds::configs, Kind::Json, 40, config),
+    target("tokenizer", seeds::tokenizers, Kind::Json, 20, tokenizer),
+    target("template", seeds::templates, Kind::Json, 200, template),
+    target("picture", seeds::pictures, Kind::Bytes, 300, picture),
+    target("list", seeds::lists, Kind::Json, 8, list),
+    target("checkpoint", seeds::checkpoints, Kind::Checkpoint, 40, checkpoint),
+    target("run file", seeds::runs, Kind::Checkpoint, 40, run_file),
+    target("preset", seeds::presets, Kind::Json, 40, preset),
+    target("link", seeds::links, Kind::Bytes, 4, link),
+    target("index", seeds::lines, Kind::Json, 8, index),
+    target("hub list", seeds::hubs, Kind::Json, 30, hub::list),
+    target("address", seeds::links, Kind::Bytes, 4, address),
+];
+
+impl Target {
+    /// An input of this kind.
+    pub(crate) fn input(&self, rng: &mut Rng) -> Vec<u8> {
+        let all = (self.seeds)();
+        let (seed, other) = (rng.pick(all), rng.pick(all));
+        if rng.chance(0.02) {
+            return seed.clone();
+        }
+        match self.kind {
+            Kind::Json if rng.chance(0.6) => match serde_json::from_slice::<Value>(seed) {
+                Ok(value) => mutate::json(&value, rng).to_string().into_bytes(),
+                Err(_) => mutate::bytes(seed, other, rng),
+            },
+            Kind::Checkpoint if rng.chance(0.8) => {
+                let (mut meta, mut parts) = seeds::opened(seed);
+                let part = rng.below(parts.len() + 1);
+                match parts.get_mut(part) {
+                    None => meta = mutate::json(&meta, rng),
+                    Some((_, bytes)) => *bytes = part_of(bytes, rng),
+                }
+                let parts: Vec<(&str, Vec<u8>)> = parts.iter().map(|(n, b)| (n.as_str(), b.clone())).collect();
+                seeds::checkpoint(&meta, &parts)
+            }
+            _ => match mutate::bytes(seed, other, rng) {
+                png if png.starts_with(b"\x89PNG") && rng.chance(0.8) => mutate::with_checks(png),
+                bytes => bytes,
+            },
+        }
+    }
+}
+
+/// A part of a run file: JSON, or a line of JSON before bytes.
+fn part_of(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
+    let end = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
+    match serde_json::from_slice::<Value>(&bytes[..end]) {
+        Ok(value) if rng.chance(0.7) => [mutate::json(&value, rng).to_string().as_bytes(), &bytes[end..]].concat(),
+        _ => mutate::bytes(bytes, bytes, rng),
+    }
+}
+
+fn text(input: &[u8]) -> String {
+    String::from_utf8_lossy(input).into_owned()
+}
+
+fn header(input: &[u8]) -> bool {
+    let blob = Blob::memory("model.safetensors", input.to_vec());
+    let folder = Folder::new([blob]).unwrap();
+    let opened = block_on(Weights::open(&folder)).is_ok();
+    weights::parse(input).is_ok() && opened
+}
+
+fn config(input: &[u8]) -> bool {
+    let Ok(spec) = ModelSpec::read(&text(input), None) else { return false };
+    // Names and shapes are made before any weight is looked at.
+    Model::new(&spec.config, spec.kind).1.len() > 1
+}
+
+fn tokenizer(input: &[u8]) -> bool {
+    let Ok(bpe) = Bpe::from_json(&text(input)) else { return false };
+    let ids = bpe.encode("abc ab <s> what is the red square ? 🙂", true);
+    let mut stream = bpe.stream();
+    let streamed: String = ids.iter().map(|id| stream.push(*id)).collect();
+    drop((streamed, stream.finish(), bpe.decode(&ids), bpe.decode(&[u32::MAX, 3]), bpe.token(u32::MAX)));
+    true
+}
+
+fn template(input: &[u8]) -> bool {
+    let Ok(template) = ChatTemplate::from_files(Some(&text(input)), None) else { return false };
+    let messages =
+        [Message::new("system", "short"), Message::question("what is it ?", true), Message::new("assistant", "a")];
+    let taken: Vec<bool> = (1..=3).map(|n| template.render(&messages[..n], true).is_ok()).collect();
+    taken.contains(&true)
+}
+
+fn picture(input: &[u8]) -> bool {
+    Preprocess::on_white(32).decode(input, "a picture").is_ok_and(|pixels| pixels.len() == 3 * 32 * 32)
+}
+
+fn list(input: &[u8]) -> bool {
+    let Ok((folder, problems)) = List::load(&text(input), "list.json") else { return false };
+    drop(problems.iter().take(20).map(ToString::to_string).collect::<Vec<_>>());
+    let png = &seeds::pictures()[0];
+    let Ok(folder) = folder.check_pictures(&mut Vec::new(), &|_| Ok(png.clone())) else { return false };
+    let preprocess = Preprocess::on_white(8);
+    for split in [hive::data::worlds::Split::Train, hive::data::worlds::Split::HeldOut] {
+        if folder.size(split) > 0 {
+            let _ = folder.sample(split, 1, 3, 4, &preprocess, &|_| Ok(png.clone()));
+        }
+    }
+    true
+}
+
+fn checkpoint(input: &[u8]) -> bool {
+    Checkpoint::from_bytes(input).is_ok_and(|c| sizes(&c))
+}
+
+/// What whoever opens a checkpoint asks first: which tensors it must have.
+fn sizes(c: &Checkpoint) -> bool {
+    let (_, specs) = Model::new(&c.meta.model, c.meta.preset.wiring);
+    let words = c.meta.tokenizer.encode("what is the red square ?");
+    drop(c.meta.tokenizer.decode(&words));
+    specs.iter().all(|s| c.weights.get(&s.name).is_none_or(|w| w.len() == s.len()))
+}
+
+fn run_file(input: &[u8]) -> bool {
+    let Ok(file) = RunFile::unpack(input) else { return false };
+    sizes(&file.hive);
+    let control = file.control.as_ref().is_none_or(sizes);
+    let Some(log) = file.log else { return true };
+    for i in 0..log.snapshots.len() {
+        let Some((_, maps)) = log.snapshots.get(i) else { continue };
+        for layer in 0..maps.layers.len() {
+            for head in (0..maps.heads).map(Some).chain([None]) {
+                (0..maps.tokens.len()).for_each(|token| drop(maps.map(layer, head, token)));
+            }
+        }
+    }
+    serde_json::to_vec(&log).is_ok() && control
+}
+
+fn preset(input: &[u8]) -> bool {
+    let Ok(mut preset) = Preset::parse(&text(input)) else { return false };
+    drop(preset.set_links("paper"));
+    drop(preset.set_links("1,2,99999999999"));
+    let specs = Model::new(&preset.model, preset.wiring).1;
+    let _ = hive::engine::assets::made_source(&preset).map(|source| {
+        let (tokens, turns) = (preset.tokens.min(64), preset.turns);
+        drop(source.conversation(0, 2, tokens, turns));
+        drop(source.text(1 << 40, 1, tokens, turns));
+    });
+    preset.wiring == Wiring::Flattened || !specs.is_empty()
+}
+
+fn index(input: &[u8]) -> bool {
+    let weights = &seeds::headers()[0];
+    let blobs = [
+        Blob::memory("model.safetensors.index.json", input.to_vec()),
+        Blob::memory("model-1.safetensors", weights.clone()),
+    ];
+    let folder = Folder::new(blobs).unwrap();
+    block_on(Weights::open(&folder)).is_ok()
+}
+
+fn address(input: &[u8]) -> bool {
+    let text = text(input);
+    let address = hive::engine::fetch::Address::parse(&text);
+    address.is_ok_and(|address| !address.key().is_empty() && !address.key().contains('/'))
+}
+
+#[cfg(feature = "gui")]
+fn link(input: &[u8]) -> bool {
+    use hive::app::permalink::Permalink;
+    let (link, complaints) = Permalink::parse(&text(input));
+    // What is understood is said again in the same way.
+    assert_eq!(Permalink::parse(&link.to_hash()).0.to_hash(), link.to_hash());
+    assert!(complaints.len() < 10 && complaints.iter().all(|c| c.chars().count() < 900));
+    let mut state = hive::app::AppState::default();
+    hive::app::restore::apply_link(&mut state, &link, &mut Vec::new());
+    link.preset.is_some()
+}
+
+#[cfg(not(feature = "gui"))]
+fn link(_: &[u8]) -> bool {
+    // Links belong to the window.
+    true
+}
