@@ -187,6 +187,7 @@ impl AppState {
                 self.done.retain(|s| *s < stage);
                 self.step_secs.clear();
             }
+            Event::Recipe(stage, recipe) => self.preset.iter_mut().for_each(|p| p.set_stage(stage, (*recipe).clone())),
             Event::Running(steps) => self.steps = steps,
             Event::Step(e) => {
                 if e.lane == Lane::Hive {

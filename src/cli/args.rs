@@ -13,6 +13,23 @@ pub struct Args {
 
 /// Options with a value that every command takes.
 const COMMON: [&str; 2] = ["adapter", "seed"];
+/// The largest value of options that size memory or time.
+const MOST: [(&str, f64); 13] = [
+    ("questions", 1e6),
+    ("jobs", 64.0),
+    ("runs", 1e6),
+    ("steps", 1e9),
+    ("save-every", 1e9),
+    ("tokens", 1e6),
+    ("room", 1e9),
+    ("limit", 1e9),
+    ("text", 4096.0),
+    ("batch", 65536.0),
+    // MiB, MB, seconds.
+    ("memory", 1e9),
+    ("shard-size", 1e9),
+    ("secs", 1e6),
+];
 /// Flags that every command takes.
 const COMMON_FLAGS: [&str; 2] = ["json", "help"];
 
@@ -78,11 +95,17 @@ impl Args {
         self.options.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// Value of an option as a number.
+    /// Value of an option as a number, within what makes sense for it.
     pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Fault> {
-        self.option(name)
-            .map(|v| v.parse().map_err(|_unparsed| Fault::usage(format!("--{name} needs a number, not \"{v}\""))))
-            .transpose()
+        let most = MOST.iter().find(|(n, _)| *n == name).map_or(f64::MAX, |(_, most)| *most);
+        let parse = |v: &str| {
+            // NaN is above everything here.
+            if v.parse::<f64>().is_ok_and(|value| value.is_nan() || value.abs() > most) {
+                return Err(Fault::usage(format!("--{name} is at most {most}, not \"{v}\"")));
+            }
+            v.parse().map_err(|_unparsed| Fault::usage(format!("--{name} needs a number, not \"{v}\"")))
+        };
+        self.option(name).map(parse).transpose()
     }
 
     /// Was the flag given?
@@ -106,5 +129,9 @@ mod tests {
         assert!(Args::parse(&list("--step 5"), &["steps"], &[]).is_err());
         assert!(Args::parse(&list("--steps"), &["steps"], &[]).is_err());
         assert!(Args::parse(&list("--steps x"), &["steps"], &[]).unwrap().number::<u64>("steps").is_err());
+        for (name, value) in [("questions", "1000001"), ("jobs", "65"), ("secs", "NaN"), ("memory", "17592186044416")] {
+            let args = Args::parse(&list(&format!("--{name} {value}")), &[name], &[]).unwrap();
+            assert!(args.number::<f64>(name).unwrap_err().to_string().contains("is at most"), "{name}");
+        }
     }
 }

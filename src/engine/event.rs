@@ -10,7 +10,7 @@ use super::words::{Answer, AttentionMaps, Cost, Cut, Fault, Figure, Lane, Probe,
 use crate::gpu::AdapterSummary;
 use crate::train::depths::Depths;
 use crate::train::evaluate::Scores;
-use crate::train::recipe::Preset;
+use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::stage::Stage;
 
 /// What has been opened.
@@ -71,6 +71,8 @@ pub enum Event {
         /// Its cost, per lane.
         costs: Vec<Cost>,
     },
+    /// Another recipe of this stage was refused: it keeps this one.
+    Recipe(Stage, Box<StageRecipe>),
     /// Training runs so far; none: it does not run.
     Running(Option<Steps>),
     Step(StepEvent),

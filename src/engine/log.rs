@@ -93,6 +93,8 @@ pub struct RunLog {
 /// Points of a curve at most; then neighbours are merged, so that a curve stays smooth and small after hours.
 pub const MOST_POINTS: usize = 8192;
 const MOST_NORMS: usize = 1024;
+/// No run comes to this step.
+const LATEST: u64 = 1 << 53;
 
 impl RunLog {
     /// A lane's name in words.
@@ -124,6 +126,29 @@ impl RunLog {
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.hive.last().map_or(0, |p| p.step)
+    }
+
+    /// Is it such as a run tells?
+    ///
+    /// # Errors
+    /// A sentence about what is not.
+    pub fn check(&self) -> Result<(), String> {
+        for lane in Lane::ALL {
+            let points = self.points(lane);
+            let rise = points.windows(2).all(|pair| pair[0].step < pair[1].step);
+            if !rise || points.last().is_some_and(|p| p.step > LATEST) {
+                return Err("the steps of a curve do not rise".to_owned());
+            }
+        }
+        let others = self.scores.iter().map(|s| s.step).chain(self.norms.iter().map(|n| n.step));
+        if others.chain(self.depths.iter().map(|d| d.step)).any(|step| step > LATEST) {
+            return Err("something is told of a step that no run comes to".to_owned());
+        }
+        let table = |found: &Depths| found.shares.iter().all(|row| row.len() == found.attributes.len());
+        if !self.depths.iter().all(|point| table(&point.found)) {
+            return Err("a table of the depths has rows of another length".to_owned());
+        }
+        Ok(())
     }
 
     /// Takes in what belongs here.

@@ -65,7 +65,11 @@ impl RunFile {
                         Err(e) => left_out = Some(format!("the attention maps in it are damaged and left out: {e}")),
                     }
                 }
-                Some(log)
+                // Weights are worth more than curves.
+                log.check()
+                    .map(|()| log)
+                    .map_err(|e| left_out = Some(format!("the curves in it are damaged and left out: {e}")))
+                    .ok()
             }
             None => None,
         };

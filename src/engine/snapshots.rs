@@ -9,6 +9,9 @@ use super::words::AttentionMaps;
 /// Most bytes of kept maps.
 pub(super) const BUDGET: usize = 20 << 20;
 
+/// Most layers, heads and patches a side: each has something to click on.
+const MOST: usize = 1 << 10;
+
 /// A kept map: values as bytes, 255 is the map's largest value.
 #[derive(Clone, Debug, PartialEq)]
 struct Kept {
@@ -35,7 +38,8 @@ impl Layout {
     fn values(&self) -> Option<usize> {
         let depths = self.depths.is_empty() || self.depths.len() == self.layers.len();
         let sizes = [self.layers.len(), self.heads, self.tokens.len(), self.side, self.side];
-        let whole = depths && self.first_answer <= self.tokens.len() && sizes.iter().all(|size| *size > 0);
+        let few = [self.layers.len(), self.heads, self.side].iter().all(|size| *size <= MOST);
+        let whole = few && depths && self.first_answer <= self.tokens.len() && sizes.iter().all(|size| *size > 0);
         sizes.into_iter().try_fold(1, usize::checked_mul).filter(|_| whole)
     }
 }

@@ -258,7 +258,7 @@ impl Evaluator {
         count: usize,
     ) -> Result<(Scores, Vec<bool>), EvaluateError> {
         let rows = self.inputs.batch;
-        let (mut scores, mut all) = (Scores::default(), Vec::with_capacity(count));
+        let (mut scores, mut all) = (Scores::default(), Vec::new());
         let batches = count.div_ceil(rows);
         for b in 0..batches {
             // A last, partial batch is filled with questions that were asked already; they are not counted again.

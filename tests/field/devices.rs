@@ -99,14 +99,46 @@ fn a_recipe_for_which_there_is_no_room_leaves_the_old_one() {
     d.send(Command::Train(Steps::Count(2)));
     d.until(|e| matches!(e, Event::Running(None)).then_some(()));
     // More than a buffer holds: told with the most that fits.
+    let kept = |e: &Event| if let Event::Recipe(stage, kept) = e { Some((*stage, kept.batch)) } else { None };
     d.send(Command::Recipe(Stage::Connector, Box::new(StageRecipe { batch: 20_000, ..recipe() })));
+    assert_eq!(d.until(kept), (Stage::Connector, 2), "the window is told what stays");
     let fault = d.fault();
     assert!(fault.what.contains("batch of 20000 needs") && fault.what.contains("fit"), "{fault:?}");
     // More than is there: the driver refuses.
     d.send(Command::Fail(Failure::Memory(1)));
     d.send(Command::Recipe(Stage::Connector, Box::new(StageRecipe { batch: 4, ..recipe() })));
     assert_eq!(d.fault().kind, FaultKind::OutOfMemory);
+    // Of a stage that is still to come.
+    d.send(Command::Recipe(Stage::Vision, Box::new(StageRecipe { batch: 60_000, ..recipe() })));
+    assert_eq!(d.until(kept), (Stage::Vision, 2));
+    assert!(d.fault().what.contains("batch of 60000 needs"));
     d.send(Command::Train(Steps::Stage));
     d.until(|e| matches!(e, Event::StageDone(_)).then_some(()));
     assert_eq!(d.losses(), *curve);
+}
+
+/// Without memory at the n-th buffer, or lost at the n-th submission, from the first to the last of a stage and a question: it can
+/// always be saved, trained on and asked afterwards, and the curve is that of a run that nothing disturbed.
+#[test]
+#[ignore = "two minutes: `./hive test full` runs it"]
+fn a_failure_at_any_place_loses_nothing() {
+    let Some(curve) = undisturbed() else { return };
+    let places = [0, 1, 2, 5, 12, 30, 70, 150, 300, 420];
+    let memory = places.into_iter().map(Failure::Memory);
+    for failure in memory.chain(places.into_iter().map(Failure::Loss)) {
+        let mut d = Driver::start(GpuOptions::default()).unwrap();
+        d.open_tiny();
+        d.send(Command::Fail(failure));
+        d.send(Command::Train(Steps::Count(2)));
+        d.until(|e| matches!(e, Event::Running(None)).then_some(()));
+        d.send(Command::Ask(question()));
+        d.until(|e| matches!(e, Event::Answered(_) | Event::Fault(_)).then_some(()));
+        RunFile::unpack(&d.save()).unwrap();
+        d.send(Command::Train(Steps::Stage));
+        d.until(|e| matches!(e, Event::StageDone(_)).then_some(()));
+        assert_eq!(d.losses(), *curve, "{failure:?}");
+        assert!(d.faults.len() < 3, "{failure:?}: {:?}", d.faults);
+        d.send(Command::Ask(question()));
+        d.until(|e| matches!(e, Event::Answered(_)).then_some(()));
+    }
 }

@@ -59,6 +59,9 @@ fn options_with_impossible_sizes_are_refused_with_their_bounds() {
         let said = hive(&["train", "--preset", "tiny", "--set", set, "--out", text(&out)]);
         said.code(code).complains(&[says]);
     }
+    for (option, value) in [("--questions", "1000000000000"), ("--save-every", "1e300"), ("--steps", "9999999999")] {
+        hive(&["train", "--preset", "tiny", option, value, "--out", text(&out)]).code(2).complains(&["is at most"]);
+    }
     hive(&["plan", "--preset", "tiny", "--batch", "65536"]).code(1).complains(&["a batch of 65536 needs", "fit"]);
     hive(&["pretrain", "language", "--preset", "tiny", "--set", "pretrain_language.batch=60000"])
         .code(1)
@@ -129,6 +132,26 @@ fn maps_that_do_not_fit_their_layout_are_left_out_and_the_run_opens() {
         let said = file.left_out.unwrap_or_else(|| panic!("{key} {value} was taken"));
         assert!(said.contains("attention maps") && said.contains("damaged"), "{said}");
         assert!(file.log.unwrap().snapshots.is_empty());
+    }
+}
+
+#[test]
+fn curves_that_no_run_tells_are_left_out_and_the_run_opens() {
+    let point = |step: u64| json!({"step": step, "stage": "1", "update": 1, "loss": 1, "grad_norm": 1, "learning_rate": 1, "throughput": 1});
+    let depths = |row: Value| json!([{"step": 1, "stage": null, "update": 0, "found": {"attributes": [["colour", 0.5]], "shares": [row]}}]);
+    for (key, value, fine) in [
+        ("hive", json!([point(1), point(2)]), true),
+        ("hive", json!([point(1), point(u64::MAX)]), false),
+        ("control", json!([point(2), point(2)]), false),
+        ("depths", depths(json!([0.5])), true),
+        ("depths", depths(json!([0.5, 1])), false),
+    ] {
+        let mut log = json!({"hive": [], "control": [], "scores": [], "norms": []});
+        log[key] = value;
+        let mut checkpoint = Checkpoint::from_bytes(&start_file(&preset("tiny"), 1)).unwrap();
+        checkpoint.attachments.insert("run.log.json".into(), serde_json::to_vec(&log).unwrap());
+        let file = RunFile::unpack(&checkpoint.to_bytes(&checkpoint.specs(), Precision::F32).unwrap()).unwrap();
+        assert_eq!((file.log.is_some(), file.left_out.is_none()), (fine, fine), "{log}");
     }
 }
 

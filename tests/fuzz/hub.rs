@@ -49,7 +49,7 @@ pub(super) fn list(input: &[u8]) -> bool {
     // A list begins with a bracket, whatever became of the rest.
     let lists = input.iter().find(|b| !b.is_ascii_whitespace()).is_none_or(|b| *b == b'[');
     *answers() = if lists { [about, input.to_vec()] } else { [input.to_vec(), list] };
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz-hub");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-hub-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&cache);
     let options = FetchOptions {
         endpoint: server().to_owned(),

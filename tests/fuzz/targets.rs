@@ -56,8 +56,8 @@ pub(crate) const TARGETS: [Target; 13] = [
     target("header", seeds::headers, Kind::Bytes, 4, header),
     target("config", seeds::configs, Kind::Json, 40, config),
     target("tokenizer", seeds::tokenizers, Kind::Json, 20, tokenizer),
-    target("template", seeds::templates, Kind::Json, 200, template),
-    target("picture", seeds::pictures, Kind::Bytes, 300, picture),
+    target("template", seeds::templates, Kind::Json, 450, template),
+    target("picture", seeds::pictures, Kind::Bytes, 600, picture),
     target("list", seeds::lists, Kind::Json, 8, list),
     target("checkpoint", seeds::checkpoints, Kind::Checkpoint, 40, checkpoint),
     target("run file", seeds::runs, Kind::Checkpoint, 40, run_file),
@@ -226,7 +226,10 @@ fn link(input: &[u8]) -> bool {
     assert!(complaints.len() < 10 && complaints.iter().all(|c| c.chars().count() < 900));
     let mut state = hive::app::AppState::default();
     hive::app::restore::apply_link(&mut state, &link, &mut Vec::new());
-    link.preset.is_some()
+    // The example that it names is drawn.
+    let example = link.example.unwrap_or(0);
+    let sample = hive::data::dataset::Dataset::Grounds.sample(hive::data::worlds::Split::HeldOut, 0, example, 1);
+    link.preset.is_some() && !sample.turns.is_empty()
 }
 
 #[cfg(not(feature = "gui"))]

@@ -233,6 +233,14 @@ fn a_recipe_is_checked_and_applied() {
     press(&mut h, "Preset's own");
     press(&mut h, "Apply");
     assert_eq!(said(&h)[1], "recipe 1 steps 100 rate 0.004");
+    // Refused by the session: the old one is shown again.
+    type_over(&mut h, "Steps", "60");
+    press(&mut h, "Apply");
+    h.get_by_label("Stage 1, connector pre-training, 60 updates");
+    let old = hive::engine::assets::preset("pictures").unwrap().stage(Stage::Connector).unwrap().clone();
+    h.state_mut().tell(Event::Recipe(Stage::Connector, Box::new(old)));
+    h.run();
+    h.get_by_label("Stage 1, connector pre-training, 100 updates");
 }
 
 #[test]

@@ -141,3 +141,34 @@ fn preferences_survive_and_bad_ones_do_no_harm() {
         assert!((0.5..=3.0).contains(&ctx.zoom_factor()), "{zoom}");
     }
 }
+
+/// Storage as eframe has it, in memory.
+#[derive(Default)]
+struct Memory(std::collections::BTreeMap<String, String>);
+
+impl eframe::Storage for Memory {
+    fn get_string(&self, key: &str) -> Option<String> {
+        self.0.get(key).cloned()
+    }
+    fn set_string(&mut self, key: &str, value: String) {
+        self.0.insert(key.to_owned(), value);
+    }
+    fn remove_string(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+    fn flush(&mut self) {}
+}
+
+#[test]
+fn what_is_remembered_comes_back_whatever_number_it_has() {
+    for zoom in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 1.25] {
+        let (prefs, mut storage) = (Prefs { zoom, tour_seen: true, ..Prefs::default() }, Memory::default());
+        eframe::set_value(&mut storage, hive::app::prefs::KEY, &prefs);
+        let back: Prefs = eframe::get_value(&storage, hive::app::prefs::KEY).unwrap();
+        assert!(back.tour_seen && back.zoom.total_cmp(&zoom).is_eq(), "{zoom} {}", back.zoom);
+        // A zoom in which nothing can be read is not used.
+        let ctx = eframe::egui::Context::default();
+        back.apply(&ctx, &mut hive::app::AppState::default());
+        assert!((0.5..=3.0).contains(&ctx.zoom_factor()), "{zoom}");
+    }
+}

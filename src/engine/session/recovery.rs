@@ -7,8 +7,9 @@ use crate::engine::event::Event;
 use crate::engine::track::{Track, Trouble};
 use crate::engine::words::{Fault, FaultKind, Lane, sentence};
 use crate::gpu::{Gpu, GpuError};
+use crate::model::limits::Rows;
 use crate::train::checkpoint::Checkpoint;
-use crate::train::recipe::StageRecipe;
+use crate::train::recipe::{Preset, StageRecipe};
 use crate::train::stage::Stage;
 
 /// Devices that are tried in a row after a loss.
@@ -169,8 +170,17 @@ impl Session {
         self.tell_entered();
     }
 
-    /// Another recipe for a stage; where it cannot be used, the old one stays.
+    /// Another recipe for a stage; where it cannot be used, the old one stays, and is told.
     pub(super) async fn change_recipe(&mut self, stage: Stage, recipe: &StageRecipe) -> Result<(), Trouble> {
+        let changed = self.try_recipe(stage, recipe).await;
+        let old = self.open.as_ref().and_then(|open| open.preset.stage(stage));
+        if let (Err(_), Some(old)) = (&changed, old) {
+            self.events.tell(Event::Recipe(stage, Box::new(old.clone())));
+        }
+        changed
+    }
+
+    async fn try_recipe(&mut self, stage: Stage, recipe: &StageRecipe) -> Result<(), Trouble> {
         let changed = match &self.open {
             Some(open) => {
                 let mut preset = (*open.preset).clone();
@@ -183,6 +193,9 @@ impl Session {
         let gpu = self.device().await?;
         let mut moved = Vec::new();
         for track in &self.tracks {
+            let Preset { wiring, tokens, .. } = track.run.preset;
+            let rows = Rows { config: track.run.config(), wiring, tokens, with_image: true, facts: false };
+            rows.check(&gpu, recipe.batch)?;
             moved.push(track.moved(&gpu, Some((stage, recipe.clone()))).await?);
         }
         gpu.finished().await?;
