@@ -236,6 +236,7 @@ fn training(preset: &Preset) -> (Vec<u8>, Weights) {
         stage: None,
         update: 7,
         more: false,
+        split: hive::data::folder::SplitBy::Id,
         scores: Vec::new(),
     };
     let moments = (weights.clone(), weights.clone());

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::args::Args;
 use super::progress::Progress;
 use super::shared::{self, png};
-use super::{Fault, fetch, open_gpu, read, say, warn};
+use super::{Fault, fetch, open_gpu, say, warn};
 use crate::data::chat::Message;
 use crate::data::dataset::Dataset;
 use crate::data::worlds::Split;
@@ -124,7 +124,9 @@ fn pixels(assistant: &Assistant, image: &str) -> Result<Vec<f32>, Fault> {
     let Some(preprocess) = assistant.preprocess() else {
         return Err(Fault::Failed("this model takes no pictures: ask it without one, with hive chat".into()));
     };
-    preprocess.decode(&read(Path::new(image))?, image).map_err(|e| Fault::Failed(e.to_string()))
+    let path = Path::new(image);
+    let bytes = platform::read_regular(path).map_err(|e| Fault::unreadable(path, &e))?;
+    preprocess.decode(&bytes, image).map_err(|e| Fault::Failed(e.to_string()))
 }
 
 fn reply(

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::args::Args;
 use super::fault::Fault;
+use super::folder::folder_source;
 use super::output::say;
-use super::shared::{folder_source, load, open_gpu, table};
+use super::shared::{load, open_gpu, table};
 use crate::engine::assets::made_source;
 use crate::platform::block_on;
 use crate::train::evaluate::Picture;
@@ -21,8 +22,7 @@ pub(super) fn eval(list: &[String]) -> Result<(), Fault> {
     }
     let checkpoint = load(args.option("model").unwrap_or("grounds"))?;
     let source = match args.option("data") {
-        Some(folder) => folder_source(folder, &mut checkpoint.meta.preset.clone())?
-            .with_tokenizer(checkpoint.meta.tokenizer.clone()),
+        Some(folder) => folder_source(folder, &mut checkpoint.meta.preset.clone(), Some(&checkpoint.meta))?,
         None => made_source(&checkpoint.meta.preset)?,
     };
     let gpu = open_gpu(&args)?;

@@ -13,6 +13,7 @@ mod eval;
 pub mod fault;
 mod fetch;
 mod figures;
+mod folder;
 mod lessons;
 mod output;
 mod parity;
@@ -31,7 +32,7 @@ mod window;
 
 use fault::Fault;
 use output::{say, warn};
-use shared::{open_gpu, read, write};
+use shared::{open_gpu, write};
 
 /// What a command does with the words behind its name.
 type Run = fn(&[String]) -> Result<(), Fault>;

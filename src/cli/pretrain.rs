@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use super::args::Args;
 use super::fault::Fault;
+use super::folder::folder_source;
 use super::output::say;
 use super::progress::Steps;
-use super::shared::{checkpoint, find_preset, folder_source, open_gpu, table, write};
+use super::shared::{checkpoint, find_preset, open_gpu, table, write};
 use crate::engine::assets::{FIRST, made_source};
 use crate::model::model::Model;
 use crate::model::weights::Precision;
@@ -42,7 +43,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let recipe = recipe.clone();
     preset.check()?;
     let source = match args.option("data") {
-        Some(folder) if part == "language" => folder_source(folder, &mut preset)?,
+        Some(folder) if part == "language" => folder_source(folder, &mut preset, None)?,
         Some(_) => {
             return Err(Fault::usage(
                 "a folder's pictures have no labels per patch; hive pretrain vision takes generated data",
@@ -93,6 +94,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         stage: None,
         update: 0,
         more: false,
+        split: source.split_by(),
         scores: Vec::new(),
     };
     let specs = Model::new(&meta.model, meta.preset.wiring).1;

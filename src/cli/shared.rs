@@ -2,13 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::Args;
 use super::fault::Fault;
-use super::output::warn;
-use crate::data::folder::Folder;
-use crate::data::tokenizer::Tokenizer;
 use crate::data::worlds::to_rgb8;
 use crate::engine::assets;
 use crate::gpu::{Gpu, GpuOptions};
@@ -16,7 +13,6 @@ use crate::platform;
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::evaluate::Scores;
 use crate::train::recipe::Preset;
-use crate::train::source::Source;
 
 /// The adapter that the arguments choose.
 pub(super) fn open_gpu(args: &Args) -> Result<Gpu, Fault> {
@@ -88,34 +84,6 @@ fn set(preset: &Preset, pair: &str) -> Result<Preset, Fault> {
     let place = json.pointer_mut(&pointer).ok_or_else(|| Fault::usage(format!("the preset has no key \"{key}\"")))?;
     *place = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     Ok(Preset::parse(&json.to_string())?)
-}
-
-/// Most words of a folder's vocabulary.
-const FOLDER_WORDS: usize = 2000;
-
-/// The data of a folder (its conversation list and pictures); sets the preset's vocabulary to the folder's words.
-pub(super) fn folder_source(folder: &str, preset: &mut Preset) -> Result<Source, Fault> {
-    let folder = PathBuf::from(folder);
-    let names = platform::list_folder(&folder).map_err(|e| Fault::unreadable(&folder, &e))?;
-    let list = names.iter().find(|n| n.ends_with(".jsonl") || n.ends_with(".json")).ok_or_else(|| {
-        Fault::Failed(format!("{} has no conversation list (*.json or *.jsonl in the LLaVA format)", folder.display()))
-    })?;
-    let text = read(&folder.join(list))?;
-    let (data, mut problems) = Folder::load(&String::from_utf8_lossy(&text), list).map_err(Fault::failed)?;
-    let pictures = folder.clone();
-    let reader = move |name: &str| platform::read_file(&pictures.join(name)).map_err(|e| e.to_string());
-    let data = data.check_pictures(&mut problems, &reader).map_err(Fault::failed)?;
-    for p in problems.iter().take(20) {
-        warn(&format!("{p}\n"));
-    }
-    if !problems.is_empty() {
-        warn(&format!("{} entries of {list} were skipped\n", problems.len()));
-    }
-    let tokenizer = Tokenizer::from_texts(data.texts(), FOLDER_WORDS);
-    preset.data = "folder".into();
-    preset.model.text_config.vocab_size = tokenizer.size();
-    let size = preset.model.vision_config.image_size;
-    Ok(Source::folder(data, size, Box::new(reader), tokenizer, preset.mix.clone(), preset.seed))
 }
 
 /// Scores as a table: a row per label, a column per kind.

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use super::fault::Fault;
-use super::output::say;
+use super::folder::folder_source;
+use super::output::{say, warn};
 use super::progress::Steps;
-use super::shared::{checkpoint, find_preset, folder_source, open_gpu, write};
+use super::shared::{checkpoint, find_preset, open_gpu, write};
 use crate::engine::assets::{self, FIRST, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
@@ -26,7 +27,7 @@ hive train [--preset NAME|FILE] [--data FOLDER] [--out FOLDER] [--set KEY=VALUE]
 
 Trains the stages of a preset one after the other and writes OUT/checkpoint.safetensors (default OUT: out) every
 --save-every steps (default 200) and at the end of each stage. --resume goes on from such a file, bit for bit. --data takes
-a folder with a LLaVA conversation list (*.json or *.jsonl) and pictures. --set changes one key of the preset, as in
+a folder with a LLaVA conversation list (*.json or *.jsonl) and pictures, or such a list. --set changes one key of the preset, as in
 --set stages.1.1.learning_rate=0.001. --links says which depth of the tower each linked layer reads: paper (shallow states to
 early layers), deep-first, last, or a list such as 1,2,3,4. --stage runs only the stages named, --steps cuts each to N steps.
 --f16 writes the final weights alone, in half precision. --questions is how many held-out questions are asked after each
@@ -68,6 +69,8 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         checkpoint.moments = Default::default();
         write(&job.path, &checkpoint.to_bytes(&run.specs(), Precision::F16)?)?;
     }
+    // Said before the first step, too, which is far up by now.
+    run.source.notes.iter().for_each(|note| warn(&format!("{note}\n")));
     say(&format!("wrote {}\n", job.path.display()));
     Ok(())
 }
@@ -90,7 +93,7 @@ fn begin(args: &Args, gpu: &Gpu) -> Result<Run, Fault> {
         None => Some(block_on(assets::model(&format!("{}-start", preset.data)))?),
     };
     let source = match args.option("data") {
-        Some(folder) => folder_source(folder, &mut preset)?,
+        Some(folder) => folder_source(folder, &mut preset, None)?,
         None => made_source(&preset)?,
     };
     // A folder has words of its own: of the start weights only the tower can serve.
@@ -124,7 +127,7 @@ fn resume(args: &Args, gpu: &Gpu, path: &Path) -> Result<Run, Fault> {
     let checkpoint = self::checkpoint(path)?;
     let mut preset = checkpoint.meta.preset.clone();
     let source = match args.option("data") {
-        Some(folder) => folder_source(folder, &mut preset)?.with_tokenizer(checkpoint.meta.tokenizer.clone()),
+        Some(folder) => folder_source(folder, &mut preset, Some(&checkpoint.meta))?,
         None => made_source(&preset)?,
     };
     Ok(Run::resume(gpu, checkpoint, source)?)

@@ -37,8 +37,8 @@ pub struct Batch {
     pub questions: Vec<String>,
     /// Per row the first answer.
     pub answers: Vec<String>,
-    /// Rows whose only turn is longer than T and was cut: their answer is incomplete or missing.
-    pub cut: usize,
+    /// Per row whether its only turn is longer than T and was cut: the answer is incomplete or missing.
+    pub cut: Vec<bool>,
 }
 
 /// B images with a class for every patch, to pre-train the vision tower.
@@ -131,7 +131,7 @@ fn build(samples: &[Sample], tokenizer: &Tokenizer, tokens: usize, most_turns: u
         row.labels.resize(tokens, NO_TARGET);
         batch.ids.extend(row.ids);
         batch.labels.extend(row.labels);
-        batch.cut += usize::from(row.cut);
+        batch.cut.push(row.cut);
         let first = sample.turns.first();
         batch.kinds.push(match row.turns {
             0 => "text",
@@ -198,11 +198,11 @@ mod tests {
             labels[at] = id(word);
         }
         assert_eq!(batch.labels[..16], labels);
-        assert_eq!((batch.kinds, batch.pixels.len(), batch.cut), (vec!["conversation", "what"], 6, 0));
+        assert_eq!((batch.kinds, batch.pixels.len(), batch.cut), (vec!["conversation", "what"], 6, vec![false; 2]));
         // one token less than the second turn needs, and one more than fits at all
         assert_eq!(conversation(&samples, &t, 14).lengths, [7, 7]);
         let cut = conversation(&samples, &t, 6);
-        assert_eq!((cut.lengths, cut.cut, cut.labels[5]), (vec![6, 6], 2, id("dog")));
+        assert_eq!((cut.lengths, cut.cut, cut.labels[5]), (vec![6, 6], vec![true; 2], id("dog")));
         assert_eq!(questions(&samples, &t, 16).lengths, [7, 7]);
     }
 

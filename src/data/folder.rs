@@ -6,69 +6,76 @@
 //! An entry: `{"id": "7", "image": "images/7.png", "conversations": [{"from": "human", "value": "<image>\nWhat is it?"},
 //! {"from": "gpt", "value": "A duck."}, ...]}`. A question that is `<image>` alone asks for a caption.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
+pub use super::folder_fault::{FolderError, Problem, Problems};
+use super::folder_list::{End, entries, keys_of_no_entry, record, text_of};
 pub use super::folder_list::{KINDS, Record};
-use super::folder_list::{array_entries, line_entries, record};
-use super::image::{ImageError, Preprocess};
+use super::image::{Preprocess, content, decode};
 use super::rng::{Rng, hash_bytes, splitmix64};
 use super::worlds::{Sample, Split};
 
 /// One of so many entries is held out.
 const HELD_OUT_EVERY: u64 = 8;
+/// Bytes of prepared pictures that are kept: 50,000 of 40 pixels a side.
+const KEPT_BYTES: usize = 256 << 20;
+
+/// What decides which part an entry belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitBy {
+    /// Its id, as earlier versions did: several entries about one picture may then be in both parts.
+    #[default]
+    Id,
+    /// What its picture shows.
+    Picture,
+}
+
+impl SplitBy {
+    /// Is it the id?
+    #[must_use]
+    pub fn is_by_id(&self) -> bool {
+        *self == Self::Id
+    }
+}
 
 impl Record {
-    /// Which split the entry belongs to: decided by its id alone.
+    /// Which split the entry belongs to, decided by its id alone.
     #[must_use]
     pub fn split(&self) -> Split {
-        if hash_bytes(self.id.as_bytes()).is_multiple_of(HELD_OUT_EVERY) { Split::HeldOut } else { Split::Train }
+        part_of(hash_bytes(self.id.as_bytes()))
     }
 }
 
-/// An entry that is left out, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The list's file name.
-    pub file: String,
-    /// From 1.
-    pub line: usize,
-    /// What is wrong and what to do.
-    pub sentence: String,
+fn part_of(hash: u64) -> Split {
+    if hash.is_multiple_of(HELD_OUT_EVERY) { Split::HeldOut } else { Split::Train }
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.sentence)
+/// Pictures of distinct contents in parts. With enough of them one at least is held out, and one at least is trained on.
+fn parts_of(contents: &BTreeSet<u64>) -> BTreeSet<u64> {
+    let mut held_out: BTreeSet<u64> = contents.iter().copied().filter(|c| part_of(*c) == Split::HeldOut).collect();
+    if held_out.is_empty() && contents.len() as u64 >= HELD_OUT_EVERY {
+        held_out.extend(contents.first());
     }
-}
-
-/// Why a folder cannot be trained on.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the sentences say what the fields are")]
-pub enum FolderError {
-    /// The list has no entries.
-    #[error(
-        "{file} has no entries: write one JSON object per picture, or a JSON array of them, with `id`, `image` and `conversations`"
-    )]
-    Empty { file: String },
-    /// Too much is wrong to go on with the rest.
-    #[error("{bad} of {total} entries in {file} are unusable, more than half; the first: {first}")]
-    TooManyBad { file: String, bad: usize, total: usize, first: Problem },
-    /// A split has no entries.
-    #[error(
-        "none of the {total} entries in {file} is in the {split} part (an eighth, by the hash of the id, is held out): add more pictures"
-    )]
-    EmptySplit { file: String, total: usize, split: &'static str },
-    /// A picture's bytes could not be fetched.
-    #[error("{file}:{line}: the picture {image} cannot be opened ({reason}): put it there, or remove the entry")]
-    Missing { file: String, line: usize, image: String, reason: String },
-    /// A picture's bytes are no picture.
-    #[error("{file}:{line}: {source}")]
-    Picture { file: String, line: usize, source: ImageError },
+    if held_out.len() == contents.len() {
+        held_out.pop_last();
+    }
+    held_out
 }
 
 /// Fetches the bytes of a picture by its name in the list; an error is the reason in words.
 pub type Read<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
+
+/// What is kept of a picture when it was looked at.
+#[derive(Clone, Debug)]
+struct Seen {
+    content: u64,
+    /// (S, S, 3), unless there was no room for it any more.
+    square: Option<Vec<u8>>,
+}
 
 /// The usable entries of a list, split into training and held-out ones.
 #[derive(Clone, Debug)]
@@ -77,82 +84,153 @@ pub struct Folder {
     records: Vec<Record>,
     train: Vec<usize>,
     held_out: Vec<usize>,
+    by: SplitBy,
+    seen: BTreeMap<String, Seen>,
+    /// What the squares of `seen` were prepared by.
+    prepare: Option<Preprocess>,
 }
 
 impl Folder {
+    /// The text of a list's bytes.
+    ///
+    /// # Errors
+    /// When they are neither UTF-8 nor UTF-16.
+    pub fn text<'a>(bytes: &'a [u8], file_name: &str) -> Result<Cow<'a, str>, FolderError> {
+        text_of(bytes, file_name)
+    }
+
     /// The entries of a list, a JSON array or JSON lines, and the problems of those that are left out.
     ///
     /// # Errors
-    /// When there are no entries, or more than half are unusable.
-    pub fn parse(text: &str, file_name: &str) -> Result<(Vec<Record>, Vec<Problem>), FolderError> {
-        let text = text.trim_start_matches('\u{feff}');
-        let entries = if text.trim_start().starts_with('[') { array_entries(text) } else { line_entries(text) };
-        let total = entries.len();
-        let (mut records, mut problems) = (Vec::new(), Vec::new());
-        for (line, entry) in entries {
-            match record(entry, line) {
-                Ok(record) => records.push(record),
-                Err((line, sentence)) => problems.push(Problem { file: file_name.to_owned(), line, sentence }),
+    /// When there are no entries, more than half are unusable, or the list is cut off.
+    pub fn parse(text: &str, file_name: &str) -> Result<(Vec<Record>, Problems), FolderError> {
+        let file = || file_name.to_owned();
+        let (mut records, mut problems) = (Vec::new(), Problems::default());
+        let (mut total, mut systems, mut no_list) = (0, 0, None);
+        let end = entries(text.trim_start_matches('\u{feff}'), &mut |line, entry| {
+            total += 1;
+            no_list = if total == 1 { keys_of_no_entry(entry) } else { None };
+            match record(entry, line, total) {
+                Ok(read) => {
+                    systems += usize::from(read.system);
+                    records.push(read.record);
+                }
+                Err((line, id, sentence)) => {
+                    problems.push(Problem { file: file(), line, number: total, id, sentence });
+                }
             }
+        });
+        if let Some(keys) = no_list {
+            return Err(FolderError::NoList { file: file(), keys });
         }
-        let bad = problems.len();
-        if total == 0 {
-            return Err(FolderError::Empty { file: file_name.to_owned() });
+        if total == 0 && end == End::Whole {
+            return Err(FolderError::Empty { file: file() });
         }
-        if bad * 2 > total {
-            return Err(FolderError::TooManyBad {
-                file: file_name.to_owned(),
-                bad,
-                total,
-                first: problems.swap_remove(0),
-            });
+        problems.bearable(file_name, total)?;
+        match end {
+            End::Whole => {}
+            End::CutOff(missing) => return Err(FolderError::CutOff { file: file(), entries: records.len(), missing }),
+            End::More(line) => return Err(FolderError::AfterEnd { file: file(), line }),
+        }
+        if systems > 0 {
+            let note = format!(
+                "{systems} entries of {file_name} begin with a \"system\" turn, which is left out: the models here have no place for it"
+            );
+            problems.notes.push(note);
         }
         Ok((records, problems))
     }
 
-    /// [`Self::parse`], then the split.
+    /// [`Self::parse`], then the split by ids. [`Self::check_pictures`] can split by what pictures show.
     ///
     /// # Errors
     /// As [`Self::parse`].
-    pub fn load(text: &str, file_name: &str) -> Result<(Self, Vec<Problem>), FolderError> {
+    pub fn load(text: &str, file_name: &str) -> Result<(Self, Problems), FolderError> {
         let (records, problems) = Self::parse(text, file_name)?;
-        Ok((Self::split(records, file_name), problems))
+        let mut folder = Self {
+            file: file_name.to_owned(),
+            records,
+            train: Vec::new(),
+            held_out: Vec::new(),
+            by: SplitBy::Id,
+            seen: BTreeMap::new(),
+            prepare: None,
+        };
+        folder.split();
+        Ok((folder, problems))
     }
 
-    fn split(records: Vec<Record>, file_name: &str) -> Self {
-        let of = |split| (0..records.len()).filter(|i| records[*i].split() == split).collect();
-        let (train, held_out) = (of(Split::Train), of(Split::HeldOut));
-        Self { file: file_name.to_owned(), records, train, held_out }
+    fn split(&mut self) {
+        let contents: BTreeSet<u64> = self.seen.values().map(|s| s.content).collect();
+        let held_out = parts_of(&contents);
+        let part = |record: &Record| match self.by {
+            SplitBy::Id => record.split(),
+            SplitBy::Picture if self.seen.get(&record.image).is_some_and(|s| held_out.contains(&s.content)) => {
+                Split::HeldOut
+            }
+            SplitBy::Picture => Split::Train,
+        };
+        let of = |split| (0..self.records.len()).filter(|i| part(&self.records[*i]) == split).collect();
+        (self.train, self.held_out) = (of(Split::Train), of(Split::HeldOut));
     }
 
-    /// Leaves out the entries whose picture cannot be read or decoded, adding to `problems`. Looking at all pictures before
-    /// training costs seconds; a bad one found in the middle of a run would cost the run.
+    /// Leaves out the entries whose picture cannot be read or decoded, adding to `problems`, and splits the rest. Looking at all
+    /// pictures before training costs seconds; a bad one found in the middle of a run would cost the run. Each is decoded once:
+    /// what `prepare` makes of it is kept, as far as there is room.
     ///
     /// # Errors
     /// When more than half of all entries, those left out before included, are unusable.
-    pub fn check_pictures(self, problems: &mut Vec<Problem>, read: Read<'_>) -> Result<Self, FolderError> {
-        let total = self.records.len() + problems.len();
-        let (file, mut records) = (self.file, Vec::new());
-        for record in self.records {
-            let picture = read(&record.image).and_then(|bytes| {
-                super::image::decode(&bytes, &record.image, None).map(|_| ()).map_err(|e| e.to_string())
-            });
-            match picture {
-                Ok(()) => records.push(record),
-                Err(reason) => {
+    pub fn check_pictures(
+        mut self,
+        problems: &mut Problems,
+        by: SplitBy,
+        prepare: &Preprocess,
+        read: Read<'_>,
+    ) -> Result<Self, FolderError> {
+        let total = self.records.len() + problems.count;
+        let mut refused: BTreeMap<String, String> = BTreeMap::new();
+        let mut room = KEPT_BYTES;
+        for record in std::mem::take(&mut self.records) {
+            if !self.seen.contains_key(&record.image) && !refused.contains_key(&record.image) {
+                match look(&record.image, prepare, read) {
+                    Ok((content, square)) => {
+                        let square = (square.len() <= room).then_some(square);
+                        room -= square.as_ref().map_or(0, Vec::len);
+                        self.seen.insert(record.image.clone(), Seen { content, square });
+                    }
+                    Err(reason) => {
+                        refused.insert(record.image.clone(), reason);
+                    }
+                }
+            }
+            match refused.get(&record.image) {
+                None => self.records.push(record),
+                Some(reason) => {
                     let sentence = format!(
                         "the picture {} cannot be used ({reason}): replace it, or remove the entry",
                         record.image
                     );
-                    problems.push(Problem { file: file.clone(), line: record.line, sentence });
+                    let Record { line, number, id, .. } = record;
+                    problems.push(Problem { file: self.file.clone(), line, number, id: Some(id), sentence });
                 }
             }
         }
-        let bad = problems.len();
-        if bad * 2 > total {
-            return Err(FolderError::TooManyBad { file, bad, total, first: problems.swap_remove(0) });
-        }
-        Ok(Self::split(records, &file))
+        problems.bearable(&self.file, total)?;
+        (self.by, self.prepare) = (by, Some(prepare.clone()));
+        self.split();
+        Ok(self)
+    }
+
+    /// What the split goes by.
+    #[must_use]
+    pub fn split_by(&self) -> SplitBy {
+        self.by
+    }
+
+    /// The list's file name.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
     }
 
     /// All usable entries in the order of the list.
@@ -197,6 +275,12 @@ impl Folder {
         read: Read<'_>,
     ) -> Result<Sample, FolderError> {
         let (record, mut sample) = self.chosen(split, seed, index, max_turns)?;
+        if self.prepare.as_ref() == Some(prepare)
+            && let Some(square) = self.seen.get(&record.image).and_then(|s| s.square.as_ref())
+        {
+            sample.pixels = prepare.normal(square);
+            return Ok(sample);
+        }
         let place = || (self.file.clone(), record.line);
         let bytes = read(&record.image).map_err(|reason| {
             let (file, line) = place();
@@ -250,6 +334,13 @@ impl Folder {
         };
         Ok((record, sample))
     }
+}
+
+/// The content of a picture, and what becomes of it; or why it cannot be used.
+fn look(image: &str, prepare: &Preprocess, read: Read<'_>) -> Result<(u64, Vec<u8>), String> {
+    let bytes = read(image)?;
+    let picture = decode(&bytes, image, prepare.background).map_err(|e| e.to_string())?;
+    Ok((content(&bytes, &picture), prepare.square(&picture).data))
 }
 
 /// Where position `i` of `n` goes in the random order number `key`, worked out without a list of them all.

@@ -1,40 +1,18 @@
-//! Pictures as the vision tower wants them: decoding, bicubic resampling as Pillow does it, normalisation.
+//! Pictures as the vision tower wants them: bicubic resampling as Pillow does it, normalisation.
 //!
 //! Used by `folder`, by the commands and by the web page for users' pictures. Weights trained elsewhere expect exactly the
 //! numbers that Pillow's 8-bit resampling gives, so its fixed-point arithmetic is repeated here step by step.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-/// The widest or highest picture that is decoded, in pixels.
-pub const LARGEST_SIDE: u32 = 16_384;
+pub use super::picture_file::{ImageError, LARGEST_SIDE, Rgb, content, decode};
+
 /// The paper behind what is transparent.
 pub const WHITE: [u8; 3] = [255; 3];
 /// Bits behind the point of the resampling weights: 32, less 8 for the bytes, less 2 for sums that overshoot.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
-
-/// What is wrong with a picture.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the sentences say what the fields are")]
-pub enum ImageError {
-    /// The bytes are no picture that can be read.
-    #[error(
-        "{name} cannot be read as a picture ({reason}): use a PNG, JPEG or WebP file of at most {LARGEST_SIDE} pixels a side"
-    )]
-    Unreadable { name: String, reason: String },
-    /// The picture has no pixels.
-    #[error("{name} is {width}x{height} pixels large and so shows nothing: use another picture")]
-    Empty { name: String, width: usize, height: usize },
-}
-
-/// A picture in 8-bit red, green, blue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Rgb {
-    pub width: usize,
-    pub height: usize,
-    /// `(height, width, 3)`.
-    pub data: Vec<u8>,
-}
 
 /// How a picture that is not square becomes square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,14 +59,23 @@ impl Preprocess {
     /// A picture as pixels, `(3, S, S)`.
     #[must_use]
     pub fn pixels(&self, picture: &Rgb) -> Vec<f32> {
-        let square = match self.fit {
+        self.normal(&self.square(picture).data)
+    }
+
+    /// A picture as bytes of the tower's size, `(S, S, 3)`.
+    #[must_use]
+    pub fn square(&self, picture: &Rgb) -> Rgb {
+        match self.fit {
             Fit::Squash => resize(picture, self.image_size, self.image_size),
-            Fit::Pad => {
-                resize(&pad(picture, self.image_mean.map(|m| (m * 255.0) as u8)), self.image_size, self.image_size)
-            }
-        };
+            Fit::Pad => resize_padded(picture, self.image_mean.map(|m| (m * 255.0) as u8), self.image_size),
+        }
+    }
+
+    /// Bytes `(S, S, 3)` as pixels, `(3, S, S)`.
+    #[must_use]
+    pub fn normal(&self, square: &[u8]) -> Vec<f32> {
         let normal = |c: usize, b: u8| ((f64::from(b) / 255.0 - self.image_mean[c]) / self.image_std[c]) as f32;
-        (0..3).flat_map(|c| square.data.iter().skip(c).step_by(3).map(move |b| normal(c, *b))).collect()
+        (0..3).flat_map(|c| square.iter().skip(c).step_by(3).map(move |b| normal(c, *b))).collect()
     }
 
     /// The bytes of a picture file as pixels, `(3, S, S)`.
@@ -100,51 +87,25 @@ impl Preprocess {
     }
 }
 
-/// The picture in the bytes of a PNG, JPEG or WebP file. Grey is repeated, 16 bits are reduced to 8, and no
-/// rotation is applied, as Pillow's `convert("RGB")` does. So is transparency dropped, unless a `background` is given.
-///
-/// # Errors
-/// When the bytes are no picture of these formats, or a larger one than [`LARGEST_SIDE`] allows; `name` is for the message.
-pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<Rgb, ImageError> {
-    let unreadable = |reason: String| ImageError::Unreadable { name: name.to_owned(), reason };
-    let mut reader = ::image::ImageReader::new(std::io::Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|e| unreadable(e.to_string()))?;
-    let mut limits = ::image::Limits::default();
-    limits.max_image_width = Some(LARGEST_SIDE);
-    limits.max_image_height = Some(LARGEST_SIDE);
-    reader.limits(limits);
-    let decoded = reader.decode().map_err(|e| unreadable(e.to_string()))?;
-    let picture = match background {
-        Some(colour) if decoded.color().has_alpha() => blend(&decoded.into_rgba8(), colour),
-        _ => decoded.into_rgb8(),
-    };
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    if width == 0 || height == 0 {
-        return Err(ImageError::Empty { name: name.to_owned(), width, height });
-    }
-    Ok(Rgb { width, height, data: picture.into_raw() })
-}
-
-/// The picture on a ground of one colour.
-fn blend(picture: &::image::RgbaImage, colour: [u8; 3]) -> ::image::RgbImage {
-    ::image::RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
-        let [r, g, b, a] = picture.get_pixel(x, y).0.map(u32::from);
-        let mix = |over: u32, under: u8| (over * a + u32::from(under) * (255 - a) + 127) / 255;
-        ::image::Rgb([mix(r, colour[0]), mix(g, colour[1]), mix(b, colour[2])].map(|v| v as u8))
-    })
-}
-
-/// The picture centred on the smallest square that holds it, which is filled with `colour`.
+/// The picture centred on the smallest square that holds it, filled with `colour`, at the size of `side`. The square itself is
+/// never made: of a strip it would be thousands of times as large.
 #[must_use]
-pub fn pad(picture: &Rgb, colour: [u8; 3]) -> Rgb {
-    let side = picture.width.max(picture.height);
-    let mut data = colour.repeat(side * side);
-    let (left, top) = ((side - picture.width) / 2, (side - picture.height) / 2);
-    for (y, row) in picture.data.chunks_exact(picture.width * 3).enumerate() {
-        data[((top + y) * side + left) * 3..][..row.len()].copy_from_slice(row);
+pub fn resize_padded(picture: &Rgb, colour: [u8; 3], side: usize) -> Rgb {
+    let whole = picture.width.max(picture.height);
+    let (left, top) = ((whole - picture.width) / 2, (whole - picture.height) / 2);
+    let weights = (side != whole).then(|| weights(whole, side));
+    // A square's width goes first. Rows of one colour keep it.
+    let mut data = colour.repeat(side * whole);
+    let mut row = colour.repeat(whole);
+    for (y, inner) in picture.data.chunks_exact(picture.width * 3).enumerate() {
+        row[left * 3..][..inner.len()].copy_from_slice(inner);
+        let to = &mut data[(top + y) * side * 3..][..side * 3];
+        match &weights {
+            Some(weights) => narrow(&row, weights, to),
+            None => to.copy_from_slice(&row),
+        }
     }
-    Rgb { width: side, height: side, data }
+    resize_height(Cow::Owned(Rgb { width: side, height: whole, data }), side).into_owned()
 }
 
 /// The picture at another size, bicubic, byte for byte as Pillow 13's `resize((width, height), BICUBIC)`.
@@ -155,28 +116,37 @@ pub fn pad(picture: &Rgb, colour: [u8; 3]) -> Rgb {
 pub fn resize(picture: &Rgb, width: usize, height: usize) -> Rgb {
     let less = |old: usize, new: usize| old as i64 - new as i64;
     let (shorter, narrower) = (less(picture.height, height), less(picture.width, width));
-    if shorter > 0 && shorter > narrower * 2 {
-        resize_width(resize_height(picture.clone(), height), width)
+    let picture = Cow::Borrowed(picture);
+    let done = if shorter > 0 && shorter > narrower * 2 {
+        resize_width(resize_height(picture, height), width)
     } else {
-        resize_height(resize_width(picture.clone(), width), height)
-    }
+        resize_height(resize_width(picture, width), height)
+    };
+    done.into_owned()
 }
 
-fn resize_width(picture: Rgb, width: usize) -> Rgb {
+fn resize_width(picture: Cow<'_, Rgb>, width: usize) -> Cow<'_, Rgb> {
     if width == picture.width {
         return picture;
     }
     let weights = weights(picture.width, width);
-    let mut data = Vec::with_capacity(width * picture.height * 3);
-    for row in picture.data.chunks_exact(picture.width * 3) {
-        for (first, weights) in &weights {
-            data.extend((0..3).map(|c| weigh(weights, row[first * 3 + c..].iter().step_by(3))));
-        }
+    let mut data = vec![0; width * picture.height * 3];
+    for (row, to) in picture.data.chunks_exact(picture.width * 3).zip(data.chunks_exact_mut(width * 3)) {
+        narrow(row, &weights, to);
     }
-    Rgb { width, height: picture.height, data }
+    Cow::Owned(Rgb { width, height: picture.height, data })
 }
 
-fn resize_height(picture: Rgb, height: usize) -> Rgb {
+/// One row at another width.
+fn narrow(row: &[u8], weights: &[(usize, Vec<i32>)], to: &mut [u8]) {
+    for ((first, weights), to) in weights.iter().zip(to.chunks_exact_mut(3)) {
+        for (c, to) in to.iter_mut().enumerate() {
+            *to = weigh(weights, row[first * 3 + c..].iter().step_by(3));
+        }
+    }
+}
+
+fn resize_height(picture: Cow<'_, Rgb>, height: usize) -> Cow<'_, Rgb> {
     if height == picture.height {
         return picture;
     }
@@ -185,7 +155,7 @@ fn resize_height(picture: Rgb, height: usize) -> Rgb {
     for (first, weights) in &weights(picture.height, height) {
         data.extend((0..stride).map(|x| weigh(weights, picture.data[first * stride + x..].iter().step_by(stride))));
     }
-    Rgb { width: picture.width, height, data }
+    Cow::Owned(Rgb { width: picture.width, height, data })
 }
 
 /// The weighted sum of bytes, rounded and clipped to a byte.

@@ -13,7 +13,8 @@
 //! | [`tokenizer`] | [`Tokenizer`]: words to ids and back |
 //! | [`tokenizer_files`] | the same as files that other programs read |
 //! | [`batch`] | [`Batch`], [`PatchBatch`] and their builders `conversation`, `questions`, `text`, `patches` |
-//! | [`image`] | decoding, Pillow's bicubic resampling, [`image::Preprocess`] |
+//! | [`picture_file`] | decoding: upright, whole, within bounds |
+//! | [`image`] | Pillow's bicubic resampling, [`image::Preprocess`] |
 //! | [`folder`] | [`folder::Folder`]: `LLaVA` conversation data about the pictures of a folder |
 //!
 //! A training row: `Dataset::sample(Split::Train, seed, index, max_turns)` -> [`Sample`] -> [`batch::conversation`] -> [`Batch`].
@@ -25,8 +26,10 @@ mod bpe_check;
 pub mod chat;
 pub mod dataset;
 pub mod folder;
+mod folder_fault;
 mod folder_list;
 pub mod image;
+pub mod picture_file;
 pub mod rng;
 pub mod tokenizer;
 pub mod tokenizer_files;

@@ -59,6 +59,16 @@ pub fn list_folder(path: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// The whole contents of a file that a list or a user names as a picture. A pipe could wait for ever, a device never end.
+pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let kind = std::fs::metadata(path)?;
+    match kind {
+        _ if kind.is_dir() => Err(io::Error::other("it is a folder")),
+        _ if kind.is_file() => read_file(path),
+        _ => Err(io::Error::other("it is a pipe or a device, no file")),
+    }
+}
+
 /// Is there a folder of that name?
 #[must_use]
 pub fn is_folder(path: &str) -> bool {
@@ -143,7 +153,7 @@ pub type DroppedFile = PathBuf;
 /// Its contents.
 #[expect(clippy::unused_async, reason = "the browser's side waits")]
 pub async fn dropped_bytes(file: &DroppedFile) -> Result<Vec<u8>, String> {
-    read_file(file).map_err(|e| e.to_string())
+    read_regular(file).map_err(|e| e.to_string())
 }
 
 /// Its name, without its folder.

@@ -11,6 +11,7 @@ use super::evaluate::{Label, Scores};
 use super::finite::{self, NotFinite};
 use super::recipe::{Preset, PresetError};
 use super::stage::Stage;
+use crate::data::folder::SplitBy;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::config::HiveConfig;
 use crate::model::files::write::{self, NewTensor};
@@ -37,6 +38,9 @@ pub struct Meta {
     /// Does the stage go on after its end, on samples of its own?
     #[serde(default)]
     pub more: bool,
+    /// What decided which entries of a folder are held out.
+    #[serde(default, skip_serializing_if = "SplitBy::is_by_id")]
+    pub split: SplitBy,
     #[serde(default)]
     pub scores: Vec<(Label, Scores)>,
 }

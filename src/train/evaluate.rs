@@ -224,18 +224,16 @@ pub enum EvaluateError {
     NotFinite(#[from] NotFinite),
 }
 
-/// Tokens of a question with its answer.
-const TOKENS: usize = 32;
 /// Questions of a pass, at most.
 const ROWS: usize = 50;
 
 impl Evaluator {
-    /// For scores of `count` held-out questions, with pictures or without.
+    /// For scores of `count` held-out questions of at most `tokens` tokens, with pictures or without.
     #[must_use]
-    pub fn for_questions(model: &Model, params: &Params, count: usize, with_image: bool) -> Self {
-        let rows = Rows { config: model.config(), wiring: model.wiring(), tokens: TOKENS, with_image, facts: false };
+    pub fn for_questions(model: &Model, params: &Params, tokens: usize, count: usize, with_image: bool) -> Self {
+        let rows = Rows { config: model.config(), wiring: model.wiring(), tokens, with_image, facts: false };
         let most = rows.most(params.gpu()).clamp(1, ROWS);
-        Self::new(model, params, count.clamp(1, most), TOKENS, with_image)
+        Self::new(model, params, count.clamp(1, most), tokens, with_image)
     }
 
     /// Scores of `count` held-out questions; `count` is what this was made for.
@@ -264,8 +262,8 @@ impl Evaluator {
             // A last, partial batch is filled with questions that were asked already; they are not counted again.
             let first = (b * rows).min(count.saturating_sub(rows));
             let made = match asked {
-                Asked::HeldOut => source.questions(first as u64, rows, TOKENS),
-                Asked::Validation => source.validation(first as u64, rows, TOKENS),
+                Asked::HeldOut => source.questions(first as u64, rows, self.inputs.text),
+                Asked::Validation => source.validation(first as u64, rows, self.inputs.text),
                 Asked::Text => source.text_questions(first as u64, rows, self.inputs.text),
             };
             let mut batch = made.map_err(EvaluateError::Data)?;
@@ -274,7 +272,9 @@ impl Evaluator {
             }
             let (exact, loss) = self.run(&batch).await?;
             scores.loss += loss / batches as f64;
-            for (i, hit) in exact.into_iter().enumerate().filter(|(i, _)| first + i >= b * rows) {
+            // Nobody can have learned what was cut off.
+            let exact = exact.into_iter().zip(&batch.cut).map(|(hit, cut)| hit && !cut);
+            for (i, hit) in exact.enumerate().filter(|(i, _)| first + i >= b * rows) {
                 scores.all.add(hit);
                 all.push(hit);
                 scores.kinds.entry(batch.kinds[i].to_owned()).or_default().add(hit);

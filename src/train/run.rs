@@ -269,6 +269,7 @@ impl Run {
             stage: self.stage,
             update,
             more: self.more,
+            split: self.source.split_by(),
             scores: self.scores.clone(),
         };
         [&weights, &moments.0, &moments.1].into_iter().try_for_each(finite::check)?;
@@ -293,7 +294,8 @@ impl Run {
     ) -> Result<[Scores; N], EvaluateError> {
         let count = count.min(self.source.held_out_size());
         let (model, params) = self.on_gpu();
-        let record = |with_image| Evaluator::for_questions(&model, &params, count, with_image);
+        let tokens = self.source.question_tokens(self.preset.tokens);
+        let record = |with_image| Evaluator::for_questions(&model, &params, tokens, count, with_image);
         // Own and swapped pictures go through the same program.
         let (mut seeing, mut blind) = (None, None);
         let mut all = [const { None }; N];

@@ -4,14 +4,31 @@
 use super::recipe::DataRecipe;
 use crate::data::batch::{self, Batch};
 use crate::data::dataset::Dataset;
-use crate::data::folder::Folder;
+use crate::data::folder::{Folder, SplitBy};
 use crate::data::image::Preprocess;
 use crate::data::rng::splitmix64;
 use crate::data::tokenizer::Tokenizer;
-use crate::data::worlds::{Sample, Split};
+use crate::data::worlds::{Sample, Split, Turn};
 
 /// The first scene of [`Source::validation`]: no stage comes so far.
 const VALIDATION: u64 = 1 << 50;
+
+/// Tokens of a held-out question with its answer, at least.
+const QUESTION_TOKENS: usize = 32;
+
+/// Answers that rows have no room for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{cut} of {of} answers of {file} are longer than the row of {tokens} tokens and are cut, so that none of them counts as exact: all fit with --set tokens={needed}"
+)]
+#[allow(missing_docs, reason = "the sentence says what the fields are")]
+pub struct TooLong {
+    pub file: String,
+    pub tokens: usize,
+    pub cut: usize,
+    pub of: usize,
+    pub needed: usize,
+}
 
 /// Reads a file of the data folder by its name in the list.
 pub type ReadFile = Box<dyn Fn(&str) -> Result<Vec<u8>, String>>;
@@ -22,18 +39,20 @@ pub struct Source {
     tokenizer: Tokenizer,
     recipe: DataRecipe,
     seed: u64,
+    /// What of the data is left out or used otherwise than it stands there, a sentence each.
+    pub notes: Vec<String>,
 }
 
 enum Kind {
     Made(Dataset),
-    Folder { folder: Folder, preprocess: Preprocess, read: ReadFile },
+    Folder { folder: Box<Folder>, preprocess: Preprocess, read: ReadFile },
 }
 
 impl Source {
     /// A generated data set.
     #[must_use]
     pub fn made(dataset: Dataset, tokenizer: Tokenizer, recipe: DataRecipe, seed: u64) -> Self {
-        Self { kind: Kind::Made(dataset), tokenizer, recipe, seed }
+        Self { kind: Kind::Made(dataset), tokenizer, recipe, seed, notes: Vec::new() }
     }
 
     /// A user's folder.
@@ -46,9 +65,55 @@ impl Source {
         recipe: DataRecipe,
         seed: u64,
     ) -> Self {
-        // Cut-out pictures stand on white, as they would on a page.
-        let preprocess = Preprocess::on_white(image_size);
-        Self { kind: Kind::Folder { folder, preprocess, read }, tokenizer, recipe, seed }
+        let preprocess = Self::preprocess(image_size);
+        Self {
+            kind: Kind::Folder { folder: Box::new(folder), preprocess, read },
+            tokenizer,
+            recipe,
+            seed,
+            notes: Vec::new(),
+        }
+    }
+
+    /// How a folder's pictures become pixels. Cut-out pictures stand on white, as they would on a page.
+    #[must_use]
+    pub fn preprocess(image_size: usize) -> Preprocess {
+        Preprocess::on_white(image_size)
+    }
+
+    /// What decided which entries are held out.
+    #[must_use]
+    pub fn split_by(&self) -> SplitBy {
+        match &self.kind {
+            Kind::Made(_) => SplitBy::Id,
+            Kind::Folder { folder, .. } => folder.split_by(),
+        }
+    }
+
+    /// Tokens that a turn of a folder takes in a row of its own: what begins and ends it, question and answer.
+    fn turn_tokens(&self, turn: &Turn) -> usize {
+        2 + self.tokenizer.encode(&turn.question).len() + self.tokenizer.encode(&turn.answer).len()
+    }
+
+    /// The turns of a folder that are longer than rows of so many tokens, if there are any.
+    #[must_use]
+    pub fn too_long(&self, tokens: usize) -> Option<TooLong> {
+        let Kind::Folder { folder, .. } = &self.kind else { return None };
+        let mut long = TooLong { file: folder.file().to_owned(), tokens, cut: 0, of: 0, needed: 0 };
+        for turn in folder.records().iter().flat_map(|r| &r.turns) {
+            let needed = self.turn_tokens(turn);
+            long.needed = long.needed.max(needed);
+            long.cut += usize::from(needed > tokens);
+            long.of += 1;
+        }
+        (long.cut > 0).then_some(long)
+    }
+
+    /// Tokens of a row with a held-out question, where training has rows of `tokens`.
+    #[must_use]
+    pub fn question_tokens(&self, tokens: usize) -> usize {
+        // Those of generated data are short.
+        self.too_long(QUESTION_TOKENS).map_or(QUESTION_TOKENS, |long| tokens.min(long.needed).max(QUESTION_TOKENS))
     }
 
     /// The same data under other words: those a model was trained with.

@@ -255,7 +255,8 @@ impl Bench<'_> {
     ) -> Result<(Scores, Vec<bool>), StudyError> {
         let (model, params) = run.on_gpu();
         let count = self.settings.questions;
-        let evaluator = Evaluator::for_questions(&model.without(cut), &params, count, picture != Picture::None);
+        let tokens = run.source.question_tokens(run.preset.tokens);
+        let evaluator = Evaluator::for_questions(&model.without(cut), &params, tokens, count, picture != Picture::None);
         Ok(evaluator.answers(&run.source, asked, picture, count).await?)
     }
 

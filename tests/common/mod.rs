@@ -122,6 +122,7 @@ pub(crate) fn start_file(preset: &Preset, seed: u64) -> Vec<u8> {
         stage: None,
         update: 0,
         more: false,
+        split: hive::data::folder::SplitBy::Id,
         scores: Vec::new(),
     };
     let mut weights = drawn(preset, seed);

@@ -2,7 +2,9 @@
 //! subject; inputs that cannot be made in a few lines are in `data/`.
 
 mod devices;
+mod lists;
 mod numbers;
+mod pictures;
 mod saving;
 mod session;
 mod sizes;

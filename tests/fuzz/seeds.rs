@@ -150,6 +150,7 @@ pub(crate) fn meta() -> Meta {
         stage: None,
         update: 0,
         more: false,
+        split: hive::data::folder::SplitBy::Id,
         scores: Vec::new(),
     }
 }

@@ -147,11 +147,12 @@ fn picture(input: &[u8]) -> bool {
 }
 
 fn list(input: &[u8]) -> bool {
-    let Ok((folder, problems)) = List::load(&text(input), "list.json") else { return false };
-    drop(problems.iter().take(20).map(ToString::to_string).collect::<Vec<_>>());
+    let Ok((folder, mut problems)) = List::load(&text(input), "list.json") else { return false };
+    drop(problems.first.iter().map(ToString::to_string).collect::<Vec<_>>());
     let png = &seeds::pictures()[0];
-    let Ok(folder) = folder.check_pictures(&mut Vec::new(), &|_| Ok(png.clone())) else { return false };
     let preprocess = Preprocess::on_white(8);
+    let by = hive::data::folder::SplitBy::Picture;
+    let Ok(folder) = folder.check_pictures(&mut problems, by, &preprocess, &|_| Ok(png.clone())) else { return false };
     for split in [hive::data::worlds::Split::Train, hive::data::worlds::Split::HeldOut] {
         if folder.size(split) > 0 {
             let _ = folder.sample(split, 1, 3, 4, &preprocess, &|_| Ok(png.clone()));

@@ -169,10 +169,18 @@ pub(super) fn picture_of(state: &AppState, name: &str, bytes: &[u8]) -> Result<A
 /// The card of a picture that cannot be used.
 pub(super) fn fault(error: &ImageError) -> Fault {
     let (what, remedy, detail) = match error {
-        ImageError::Unreadable { name, reason } => (
-            format!("{name} cannot be read as a picture."),
-            format!("Use a PNG, JPEG or WebP file of at most {LARGEST_SIDE} pixels a side."),
-            reason.clone(),
+        ImageError::Unreadable { name, reason } => {
+            (format!("{name} cannot be read as a picture."), "Use a PNG, JPEG or WebP file.".to_owned(), reason.clone())
+        }
+        ImageError::Torn { name } => (
+            format!("{name} is cut off: the file ends before the picture does."),
+            "Copy or download it again.".to_owned(),
+            String::new(),
+        ),
+        ImageError::TooLarge { name, width, height, millions } => (
+            format!("{name} is {width} × {height} pixels large, which is too large."),
+            format!("Use a picture of at most {LARGEST_SIDE} pixels a side and {millions} million in all."),
+            String::new(),
         ),
         ImageError::Empty { name, width, height } => (
             format!("{name} is {width} × {height} pixels large and so shows nothing."),
