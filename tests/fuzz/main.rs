@@ -57,11 +57,13 @@ struct Options {
     seed: u64,
     only: Option<String>,
     case: Option<u64>,
+    /// The first case: a run that was ended goes on.
+    from: u64,
     trace: bool,
 }
 
 fn options() -> Options {
-    let mut options = Options { cases: CASES, seed: 1, only: None, case: None, trace: false };
+    let mut options = Options { cases: CASES, seed: 1, only: None, case: None, from: 0, trace: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number =
@@ -69,6 +71,7 @@ fn options() -> Options {
         match word.as_str() {
             "--cases" => options.cases = number(),
             "--seed" => options.seed = number(),
+            "--from" => options.from = number(),
             "--case" => options.case = Some(number()),
             "--trace" => options.trace = true,
             "--only" => options.only = words.next(),
@@ -124,7 +127,7 @@ fn run(target: &Target, case: u64, seed: u64, start: Instant, count: &mut Count)
 fn all(options: &Options, start: Instant) -> bool {
     let mut counts: Vec<Count> = TARGETS.iter().map(|_| Count::default()).collect();
     let mut wrong = Vec::new();
-    let cases = options.case.map_or(0..options.cases, |case| case..case + 1);
+    let cases = options.case.map_or(options.from..options.cases, |case| case..case + 1);
     for case in cases {
         let i = case as usize % TARGETS.len();
         let target = &TARGETS[i];
