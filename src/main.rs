@@ -2,8 +2,7 @@
 
 #[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
 fn main() -> std::process::ExitCode {
-    let list: Vec<String> = std::env::args().skip(1).collect();
-    std::process::ExitCode::from(hive::cli::run(&list))
+    std::process::ExitCode::from(hive::cli::run_os(std::env::args_os().skip(1)))
 }
 
 #[cfg(all(feature = "gui", target_arch = "wasm32"))]

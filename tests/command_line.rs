@@ -171,7 +171,7 @@ fn a_folder_of_ones_own_pictures() {
     if !adapter() {
         return;
     }
-    let run = |data: &Path, out: &Path| train(out, &["--steps", "2", "--data", text(data)]);
+    let run = |data: &Path, out: &Path| train(out, &["--steps", "2", "--data", text(data), "--force"]);
     let (data, out) = (llava("llava", &[2]), folder("llava-out"));
     let said = run(&data, &out).code(0).complains(&["list.jsonl:3: ", "1 entries of list.jsonl were skipped"]);
     assert_eq!(said.steps().len(), 6, "{}", said.out);
@@ -224,7 +224,7 @@ fn checkpoints_with_other_words_answer_and_are_neither_tested_nor_trained() {
     let why = format!("vocab_size is {fewer}, {} has {} words", older.meta.preset.data, words.len());
     let why = [why.as_str(), "still answers (hive ask --model FILE)", "neither test nor train"];
     hive(&["eval", "--model", text(&file)]).code(2).complains(&why);
-    train(&here, &["--resume", text(&file)]).code(2).complains(&why);
+    hive(&["train", "--resume", text(&file), "--out", text(&here)]).code(2).complains(&why);
 }
 
 /// What each link is for: the model answers again without it.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use hive::engine::fetch::Address;
 use serde_json::json;
 
 use crate::common::hub::{NAME, WEIGHTS, hub, scratch, small_hub, weights};
@@ -35,7 +36,8 @@ fn killed_and_started_again_it_fetches_the_rest() {
     let cache = scratch("killed");
     std::fs::create_dir_all(&cache).unwrap();
     let mut child = hive(&["fetch", "some/model"], &cache, &server.address).stdout(Stdio::null()).spawn().unwrap();
-    let part = cache.join("hive/models/some--model/model.safetensors.part");
+    let place = cache.join("hive/models").join(Address::parse("some/model").unwrap().key(&server.address));
+    let part = place.join("model.safetensors.part");
     let len = || std::fs::metadata(&part).map_or(0, |m| m.len() as usize);
     let start = Instant::now();
     while len() < 200_000 {
@@ -53,7 +55,6 @@ fn killed_and_started_again_it_fetches_the_rest() {
     let (code, out, err) = said(hive(&["fetch", "some/model"], &cache, &server.address));
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(server.sent(NAME), WEIGHTS - have);
-    let place = cache.join("hive/models/some--model");
     assert_eq!(Path::new(out.trim_end()), place);
     assert!(std::fs::read(place.join(NAME)).unwrap() == weights(0));
     assert!(err.contains("licence, as the model's card says: apache-2.0"), "{err}");
@@ -91,7 +92,7 @@ fn its_words_and_codes() {
     assert_eq!((&answer["license"], &answer["files"][1]["name"]), (&json!("apache-2.0"), &json!(NAME)));
     assert_eq!(answer["files"][1]["bytes"], json!(fixture(NAME).len()));
     server.take();
-    wants(&["fetch", "--list"], 0, &["0.5 MB  some/model\n"]);
+    wants(&["fetch", "--list"], 0, &["0.5 MB  some/model of http://127.0.0.1"]);
     wants(&["fetch", "some/model", "--offline"], 0, &["some--model"]);
     // It is found by its id; this fixture has no tokenizer.
     wants(&["plan", "some/model"], 1, &["tokenizer.json is missing"]);

@@ -57,7 +57,7 @@ fn a_silent_server_is_given_up() {
         asked.path.ends_with(NAME).then(|| Reply { pause: Duration::from_secs(20), ..own })
     });
     let (address, options) = at_hub("silent", &server);
-    let options = FetchOptions { patience: Patience { secs: 0.3, tries: 2, pause_secs: 0.01 }, ..options };
+    let options = FetchOptions { patience: Patience { secs: 0.3, tries: 2, ..options.patience }, ..options };
     let start = Instant::now();
     sentence(get(&address, &options), &["cannot be reached", "goes on where it stopped"]);
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());

@@ -50,7 +50,10 @@ impl Fetching {
                 ctx.request_repaint();
                 !stop.load(Ordering::Relaxed)
             };
-            let result = fetch(&address, &FetchOptions::from_environment(), tell).await;
+            let result = match FetchOptions::from_environment() {
+                Ok(options) => fetch(&address, &options, tell).await,
+                Err(e) => Err(e),
+            };
             let _ = sender.try_send(News::Done(name, Box::new(result)));
             ctx.request_repaint();
         });

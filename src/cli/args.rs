@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::output::say;
+use crate::engine::assets;
 
 /// Parsed arguments of a subcommand.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub struct Args {
 
 /// Options with a value that every command takes.
 const COMMON: [&str; 2] = ["adapter", "seed"];
+/// Options that may be there several times.
+const REPEATED: [&str; 3] = ["set", "stage", "stop"];
 /// The largest value of options that size memory or time.
 const MOST: [(&str, f64); 13] = [
     ("questions", 1e6),
@@ -48,8 +51,11 @@ impl Args {
             };
             let (name, value) = name.split_once('=').map_or((name, None), |(n, v)| (n, Some(v.to_owned())));
             if options.contains(&name) || COMMON.contains(&name) {
-                let value = value.or_else(|| rest.next().cloned());
+                let value = value.or_else(|| rest.next().filter(|v| !v.starts_with("--")).cloned());
                 let value = value.ok_or_else(|| Fault::usage(format!("--{name} needs a value")))?;
+                if args.option(name).is_some() && !REPEATED.contains(&name) {
+                    return Err(Fault::usage(format!("--{name} is there twice: give it once")));
+                }
                 args.options.push((name.to_owned(), value));
             } else if flags.contains(&name) || COMMON_FLAGS.contains(&name) {
                 args.flags.push(name.to_owned());
@@ -62,14 +68,39 @@ impl Args {
         Ok(args)
     }
 
-    /// The same; none where `--help` asks for `help`, which is then given.
-    pub fn or_help(list: &[String], options: &[&str], flags: &[&str], help: &str) -> Result<Option<Self>, Fault> {
+    /// The same with at most so many words beside the options; none where `--help` asks for `help`, which is then given.
+    pub fn or_help(
+        list: &[String],
+        (words, options): (usize, &[&str]),
+        flags: &[&str],
+        help: &str,
+    ) -> Result<Option<Self>, Fault> {
         let args = Self::parse(list, options, flags)?;
         if args.flag("help") {
             say(help);
             return Ok(None);
         }
+        args.at_most(words, options)?;
         Ok(Some(args))
+    }
+
+    /// There are at most so many words beside the options; else an error that says what may have been meant.
+    pub fn at_most(&self, words: usize, options: &[&str]) -> Result<(), Fault> {
+        if let Some(word) = self.words.get(words) {
+            let meant = if options.contains(&"data") && std::path::Path::new(word).exists() {
+                format!("did you mean --data {word}?")
+            } else if options.contains(&"preset") && assets::preset(word).is_ok() {
+                format!("did you mean --preset {word}?")
+            } else if let Some(name) = options.iter().find(|n| **n == word.trim_start_matches('-')) {
+                format!("did you mean --{name}?")
+            } else if words == 0 {
+                "only options are understood here".to_owned()
+            } else {
+                "a text of several words needs quotation marks".to_owned()
+            };
+            return Err(Fault::usage(format!("\"{word}\" is one word too many: {meant}")));
+        }
+        Ok(())
     }
 
     /// Positional word number `i`.

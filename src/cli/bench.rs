@@ -75,8 +75,9 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
         Some((what, rest)) if what == "frames" => return super::window::frames(rest),
         _ => {}
     }
+    let words = if list.first().is_some_and(|what| what == "gemm") { 2 } else { 1 };
     let options = ["runs", "preset", "stage", "steps", "text"];
-    let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (words, &options), &[], HELP)? else { return Ok(()) };
     let runs = args.number("runs")?.unwrap_or(5);
     match args.word(0) {
         Some("gemm") => gemm(&args, runs),

@@ -45,7 +45,7 @@ struct Bench {
 impl Bench {
     /// Reads the arguments and makes the model; none: help was asked for, and given.
     fn open(list: &[String], room: usize) -> Result<Option<(Args, Self)>, Fault> {
-        let Some(args) = Args::or_help(list, &OPTIONS, &[], HELP)? else { return Ok(None) };
+        let Some(args) = Args::or_help(list, (1, &OPTIONS), &[], HELP)? else { return Ok(None) };
         let format = chat::format_of(&args)?;
         let runs = args.number("runs")?.unwrap_or(5);
         let gpu = open_gpu(&args)?;

@@ -280,6 +280,7 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
         say(&format!("{CHAT_HELP}{OPTIONS}"));
         return Ok(());
     }
+    args.at_most(0, &options_of_text())?;
     let options = options(&args)?;
     let (mut assistant, _) = answering(&args)?;
     let mut picture = args.option("image").map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;

@@ -41,7 +41,7 @@ OUT appears when it is complete. Memory does not grow with the model.
 ";
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
-    let Some(args) = Args::or_help(list, &OPTIONS, &["force"], HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (2, &OPTIONS), &["force"], HELP)? else { return Ok(()) };
     let request = request(&args)?;
     let (origin, inputs, out) = origin(&args)?;
     let place = place(out, &inputs, args.flag("force"))?;

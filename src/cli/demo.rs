@@ -1,6 +1,6 @@
 //! `hive demo`: the main job. Three stages from the shipped start weights, with numbers that show what each one did.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use super::args::Args;
 use super::depths::{measure, table as depth_table};
 use super::progress::Steps;
 use super::report::{self, Example, Maps, Page, StageCurves};
-use super::shared::{find_preset, png, table};
+use super::shared::{claim, find_preset, keep_earlier, png, table};
 use super::{Fault, open_gpu, say, write};
 use crate::data::chat::Message;
 use crate::data::worlds::{Sample, Split};
@@ -21,7 +21,7 @@ use crate::gpu::Gpu;
 use crate::model::config::Wiring;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
-use crate::platform::{self, block_on};
+use crate::platform::{self, block_on, interrupted, watch_signals};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::run::Run;
@@ -34,18 +34,25 @@ hive demo [--preset grounds|pictures|shapes] [--links WHICH] [--out FOLDER] [--s
 Aligns a small pre-trained vision tower with a small pre-trained language model in three stages, on pictures, and shows what
 each stage did: held-out accuracy by kind of question beside the same model with swapped pictures, the language model alone,
 and stage 2 going on instead of stage 3; where in the tower answers live; six questions answered before and after; and a
-report FOLDER/report.html (default: out) with curves, gradient norms and attention maps. The trained model is FOLDER/checkpoint.safetensors; ask it with
+report FOLDER/report.html (default: out) with curves, gradient norms and attention maps. The trained model is FOLDER/checkpoint.safetensors, saved
+after each stage and when Ctrl-C ends it; what an earlier run left there keeps another name. Ask the model with
   hive ask IMAGE QUESTION --model FOLDER/checkpoint.safetensors
 ";
 
 /// The command.
 pub fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["preset", "out", "steps", "set", "links", "questions"];
-    let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (0, &options), &[], HELP)? else { return Ok(()) };
     let start = platform::now_secs();
     let preset = find_preset(&args, FIRST)?;
     let out = PathBuf::from(args.option("out").unwrap_or("out"));
     let questions = args.number("questions")?.unwrap_or(300);
+    let _claim = claim(&out)?;
+    let path = out.join("checkpoint.safetensors");
+    for earlier in [&path, &out.join("report.html")] {
+        keep_earlier(earlier)?;
+    }
+    watch_signals();
     let gpu = open_gpu(&args)?;
     let weights = block_on(assets::model(&format!("{}-start", preset.data)))?.weights;
     say(&format!("{}: {}\nrunning on {} ({})\n", preset.name, preset.about, gpu.summary.name, gpu.summary.driver));
@@ -74,14 +81,14 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     let mut curves = Vec::new();
     let mut between = None;
     for stage in Stage::ALL {
-        if let Some(curve) = train_stage(&mut run, stage, questions)? {
+        if let Some(curve) = train_stage(&mut run, stage, questions, Some(&path))? {
             curves.push(curve);
         }
         if stage == Stage::Adaptation {
             between = Some(block_on(run.checkpoint())?);
         }
     }
-    if let Some(scores) = instead(&gpu, between, questions)? {
+    if let Some(scores) = instead(&gpu, between, questions, Some(&path))? {
         run.scores.push((Label::INSTEAD, scores));
     }
     say(&format!("\nheld-out exact answers, {questions} questions each:\n{}", table(&run.scores)));
@@ -96,7 +103,6 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     }
     let checkpoint = block_on(run.checkpoint())?;
     look("after", &run, &checkpoint.weights)?;
-    write(&out.join("checkpoint.safetensors"), &checkpoint.to_bytes(&run.specs(), Precision::F32)?)?;
     let page = Page {
         preset: &run.preset,
         adapter: format!("{} ({})", gpu.summary.name, gpu.summary.driver),
@@ -115,8 +121,27 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Runs one stage and scores it; none where the preset has no such stage.
-pub(super) fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Result<Option<StageCurves>, Fault> {
+/// Writes the model as it is.
+fn save(run: &Run, path: &Path) -> Result<(), Fault> {
+    write(path, &block_on(run.checkpoint())?.to_bytes(&run.specs(), Precision::F32)?)
+}
+
+/// Ends what is saved at `path`, where a signal wants that.
+fn stop_if_asked(path: &Path) -> Result<(), Fault> {
+    let Some(signal) = interrupted() else { return Ok(()) };
+    let (file, out) = (path.display(), path.parent().unwrap_or(Path::new(".")).display());
+    let text = format!("stopped, and the model is saved. Train it on with: hive train --resume {file} --out {out}");
+    Err(Fault::Ended(128 + signal, text))
+}
+
+/// Runs one stage and scores it; none where the preset has no such stage. With a path the model is saved there after it, and
+/// after the step in which a signal came.
+pub(super) fn train_stage(
+    run: &mut Run,
+    stage: Stage,
+    questions: usize,
+    path: Option<&Path>,
+) -> Result<Option<StageCurves>, Fault> {
     let Some(recipe) = run.preset.stage(stage) else { return Ok(None) };
     let steps = recipe.steps;
     block_on(run.enter(stage))?;
@@ -130,9 +155,17 @@ pub(super) fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Resu
         {
             norms.push((report.update, modules(trainer)?));
         }
+        if let Some(path) = path.filter(|_| interrupted().is_some()) {
+            save(run, path)?;
+            stop_if_asked(path)?;
+        }
     }
     block_on(run.leave())?;
     progress.end("");
+    if let Some(path) = path {
+        save(run, path)?;
+        stop_if_asked(path)?;
+    }
     for picture in [Picture::Own, Picture::Swapped] {
         let scores = block_on(run.evaluate(picture, questions))?;
         run.scores.push((Label { picture, ..Label::after(stage) }, scores));
@@ -141,7 +174,13 @@ pub(super) fn train_stage(run: &mut Run, stage: Stage, questions: usize) -> Resu
 }
 
 /// What came of it if stage 2 had gone on, tower frozen, where stage 3 trained the tower: as many steps, by the same recipe.
-pub(super) fn instead(gpu: &Gpu, between: Option<Checkpoint>, questions: usize) -> Result<Option<Scores>, Fault> {
+/// The model itself is at `path`.
+pub(super) fn instead(
+    gpu: &Gpu,
+    between: Option<Checkpoint>,
+    questions: usize,
+    path: Option<&Path>,
+) -> Result<Option<Scores>, Fault> {
     let Some(checkpoint) = between else { return Ok(None) };
     let Some(recipe) = checkpoint.meta.preset.stage(Stage::Vision).cloned() else { return Ok(None) };
     let source = made_source(&checkpoint.meta.preset)?;
@@ -150,6 +189,7 @@ pub(super) fn instead(gpu: &Gpu, between: Option<Checkpoint>, questions: usize) 
     block_on(run.go_on(Stage::Adaptation, recipe))?;
     while let Some(report) = block_on(run.step())? {
         progress.show(&report);
+        path.map_or(Ok(()), stop_if_asked)?;
     }
     block_on(run.leave())?;
     progress.end("");

@@ -25,7 +25,7 @@ things have attributes; default grounds-start.
 ";
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
-    let Some(args) = Args::or_help(list, &["model"], &[], HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (0, &["model"]), &[], HELP)? else { return Ok(()) };
     let checkpoint = load(args.option("model").unwrap_or("grounds-start"))?;
     let source = made_source(&checkpoint.meta.preset)?;
     let gpu = open_gpu(&args)?;

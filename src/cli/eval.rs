@@ -20,6 +20,7 @@ pub(super) fn eval(list: &[String]) -> Result<(), Fault> {
         );
         return Ok(());
     }
+    args.at_most(0, &["model", "data"])?;
     let checkpoint = load(args.option("model").unwrap_or("grounds"))?;
     let source = match args.option("data") {
         Some(folder) => folder_source(folder, &mut checkpoint.meta.preset.clone(), Some(&checkpoint.meta))?,

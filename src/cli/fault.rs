@@ -45,6 +45,9 @@ pub enum Fault {
     Evaluate(#[from] EvaluateError),
     #[error(transparent)]
     Study(#[from] StudyError),
+    /// Somebody wanted it: with this exit code.
+    #[error("{1}")]
+    Ended(u8, String),
     #[error("{what} {path}: {reason}")]
     File { what: &'static str, path: String, reason: String },
 }
@@ -72,6 +75,7 @@ impl Fault {
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
+            Self::Ended(code, _) => *code,
             Self::Usage(_)
             | Self::Preset(_)
             | Self::Asset(_)

@@ -10,7 +10,7 @@ use crate::engine::fetch::{self, Address, FetchError, FetchOptions, FetchProgres
 use crate::platform::{self, Blob, block_on};
 
 const HELP: &str = "\
-hive fetch ID|URL [--to DIR] [--revision R] [--offline]
+hive fetch ID|URL [--to DIR] [--revision R] [--offline] [--verify]
 hive fetch --list
 hive fetch --forget ID|URL
 
@@ -20,6 +20,7 @@ http address of a folder with config.json, *.safetensors and tokenizer.json, or 
   --to DIR                   fetch into this folder, instead of one in the user's cache
   --revision R               branch, tag or commit (default main); also ID@R
   --offline                  never ask the network: print the folder if all files are there
+  --verify                   compare what was fetched with its hashes first, and get anew what differs
   --list                     models in the cache, with their sizes
   --forget ID|URL            remove a model from the cache
 
@@ -29,7 +30,7 @@ HF_ENDPOINT is another hub, HF_TOKEN opens models that are not for everybody; it
 impl From<FetchError> for Fault {
     fn from(e: FetchError) -> Self {
         match e {
-            FetchError::Address { .. } => Self::usage(e.to_string()),
+            FetchError::Address { .. } | FetchError::Variable(_) => Self::usage(e.to_string()),
             _ => Self::failed(e),
         }
     }
@@ -37,14 +38,15 @@ impl From<FetchError> for Fault {
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["to", "revision", "forget"];
-    let Some(args) = Args::or_help(list, &options, &["offline", "list"], HELP)? else { return Ok(()) };
-    let mut options = FetchOptions::from_environment();
+    let Some(args) = Args::or_help(list, (1, &options), &["offline", "list", "verify"], HELP)? else { return Ok(()) };
+    let mut options =
+        FetchOptions { tell: Some(|text| warn(&format!("{text}\n"))), ..FetchOptions::from_environment()? };
     if args.flag("list") {
         return show(&args, &options);
     }
     if let Some(text) = args.option("forget") {
         let address = Address::parse(text)?;
-        return Ok(block_on(fetch::forget(&address.key(), &options))?);
+        return Ok(block_on(fetch::forget(&address.key(&options.endpoint), &options))?);
     }
     let text = args.word(0).ok_or_else(|| Fault::usage("hive fetch needs the id or the address of a model"))?;
     let mut address = Address::parse(text)?;
@@ -54,12 +56,25 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     options.folder = args.option("to").map(str::to_owned);
     options.offline = args.flag("offline");
     let (mut last, mut progress) = (FetchProgress::default(), Progress::new());
-    let tell = |p: &FetchProgress| {
+    let mut tell = |p: &FetchProgress| {
+        // Said once, also where lines of progress are not shown.
+        if p.trouble != last.trouble && !p.trouble.is_empty() {
+            warn(&format!("{}\n", p.trouble));
+        }
         last = p.clone();
         progress.show(|| line(p));
         true
     };
-    let fetched = block_on(fetch::fetch(&address, &options, tell))?;
+    if args.flag("verify") {
+        let differ = block_on(fetch::verify(&address, &options, &mut tell))?;
+        let said = if differ.is_empty() {
+            "every file is as it was fetched".to_owned()
+        } else {
+            format!("not as fetched, and fetched again: {}", differ.join(", "))
+        };
+        warn(&format!("{said}\n"));
+    }
+    let fetched = block_on(fetch::fetch(&address, &options, &mut tell))?;
     if last.total > 0 {
         progress.end(&line(&last));
     }
@@ -92,13 +107,14 @@ fn show(args: &Args, options: &FetchOptions) -> Result<(), Fault> {
     let all = block_on(fetch::cached(options))?;
     if args.flag("json") {
         let rows: Vec<_> =
-            all.iter().map(|c| json!({"model": c.address, "bytes": c.bytes, "whole": c.whole})).collect();
+            all.iter().map(|c| json!({"model": c.address, "hub": c.hub, "bytes": c.bytes, "whole": c.whole})).collect();
         say(&format!("{}\n", json!(rows)));
         return Ok(());
     }
     for model in all {
         let state = if model.whole { "" } else { "  not whole yet" };
-        say(&format!("{:>9.1} MB  {}{state}\n", model.bytes as f64 * 1e-6, model.address));
+        let hub = model.hub.map(|hub| format!(" of {hub}")).unwrap_or_default();
+        say(&format!("{:>9.1} MB  {}{hub}{state}\n", model.bytes as f64 * 1e-6, model.address));
     }
     Ok(())
 }
@@ -115,7 +131,7 @@ pub(super) fn blobs(text: &str) -> Result<Vec<Blob>, Fault> {
         return platform::folder_blobs(path).map_err(|e| Fault::unreadable(path, &e));
     }
     let address = Address::parse(text)?;
-    let options = FetchOptions { offline: true, ..FetchOptions::from_environment() };
+    let options = FetchOptions { offline: true, ..FetchOptions::from_environment()? };
     let fetched = block_on(fetch::fetch(&address, &options, |_| true));
     fetched.map(|f| f.blobs).map_err(|e| Fault::Failed(format!("there is no folder {text}, and {e}")))
 }

@@ -13,6 +13,8 @@ use crate::train::source::Source;
 
 /// Most words of a folder's vocabulary.
 const FOLDER_WORDS: usize = 2000;
+/// Words of every vocabulary that no text has.
+const SPECIAL: usize = 4;
 /// Most faults of a list that are shown.
 const SHOWN: usize = 20;
 
@@ -33,8 +35,11 @@ pub(super) fn folder_source(data: &str, preset: &mut Preset, earlier: Option<&Me
     let mut notes = passed_over;
     notes.append(&mut problems.notes);
     notes.extend(left_out(&problems, &list, total));
-    let tokenizer =
-        earlier.map_or_else(|| Tokenizer::from_texts(data.texts(), FOLDER_WORDS), |meta| meta.tokenizer.clone());
+    let mut tokenizer = Tokenizer::from_texts(data.texts(), FOLDER_WORDS);
+    if let Some(earlier) = earlier {
+        notes.extend(unknown_words(&list, &tokenizer, &earlier.tokenizer)?);
+        tokenizer = earlier.tokenizer.clone();
+    }
     preset.data = "folder".into();
     preset.model.text_config.vocab_size = tokenizer.size();
     let mut source = Source::folder(data, size, Box::new(reader), tokenizer, preset.mix.clone(), preset.seed);
@@ -42,6 +47,25 @@ pub(super) fn folder_source(data: &str, preset: &mut Preset, earlier: Option<&Me
     notes.iter().for_each(|note| warn(&format!("{note}\n")));
     source.notes = notes;
     Ok(source)
+}
+
+/// Which words of a list the run does not know, in a sentence.
+///
+/// # Errors
+/// It knows so few of them that the list is of something else.
+fn unknown_words(list: &str, new: &Tokenizer, own: &Tokenizer) -> Result<Option<String>, Fault> {
+    let all = &new.words()[SPECIAL..];
+    let unknown: Vec<&str> = all.iter().filter(|w| !own.words().contains(w)).map(String::as_str).collect();
+    if unknown.is_empty() {
+        return Ok(None);
+    }
+    let some = unknown.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let text = format!("{} of {} words of {list} are unknown to the model: {some}", unknown.len(), all.len());
+    if unknown.len() * 2 >= all.len() {
+        let help = "These are other data than it learned from. Give its own with --data, or begin a new run";
+        return Err(Fault::Failed(format!("{text}. {help}")));
+    }
+    Ok(Some(format!("{text}. They are read as the unknown word")))
 }
 
 fn left_out(problems: &Problems, list: &str, total: usize) -> Option<String> {

@@ -65,7 +65,7 @@ type Figures = Map<String, Value>;
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["part", "preset", "out", "questions", "steps", "set"];
-    let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (0, &options), &[], HELP)? else { return Ok(()) };
     let (part, out) = (args.option("part"), PathBuf::from(args.option("out").unwrap_or(FILE)));
     if let Some(other) = part.filter(|p| !["stages", "answers"].contains(p)) {
         return Err(Fault::usage(format!("--part is stages or answers, not \"{other}\"")));
@@ -171,14 +171,14 @@ impl Trial<'_> {
         say(&format!("\n{}, links at depths {:?}\n", preset.wiring.key(), preset.model.link_config.vision_layers));
         let mut run = self.begin(preset)?;
         for stage in stages {
-            train_stage(&mut run, *stage, self.questions)?;
+            train_stage(&mut run, *stage, self.questions, None)?;
         }
         Ok(scores(&run))
     }
 
     /// Scores of one more stage, whatever came before it.
     fn then(&self, run: &mut Run, stage: Stage) -> Result<Value, Fault> {
-        train_stage(run, stage, self.questions)?;
+        train_stage(run, stage, self.questions, None)?;
         let last = run.scores.iter().find(|(label, _)| *label == Label::after(stage));
         Ok(json!(last.map(|(_, scores)| shares(scores))))
     }
@@ -200,16 +200,16 @@ impl Trial<'_> {
         let mut run = self.begin(preset)?;
         let before = self.depths(&run, self.weights)?;
         let alone = block_on(run.evaluate(Picture::None, self.questions))?;
-        train_stage(&mut run, Stage::Connector, self.questions)?;
+        train_stage(&mut run, Stage::Connector, self.questions, None)?;
         let connected = block_on(run.checkpoint())?;
-        train_stage(&mut run, Stage::Adaptation, self.questions)?;
+        train_stage(&mut run, Stage::Adaptation, self.questions, None)?;
         let adapted = block_on(run.checkpoint())?;
-        train_stage(&mut run, Stage::Vision, self.questions)?;
+        train_stage(&mut run, Stage::Vision, self.questions, None)?;
         let after = self.depths(&run, &block_on(run.checkpoint())?.weights)?;
 
         let mut rows = scores(&run);
         rows.insert("alone".into(), shares(&alone));
-        let more = instead(self.gpu, Some(adapted), self.questions)?;
+        let more = instead(self.gpu, Some(adapted), self.questions, None)?;
         rows.insert("more of stage 2".into(), json!(more.as_ref().map(shares)));
         say("\nwithout stage 2\n");
         let mut run = Run::resume(self.gpu, connected, made_source(preset)?)?;

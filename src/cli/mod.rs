@@ -87,6 +87,21 @@ fn help() -> String {
     )
 }
 
+/// The same with words as the system gives them, which may be no text.
+#[must_use]
+pub fn run_os(words: impl Iterator<Item = std::ffi::OsString>) -> u8 {
+    match words.map(std::ffi::OsString::into_string).collect::<Result<Vec<_>, _>>() {
+        Ok(list) => run(&list),
+        Err(word) => {
+            let word = word.to_string_lossy();
+            warn(&format!(
+                "hive: the word \"{word}\" is not Unicode (each \u{fffd} stands for what is not). Rename the file, or give its folder\n"
+            ));
+            2
+        }
+    }
+}
+
 /// Runs a command line (without the program's name); returns the exit code.
 #[must_use]
 pub fn run(list: &[String]) -> u8 {

@@ -20,7 +20,7 @@ of each group of tensors against its tolerance; fails when one is exceeded or an
 ";
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
-    let Some(args) = Args::or_help(list, &[], &["checked"], HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (1, &[]), &["checked"], HELP)? else { return Ok(()) };
     let folder = PathBuf::from(args.word(0).ok_or_else(|| Fault::usage("hive parity needs a folder"))?);
     let folders = fixture_folders(&folder)?;
     let options = GpuOptions {

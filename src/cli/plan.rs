@@ -32,7 +32,7 @@ preset's), --batch how many rows a step has (default 1).
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["weights", "room", "preset", "set", "links", "text", "batch"];
-    let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (1, &options), &[], HELP)? else { return Ok(()) };
     match (args.word(0), args.option("preset")) {
         (Some(folder), None) => model(&args, folder),
         (None, Some(_)) => training(&args),

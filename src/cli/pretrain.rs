@@ -28,7 +28,7 @@ const QUESTIONS: usize = 1000;
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["preset", "data", "set", "out", "steps"];
-    let Some(args) = Args::or_help(list, &options, &[], HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (1, &options), &[], HELP)? else { return Ok(()) };
     let part = args.word(0).unwrap_or_default();
     let mut preset = find_preset(&args, FIRST)?;
     let recipe = match part {

@@ -27,7 +27,7 @@ int4, everything but the layers of the language model is int8.
 ";
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
-    let Some(args) = Args::or_help(list, &["weights", "text"], &[], HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (1, &["weights", "text"]), &[], HELP)? else { return Ok(()) };
     let path = args.word(0).ok_or_else(|| Fault::usage("hive quantise needs a folder"))?;
     let formats = match args.option("weights") {
         None => vec![Format::F16, Format::Int8, Format::Int4],

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use super::args::Args;
 use super::fault::Fault;
+use super::output::warn;
 use crate::data::worlds::to_rgb8;
 use crate::engine::assets;
 use crate::gpu::{Gpu, GpuOptions};
-use crate::platform;
+use crate::platform::{self, RunFolder};
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::evaluate::Scores;
 use crate::train::recipe::Preset;
@@ -31,6 +32,24 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
 /// Writes a file, all or nothing.
 pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), Fault> {
     platform::write_file(path, contents).map_err(|e| Fault::unwritable(path, &e))
+}
+
+/// A folder for the files of a run, tried before hours of work, and kept from other runs until what is given is dropped.
+pub(super) fn claim(out: &Path) -> Result<RunFolder, Fault> {
+    RunFolder::claim(out).map_err(|e| Fault::unwritable(out, &e))
+}
+
+/// Moves a file of an earlier run out of the way, and says so.
+pub(super) fn keep_earlier(path: &Path) -> Result<(), Fault> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let (stem, ending) = (path.file_stem().unwrap_or_default(), path.extension().unwrap_or_default());
+    let named = |n: usize| path.with_file_name(format!("{}.{n}.{}", stem.to_string_lossy(), ending.to_string_lossy()));
+    let free = (1..).map(named).find(|p| !p.exists()).unwrap_or_else(|| named(0));
+    platform::move_file(path, &free).map_err(|e| Fault::unwritable(&free, &e))?;
+    warn(&format!("{} of an earlier run is {} now\n", path.display(), free.display()));
+    Ok(())
 }
 
 /// A checkpoint file.

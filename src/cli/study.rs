@@ -9,7 +9,7 @@ use super::args::Args;
 use super::fault::Fault;
 use super::output::{say, warn};
 use super::progress::Steps;
-use super::shared::{find_preset, load, open_gpu, read, write};
+use super::shared::{claim, find_preset, load, open_gpu, read, write};
 use super::study_report::{self, Study, trained};
 use crate::engine::assets::{FIRST, made_source};
 use crate::gpu::Gpu;
@@ -41,7 +41,7 @@ const QUICK_ARMS: [&str; 4] = ["deep first", "paper", "depth 4", "flattened"];
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["preset", "start", "out", "seeds", "arms", "questions", "steps", "set", "jobs"];
-    let Some(args) = Args::or_help(list, &options, &["quick"], HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (0, &options), &["quick"], HELP)? else { return Ok(()) };
     let quick = args.flag("quick");
     let mut preset = find_preset(&args, FIRST)?;
     if quick {
@@ -68,6 +68,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     if jobs == 0 {
         return Err(Fault::usage("--jobs needs 1 or more"));
     }
+    let _claim = claim(&out)?;
     let gpus = (0..jobs).map(|_| open_gpu(&args)).collect::<Result<Vec<Gpu>, Fault>>()?;
     let gpu = &gpus[0];
     let adapter = format!("{} ({})", gpu.summary.name, gpu.summary.driver);

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use super::args::Args;
 use super::fault::Fault;
 use super::folder::folder_source;
-use super::output::{say, warn};
+use super::output::{is_closed, outlive_readers, say, warn};
 use super::progress::Steps;
-use super::shared::{checkpoint, find_preset, open_gpu, write};
+use super::shared::{checkpoint, claim, find_preset, open_gpu, write};
 use crate::engine::assets::{self, FIRST, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
-use crate::platform::block_on;
+use crate::platform::{self, block_on, interrupted, now_secs, watch_signals};
 use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::pretrain::Reader;
 use crate::train::recipe::Preset;
@@ -23,10 +23,12 @@ use crate::train::trainer::Report;
 
 const HELP: &str = "\
 hive train [--preset NAME|FILE] [--data FOLDER] [--out FOLDER] [--set KEY=VALUE]... [--links WHICH] [--stage N]...
-           [--steps N] [--save-every N] [--resume FILE] [--start FILE] [--f16] [--questions N] [--kill-after N]
+           [--steps N] [--save-every N] [--resume FILE] [--start FILE] [--f16] [--questions N] [--force] [--kill-after N]
 
 Trains the stages of a preset one after the other and writes OUT/checkpoint.safetensors (default OUT: out) every
---save-every steps (default 200) and at the end of each stage. --resume goes on from such a file, bit for bit. --data takes
+--save-every steps (default 200), at least every half minute, and at the end of each stage. Ctrl-C ends it after the step,
+saved; a second one at once. A checkpoint of another run in OUT is replaced with --force alone. --resume goes on from such a
+file, bit for bit, with its own preset, seed and steps. --data takes
 a folder with a LLaVA conversation list (*.json or *.jsonl) and pictures, or such a list. --set changes one key of the preset, as in
 --set stages.1.1.learning_rate=0.001. --links says which depth of the tower each linked layer reads: paper (shallow states to
 early layers), deep-first, last, or a list such as 1,2,3,4. --stage runs only the stages named, --steps cuts each to N steps.
@@ -49,9 +51,31 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         "questions",
         "kill-after",
     ];
-    let Some(args) = Args::or_help(list, &options, &["f16"], HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (0, &options), &["f16", "force"], HELP)? else { return Ok(()) };
+    let out = PathBuf::from(args.option("out").unwrap_or("out"));
+    let path = out.join("checkpoint.safetensors");
+    let resumed = args.option("resume").map(Path::new);
+    if let Some(option) = FIXED.iter().find(|o| resumed.is_some() && args.option(o).is_some()) {
+        return Err(Fault::usage(format!(
+            "--{option} does not go with --resume: the run goes on with its own. Leave one of both out"
+        )));
+    }
+    let same = |other: &Path| platform::real_path(other).ok() == platform::real_path(&path).ok();
+    if path.exists() && !args.flag("force") && !resumed.is_some_and(same) {
+        return Err(Fault::Failed(format!(
+            "{0} is there, of an earlier run. Go on with it (--resume {0}), choose another --out, or replace it with --force",
+            path.display()
+        )));
+    }
+    // What cannot begin leaves no folder.
+    match resumed {
+        Some(from) => drop(checkpoint(from)?),
+        None => drop(find_preset(&args, FIRST)?),
+    }
+    let _claim = claim(&out)?;
+    watch_signals();
+    outlive_readers();
     let gpu = open_gpu(&args)?;
-    let path = PathBuf::from(args.option("out").unwrap_or("out")).join("checkpoint.safetensors");
     let mut run = match args.option("resume") {
         Some(from) => resume(&args, &gpu, Path::new(from))?,
         None => begin(&args, &gpu)?,
@@ -61,6 +85,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         every: args.number("save-every")?.unwrap_or(200),
         questions: args.number("questions")?.unwrap_or(500),
         json: args.flag("json"),
+        again: ["out", "data"].iter().filter_map(|o| Some(format!(" --{o} {}", args.option(o)?))).collect(),
         kill_after: args.number("kill-after")?,
     };
     stages(&args, &mut run, &job)?;
@@ -75,11 +100,18 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Options that a run has its own of.
+const FIXED: [&str; 6] = ["preset", "set", "links", "seed", "steps", "start"];
+/// Seconds after which a step is saved that no multiple of `--save-every` is.
+const SAVE_SECS: f64 = 30.0;
+
 struct Job {
     path: PathBuf,
     every: u64,
     questions: usize,
     json: bool,
+    /// Further words of the command that goes on.
+    again: String,
     /// Stop without saving after so many steps: what a crash would do (tests of resuming).
     kill_after: Option<u64>,
 }
@@ -118,6 +150,12 @@ fn read_captions(gpu: &Gpu, preset: &Preset, source: &Source) -> Result<Weights,
     let mut progress = Steps::new("language model, text alone".into(), recipe.steps);
     for _ in 0..recipe.steps {
         progress.show(&block_on(reader.step(source)).map_err(Fault::Failed)?);
+        if let Some(code) = ended() {
+            return Err(Fault::Ended(
+                code,
+                "stopped while the text was read: nothing is saved yet, begin again".into(),
+            ));
+        }
     }
     progress.end("");
     Ok(block_on(reader.weights())?)
@@ -154,14 +192,28 @@ fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
         say(&format!("stage {}: {}\n", stage.number(), line(&scores)));
         run.scores.push((Label::after(stage), scores));
         save(run, &job.path)?;
+        stop_if_asked(job)?;
     }
     Ok(())
+}
+
+/// Exit code of one who was asked to end: by a signal, or as nobody listens any more.
+fn ended() -> Option<u8> {
+    // A shell says the same of a program that a closed pipe has ended.
+    interrupted().map(|signal| 128 + signal).or(is_closed().then_some(141))
+}
+
+/// Ends a run that is saved.
+fn stop_if_asked(job: &Job) -> Result<(), Fault> {
+    let Some(code) = ended() else { return Ok(()) };
+    let path = job.path.display();
+    Err(Fault::Ended(code, format!("stopped, and saved. Go on with: hive train --resume {path}{}", job.again)))
 }
 
 fn stage_loop(run: &mut Run, stage: Stage, job: &Job) -> Result<(), Fault> {
     let steps = run.preset.stage(stage).map_or(0, |r| r.steps);
     let mut progress = Steps::new(format!("stage {}", stage.number()), steps);
-    let mut here = 0;
+    let (mut here, mut saved) = (0, now_secs());
     while let Some(report) = block_on(run.step())? {
         if job.json {
             say(&format!("{}\n", json(stage, &report)));
@@ -172,8 +224,11 @@ fn stage_loop(run: &mut Run, stage: Stage, job: &Job) -> Result<(), Fault> {
         if job.kill_after == Some(here) {
             return Err(Fault::Failed(format!("stopped after {here} steps without saving, as asked")));
         }
-        if report.update.is_multiple_of(job.every.max(1)) && report.update < steps {
+        let due = report.update.is_multiple_of(job.every.max(1)) || now_secs() - saved > SAVE_SECS;
+        if report.update < steps && (due || ended().is_some()) {
             save(run, &job.path)?;
+            saved = now_secs();
+            stop_if_asked(job)?;
         }
     }
     if !job.json {

@@ -21,7 +21,7 @@ uses no optional feature, --hardware runs the kernels meant for graphics process
 
 pub(super) fn verify(list: &[String]) -> Result<(), Fault> {
     let flags = ["sabotage", "checked", "portable", "hardware"];
-    let Some(args) = Args::or_help(list, &[], &flags, HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (1, &[]), &flags, HELP)? else { return Ok(()) };
     let options = GpuOptions {
         adapter: args.option("adapter").map(str::to_owned),
         checked: args.flag("checked"),
@@ -80,7 +80,7 @@ fn line(o: &Outcome) -> String {
 
 pub(super) fn doctor(list: &[String]) -> Result<(), Fault> {
     let help = "hive doctor [--quick]: adapters, limits, which kernels are used, and (without --quick) the self-test\n";
-    let Some(args) = Args::or_help(list, &[], &["quick"], help)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (0, &[]), &["quick"], help)? else { return Ok(()) };
     let adapters = block_on(Gpu::adapters());
     if adapters.is_empty() {
         return Err(GpuError::NoAdapter.into());

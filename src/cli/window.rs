@@ -26,7 +26,7 @@ and is the text after # in the address of the page; \"Copy link\" in the window 
 ";
 
 pub(super) fn app(list: &[String]) -> Result<(), Fault> {
-    let Some(args) = Args::or_help(list, &["model"], &[], APP_HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (1, &["model"]), &[], APP_HELP)? else { return Ok(()) };
     open(&args, args.word(0).unwrap_or_default(), None)
 }
 
@@ -71,7 +71,7 @@ process at the beginning and the end. Default 30 seconds after a warm-up of 10.
 ";
 
 pub(super) fn frames(list: &[String]) -> Result<(), Fault> {
-    let Some(args) = Args::or_help(list, &["preset", "secs", "link"], &[], FRAMES_HELP)? else { return Ok(()) };
+    let Some(args) = Args::or_help(list, (1, &["preset", "secs", "link"]), &[], FRAMES_HELP)? else { return Ok(()) };
     let secs = args.number("secs")?.unwrap_or(30.0);
     let preset = args.option("preset").unwrap_or("tiny");
     let text = args.option("link").map_or_else(|| format!("preset={preset}&run=1"), str::to_owned);

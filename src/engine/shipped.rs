@@ -11,7 +11,7 @@ use crate::platform::{self, BrowserCache, HttpError, HttpRequest, Patience};
 /// The files' folder beside the page.
 const FOLDER: &str = "models";
 /// People wait for it: a server is not asked for long.
-const PATIENCE: Patience = Patience { secs: 30.0, tries: 3, pause_secs: 0.5 };
+const PATIENCE: Patience = Patience { secs: 30.0, tries: 3, pause_secs: 0.5, interval_secs: 60.0, least_rate: 256 };
 
 /// A file of weights.
 pub struct Shipped {

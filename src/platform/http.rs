@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use super::{HttpBody, http_send, pause_secs};
 
-/// Seconds without a byte after which a connection counts as broken.
-const PATIENCE_SECS: f64 = 60.0;
+/// Seconds without a byte after which a connection counts as broken, and the user hears of it.
+const PATIENCE_SECS: f64 = 10.0;
 /// How often a request is tried that fails for reasons which may pass.
-const TRIES: u32 = 5;
+const TRIES: u32 = 8;
+/// Seconds over which bytes are counted, and bytes a second below which nothing comes of it: a page of text takes a minute.
+const INTERVAL_SECS: f64 = 60.0;
+const LEAST_RATE: u64 = 256;
 /// Seconds before the second try; doubled from try to try.
 const PAUSE_SECS: f64 = 0.5;
 /// Longest pause, also where a server asks for more.
@@ -31,6 +34,8 @@ pub struct HttpRequest {
     pub patience: Patience,
     /// May a browser answer from what it has kept? There is nothing natively that would.
     pub cache: BrowserCache,
+    /// Hears, as a sentence, that it is asked again.
+    pub tell: Option<fn(&str)>,
 }
 
 /// What a browser's own cache, or the page's worker, does for a request.
@@ -64,11 +69,21 @@ pub struct Patience {
     pub tries: u32,
     /// Seconds before the second try.
     pub pause_secs: f64,
+    /// Seconds over which bytes are counted.
+    pub interval_secs: f64,
+    /// Bytes a second that must come, on average over such an interval.
+    pub least_rate: u64,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { secs: PATIENCE_SECS, tries: TRIES, pause_secs: PAUSE_SECS }
+        Self {
+            secs: PATIENCE_SECS,
+            tries: TRIES,
+            pause_secs: PAUSE_SECS,
+            interval_secs: INTERVAL_SECS,
+            least_rate: LEAST_RATE,
+        }
     }
 }
 
@@ -86,7 +101,7 @@ impl HttpRequest {
     pub fn get(url: &str) -> Self {
         let url = url.to_owned();
         let (patience, cache) = (Patience::default(), BrowserCache::default());
-        Self { url, head: false, range: None, if_range: None, token: None, patience, cache }
+        Self { url, head: false, range: None, if_range: None, token: None, patience, cache, tell: None }
     }
 }
 
@@ -189,7 +204,7 @@ impl ContentRange {
     }
 }
 
-/// Sends a request, again where that may help.
+/// Sends a request, again where that may help; `tell` of the request hears of each failure.
 ///
 /// # Errors
 /// What happened at the last try. A status that may pass is handed out after the last try, as any other status is.
@@ -197,11 +212,16 @@ pub async fn http_send_patiently(request: &HttpRequest) -> Result<HttpResponse, 
     let patience = request.patience;
     let mut tries = 1;
     loop {
-        let requested = match http_send(request).await {
-            Ok(response) if response.is_passing() && tries < patience.tries => response.retry_after(),
-            Err(HttpError::Broken(_)) if tries < patience.tries => None,
+        let (requested, why) = match http_send(request).await {
+            Ok(response) if response.is_passing() && tries < patience.tries => {
+                (response.retry_after(), format!("it answers with status {}", response.status))
+            }
+            Err(HttpError::Broken(text)) if tries < patience.tries => (None, text),
             done => return done,
         };
+        if let Some(tell) = request.tell {
+            tell(&format!("{}: {why}. Try {} of {}", origin_of(&request.url), tries + 1, patience.tries));
+        }
         patience.pause(tries, requested).await;
         tries += 1;
     }

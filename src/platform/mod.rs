@@ -12,6 +12,10 @@ mod native_folder;
 #[cfg(not(target_arch = "wasm32"))]
 mod native_http;
 #[cfg(not(target_arch = "wasm32"))]
+mod native_partial;
+#[cfg(not(target_arch = "wasm32"))]
+mod native_run;
+#[cfg(not(target_arch = "wasm32"))]
 mod native_store;
 #[cfg(not(target_arch = "wasm32"))]
 mod native_write;
@@ -39,6 +43,10 @@ pub use native::*;
 pub use native_folder::folder_blobs;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_http::*;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native_partial::Claim;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native_run::{RunFolder, interrupted, watch_signals};
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_store::*;
 #[cfg(not(target_arch = "wasm32"))]

@@ -34,20 +34,42 @@ pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Writes a file so that, whatever happens, either the old or the new contents are there: a temporary file beside it,
-/// flushed to disk, then renamed.
+/// flushed to disk, then renamed. Of several writers at once each has a temporary file of its own, and the last one wins.
 #[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of files")]
 pub fn write_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let partial = path.with_file_name(name);
-    let mut file = std::fs::File::create(&partial)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    drop(file);
-    std::fs::rename(&partial, path)
+    let (mut file, partial) = super::native_partial::partial_file(path)?;
+    let written = file.write_all(contents).and_then(|()| file.sync_all());
+    // Renamed while it is still locked, so that nobody takes it for abandoned. Windows renames no locked file.
+    if cfg!(windows) {
+        drop(file);
+        return written.and_then(|()| std::fs::rename(&partial, path));
+    }
+    let done = written.and_then(|()| std::fs::rename(&partial, path));
+    if done.is_err() {
+        // A full disk needs the room. If it cannot be removed, the next writer removes it.
+        let _ = std::fs::remove_file(&partial);
+    }
+    done
+}
+
+/// Gives a file another name.
+#[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of files")]
+pub fn move_file(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
+}
+
+/// A variable of the environment, trimmed; none where it is not set or empty.
+///
+/// # Errors
+/// It is not Unicode.
+pub fn variable(name: &str) -> Result<Option<String>, std::env::VarError> {
+    match std::env::var(name) {
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        value => value.map(|v| Some(v.trim().to_owned()).filter(|v| !v.is_empty())),
+    }
 }
 
 /// Names of a folder's entries, sorted.

@@ -16,6 +16,8 @@ const PIECE: usize = 256 << 10;
 /// Seconds until a connection stands.
 const CONNECT_SECS: u64 = 20;
 
+const SILENT: &str = "the server does not answer";
+
 /// The rest of a body.
 pub struct HttpBody(BodyReader<'static>);
 
@@ -28,7 +30,10 @@ impl std::fmt::Debug for HttpBody {
 impl HttpBody {
     pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, HttpError> {
         let mut bytes = vec![0; PIECE];
-        let n = self.0.read(&mut bytes).map_err(|e| HttpError::Broken(e.to_string()))?;
+        let n = self.0.read(&mut bytes).map_err(|e| match Error::from(e) {
+            Error::Timeout(_) => HttpError::Broken(SILENT.to_owned()),
+            other => HttpError::Broken(other.to_string()),
+        })?;
         bytes.truncate(n);
         Ok((n > 0).then_some(bytes))
     }
@@ -128,7 +133,7 @@ fn headers_of(map: &HeaderMap) -> Vec<(String, String)> {
 fn fault(e: Error) -> HttpError {
     match e {
         Error::HostNotFound => HttpError::Refused("there is no such host, or no network".to_owned()),
-        Error::Timeout(_) => HttpError::Broken("the server does not answer".to_owned()),
+        Error::Timeout(_) => HttpError::Broken(SILENT.to_owned()),
         Error::Io(e) => HttpError::Broken(e.to_string()),
         Error::ConnectionFailed | Error::BodyStalled => HttpError::Broken("there is no connection".to_owned()),
         Error::Protocol(e) => HttpError::Broken(format!("the server's answer is no HTTP: {e}")),

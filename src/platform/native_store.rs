@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::store::StoreError;
-use super::{Blob, list_folder, read_file, write_file};
+use super::{Blob, Claim, list_folder, read_file, write_file};
 
 /// Ending of a file that is not whole yet.
 const PART: &str = ".part";
@@ -73,6 +73,17 @@ impl Store {
 
     fn at(&self, name: &str, ending: &str) -> PathBuf {
         self.folder.join(format!("{name}{ending}"))
+    }
+
+    /// The folder for one writer alone, until what is given is dropped; none where another one has it.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    #[expect(clippy::unused_async, reason = "the browser's side waits")]
+    pub async fn claim(&self) -> Result<Option<Claim>, StoreError> {
+        #[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of files")]
+        std::fs::create_dir_all(&self.folder)?;
+        Ok(Claim::of_folder(&self.folder)?)
     }
 
     /// Bytes that the cache may still take, where the system tells.

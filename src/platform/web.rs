@@ -32,6 +32,11 @@ pub fn resident_bytes() -> Option<u64> {
     Some(buffer.byte_length().into())
 }
 
+/// A variable of the environment; a page has none.
+pub fn variable(_name: &str) -> Result<Option<String>, std::env::VarError> {
+    Ok(None)
+}
+
 /// Runs a future as a task of the page's event loop.
 pub fn spawn<F: Future<Output = ()> + 'static>(_name: &str, make: impl FnOnce() -> F + 'static) {
     wasm_bindgen_futures::spawn_local(make());

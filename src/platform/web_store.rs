@@ -20,6 +20,10 @@ const PIECE: u64 = 8 << 20;
 /// Ending of the file that says that a file is complete.
 const WHOLE: &str = ".whole";
 
+/// What a writer holds.
+#[derive(Debug)]
+pub struct Claim;
+
 /// A folder of fetched files.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -96,6 +100,13 @@ impl Store {
     pub async fn open(path: &str) -> Result<Self, StoreError> {
         let folder = folder_at(path, true).await?;
         folder.map(|folder| Self { folder }).ok_or_else(|| StoreError::Other("the browser makes no folder".to_owned()))
+    }
+
+    /// The folder for one writer alone. Browsers tell nobody whose tab writes what: two tabs that fetch the same at once both
+    /// do the work, and each piece is written whole by one of them.
+    #[expect(clippy::unused_async, reason = "as natively")]
+    pub async fn claim(&self) -> Result<Option<Claim>, StoreError> {
+        Ok(Some(Claim))
     }
 
     /// Names of the folders in a cache, sorted.

@@ -33,7 +33,7 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
 pub(crate) fn options(name: &str) -> FetchOptions {
     FetchOptions {
         cache: Some(scratch(name).to_str().unwrap().to_owned()),
-        patience: Patience { secs: 5.0, tries: 3, pause_secs: 0.01 },
+        patience: Patience { secs: 5.0, tries: 3, pause_secs: 0.01, ..Patience::default() },
         ..FetchOptions::default()
     }
 }

@@ -28,7 +28,7 @@ fn pictures(name: &str) -> PathBuf {
 
 fn trained_on(data: &Path, more: &[&str]) -> Said {
     let out = data.join("out");
-    train(&out, &[&["--data", text(data), "--steps", "1", "--stage", "1"], more].concat())
+    train(&out, &[&["--data", text(data), "--steps", "1", "--stage", "1", "--force"], more].concat())
 }
 
 /// The number of usable entries, and what is said of the others.
@@ -186,7 +186,7 @@ fn of_several_files_the_list_is_found_or_asked_for() {
     trained_on(&here, &[]).code(1).complains(&["2 conversation lists, test.json, train.json", &ask]);
     // Named, it is the one.
     let out = here.join("out");
-    train(&out, &["--data", text(&which), "--steps", "1", "--stage", "1"]).code(0);
+    train(&out, &["--data", text(&which), "--steps", "1", "--stage", "1", "--force"]).code(0);
     let checkpoint = Checkpoint::from_bytes(&std::fs::read(out.join("checkpoint.safetensors")).unwrap()).unwrap();
     assert!(checkpoint.meta.tokenizer.id("square").is_some() && checkpoint.meta.tokenizer.id("circle").is_none());
     assert_eq!(checkpoint.meta.split, SplitBy::Picture);
@@ -244,7 +244,10 @@ fn answers_longer_than_the_row_are_told_and_never_exact() {
     assert!(scores.err.contains(told), "{}", scores.err);
     assert_eq!(scores.json()["own picture"]["all"]["hits"], 0);
     assert!(scores.json()["own picture"]["all"]["of"].as_u64().unwrap() > 0);
-    let said = train(&here.join("out"), &["--data", text(&here), "--steps", "1", "--stage", "1", "--set", "tokens=70"]);
+    let said = train(
+        &here.join("out"),
+        &["--data", text(&here), "--steps", "1", "--stage", "1", "--force", "--set", "tokens=70"],
+    );
     assert!(!said.code(0).err.contains("longer than the row"));
     assert!(start().exists());
 }

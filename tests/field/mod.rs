@@ -2,9 +2,13 @@
 //! subject; inputs that cannot be made in a few lines are in `data/`.
 
 mod devices;
+mod fetch;
 mod lists;
 mod numbers;
 mod pictures;
+mod places;
+mod runs;
 mod saving;
 mod session;
 mod sizes;
+mod words;

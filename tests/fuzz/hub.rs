@@ -54,7 +54,7 @@ pub(super) fn list(input: &[u8]) -> bool {
     let options = FetchOptions {
         endpoint: server().to_owned(),
         cache: Some(cache.to_string_lossy().into_owned()),
-        patience: Patience { secs: 2.0, tries: 1, pause_secs: 0.01 },
+        patience: Patience { secs: 2.0, tries: 1, pause_secs: 0.01, ..Patience::default() },
         ..FetchOptions::default()
     };
     let Ok(address) = Address::parse("a/b") else { return false };

@@ -215,7 +215,10 @@ fn index(input: &[u8]) -> bool {
 fn address(input: &[u8]) -> bool {
     let text = text(input);
     let address = hive::engine::fetch::Address::parse(&text);
-    address.is_ok_and(|address| !address.key().is_empty() && !address.key().contains('/'))
+    address.is_ok_and(|address| {
+        !address.key(hive::engine::fetch::ENDPOINT).is_empty()
+            && !address.key(hive::engine::fetch::ENDPOINT).contains('/')
+    })
 }
 
 #[cfg(feature = "gui")]

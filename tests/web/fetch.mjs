@@ -11,7 +11,7 @@ const fixture = (name) => readFileSync(`tests/fixtures/llama/${name}`);
 
 // Serves files below /x/. `settings`: ranges, cors, cut (bytes after which the connection breaks), hold (bytes after
 // which nothing more comes until the page has closed the connection).
-async function models(files, settings = {}) {
+export async function models(files, settings = {}) {
   const state = { ranges: true, cors: true, cut: Infinity, hold: Infinity, sent: 0, asked: [], ...settings };
   const server = createServer(async (request, response) => {
     state.asked.push(`${request.method} ${request.url} ${request.headers.range ?? ""}`);
@@ -65,7 +65,7 @@ async function open(hive) {
   await hive.started();
 }
 
-const small = () => ({ "config.json": fixture("config.json"), "model.safetensors": fixture("model.safetensors") });
+export const small = () => ({ "config.json": fixture("config.json"), "model.safetensors": fixture("model.safetensors") });
 
 // Weights of several pieces.
 function large(megabytes) {
@@ -79,7 +79,7 @@ function same(answer, files) {
   assert.deepEqual(answer.files, expected);
 }
 
-const fetching = (hive, address, options = {}) => hive.call("hive_fetch", address, JSON.stringify(options));
+export const fetching = (hive, address, options = {}) => hive.call("hive_fetch", address, JSON.stringify(options));
 
 // A browser whose storage is full, or says so.
 const full = () => {

@@ -14,6 +14,7 @@ import { TESTS as lesson } from "./lesson.mjs";
 import { TESTS as numbers } from "./numbers.mjs";
 import { TESTS as page } from "./page.mjs";
 import { serve } from "./server.mjs";
+import { TESTS as session } from "./session.mjs";
 import { TESTS as visits } from "./visits.mjs";
 
 const { values: options } = parseArgs({
@@ -30,7 +31,7 @@ const { values: options } = parseArgs({
   },
 });
 
-const tests = [...page, ...visits, ...numbers, ...fetched, ...lesson, ...app, ...model].filter((t) => t.name.includes(options.only));
+const tests = [...page, ...visits, ...numbers, ...session, ...fetched, ...lesson, ...app, ...model].filter((t) => t.name.includes(options.only));
 if (options.list) {
   tests.forEach((t) => console.log(t.name));
   process.exit(0);

@@ -10,6 +10,8 @@ use crate::platform::origin_of;
 /// Weights in one file.
 pub(super) const WHOLE: &str = "model.safetensors";
 
+/// The hub that ids belong to unless told otherwise.
+pub const ENDPOINT: &str = "https://huggingface.co";
 /// The branch that a hub's models are on unless told otherwise.
 pub const REVISION: &str = "main";
 /// Hosts whose pages of a model are understood as its id.
@@ -126,23 +128,36 @@ impl Address {
         Self::parse(&format!("{id}@{revision}")).ok()
     }
 
-    /// A folder name of its own for every address.
+    /// A folder name of its own for every address; models of the hub at `endpoint` and of others never share one.
     #[must_use]
-    pub fn key(&self) -> String {
+    pub fn key(&self, endpoint: &str) -> String {
         match self {
             Self::Hub { id, revision } => {
                 let at = if revision == REVISION { String::new() } else { format!("@{revision}") };
-                format!("{id}{at}").replace('/', "--")
+                let name = format!("{id}{at}").replace('/', "--");
+                let hub = endpoint.trim_end_matches('/');
+                // The two dashes are between owner and name alone, or it is not told from others.
+                let plain = !id.contains("--") && !revision.contains("--");
+                match (hub == ENDPOINT, plain) {
+                    (true, true) => name,
+                    (true, false) => format!("{name}-{}", hash(&self.to_string())),
+                    (false, _) => format!("{name}-{}-{}", safe(hub), hash(&format!("{hub} {self}"))),
+                }
             }
-            Self::Folder { url, .. } => {
-                let safe = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' };
-                let name: String = url.split("://").last().unwrap_or_default().chars().map(safe).take(60).collect();
-                let hash = Sha256::digest(self.to_string());
-                let hash: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
-                format!("web-{}-{hash}", name.trim_matches('-'))
-            }
+            Self::Folder { url, .. } => format!("web-{}-{}", safe(url), hash(&self.to_string())),
         }
     }
+}
+
+/// An address as a part of a name.
+fn safe(url: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' };
+    let name: String = url.split("://").last().unwrap_or_default().chars().map(safe).take(60).collect();
+    name.trim_matches('-').to_owned()
+}
+
+fn hash(text: &str) -> String {
+    Sha256::digest(text).iter().take(4).map(|b| format!("{b:02x}")).collect()
 }
 
 impl fmt::Display for Address {
@@ -206,12 +221,18 @@ mod tests {
             let address = Address::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
             assert_eq!(address, wanted, "{text}");
             assert_eq!(Address::parse(&address.to_string()).unwrap(), wanted, "{address}");
-            let key = address.key();
+            let key = address.key(ENDPOINT);
             assert!(key.len() < 120 && !key.contains(['/', '\\', ':', '?']), "{key}");
             keys.insert(key);
             different.insert(address.to_string());
         }
         assert_eq!((keys.len(), different.len()), (9, 9), "an address shares its folder with another one: {keys:?}");
+        // Ids that look alike, and hubs: as folders they do not. Those of the usual hub are called as they always were.
+        let key = |text: &str, hub: &str| Address::parse(text).unwrap().key(hub);
+        let alike = ["a--b/c", "a/b--c", "a--b/c@v", "a/b--c@v", "a/b@x/y", "a/b@x--y"].map(|text| key(text, ENDPOINT));
+        let hubs = ["http://a.example", "http://a.example:1", "https://a.example"].map(|hub| key("a/b", hub));
+        assert_eq!([&alike[..], &hubs].concat().iter().collect::<std::collections::BTreeSet<_>>().len(), 9);
+        assert_eq!((key("a/b", ENDPOINT), key("a/b@v", "https://huggingface.co/")), ("a--b".into(), "a--b@v".into()));
         assert_eq!(Address::parse("a/b").unwrap().at_revision("x").unwrap(), hub("a/b", "x"));
         assert!(Address::parse("http://a/b").unwrap().at_revision("x").is_err());
         assert!(Address::parse("a/b").unwrap().at_revision("../x").is_err());

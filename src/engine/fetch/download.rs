@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::address::Address;
+use super::address::{Address, ENDPOINT};
 use super::error::{FetchError, shown};
 use super::list::{self, Listing, Remote, TEXT_LIMIT};
-use super::manifest::{Entry, Manifest, whole};
+use super::manifest::{Entry, Manifest, hex, whole};
 use super::options::{FetchOptions, FetchProgress, Fetched};
+use super::sink::{Pace, Sink};
 use crate::platform::{
-    Blob, HttpError, HttpRequest, HttpResponse, NetworkFile, Part, Store, StoreError, http_send, http_send_patiently,
+    Blob, HttpError, HttpRequest, HttpResponse, NetworkFile, Store, StoreError, http_send, http_send_patiently,
+    origin_of,
 };
 
 /// Largest file that is held in memory where it cannot be kept and not be read by parts.
 const MEMORY: u64 = 128 << 20;
 /// Files of up to so many bytes are held in memory where they cannot be kept: asking for each part of them would be slow.
 const SMALL: u64 = 4 << 20;
-/// Bytes that are read at a time to hash what is there.
-const PIECE: usize = 1 << 20;
 /// Files above so many bytes are worth a word about servers that cannot go on.
 const TOLD: u64 = 16 << 10;
 const NO_RANGES: &str = "this server gives no parts of files: where the connection breaks, a file begins again";
@@ -52,65 +52,6 @@ impl From<FetchError> for Trouble {
     }
 }
 
-/// Where bytes go.
-enum Sink {
-    Part(Part),
-    Memory(Vec<u8>),
-}
-
-impl Sink {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Part(part) => part.bytes(),
-            Self::Memory(bytes) => bytes.len() as u64,
-        }
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        match self {
-            Self::Part(part) => part.write(bytes).await,
-            Self::Memory(all) => {
-                all.extend_from_slice(bytes);
-                Ok(())
-            }
-        }
-    }
-
-    async fn restart(&mut self) -> Result<(), StoreError> {
-        match self {
-            Self::Part(part) => part.restart().await,
-            Self::Memory(all) => {
-                all.clear();
-                Ok(())
-            }
-        }
-    }
-
-    async fn keep(&mut self) -> Result<(), StoreError> {
-        match self {
-            Self::Part(part) => part.keep().await,
-            Self::Memory(_) => Ok(()),
-        }
-    }
-
-    /// The hash of what is there.
-    async fn hash(&mut self) -> Result<Sha256, StoreError> {
-        let mut hash = Sha256::new();
-        match self {
-            Self::Memory(all) => hash.update(all),
-            Self::Part(part) => {
-                let mut at = 0;
-                while at < part.bytes() {
-                    let bytes = part.read(at, PIECE).await?;
-                    at += bytes.len() as u64;
-                    hash.update(bytes);
-                }
-            }
-        }
-        Ok(hash)
-    }
-}
-
 /// A file on its way.
 struct Transfer<'a> {
     remote: &'a Remote,
@@ -132,7 +73,11 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
         notes: Vec<String>,
         tell: F,
     ) -> Self {
-        let manifest = Manifest { address: address.to_string(), ..Manifest::default() };
+        let hub = match address {
+            Address::Hub { .. } => Some(options.endpoint.clone()).filter(|hub| hub.trim_end_matches('/') != ENDPOINT),
+            Address::Folder { .. } => None,
+        };
+        let manifest = Manifest { address: address.to_string(), hub, ..Manifest::default() };
         Self { options, store, place, room: None, manifest, notes, progress: FetchProgress::default(), tell }
     }
 
@@ -141,14 +86,21 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
         self.manifest.commit = listing.commit;
         self.manifest.license = listing.license;
         self.manifest.files = listing.files.iter().map(|f| f.entry.clone()).collect();
-        let mut blobs = self.settle(old.unwrap_or_default()).await?;
+        let mut blobs = self.settle(old.clone().unwrap_or_default()).await?;
         self.progress.total = self.manifest.files.iter().filter_map(|f| f.size).sum();
         self.room = match &self.store {
             Some(store) => [store.room().await, self.options.room].into_iter().flatten().min(),
             None => None,
         };
-        self.save().await?;
+        if old.is_none_or(|old| old != self.manifest)
+            && let Err(e) = self.save().await
+            && blobs.iter().any(Option::is_none)
+        {
+            // Of a model that is whole nothing need be written: its disk may be read-only.
+            return Err(e);
+        }
         self.said("")?;
+        let written = self.manifest.clone();
         let kept = |me: &Self| me.store.is_some();
         let mut all_kept = kept(&self);
         for (at, remote) in listing.files.iter().enumerate() {
@@ -157,6 +109,9 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
                 blobs[at] = Some(blob);
                 all_kept &= is_kept;
             }
+        }
+        if self.manifest != written {
+            self.save().await?;
         }
         let place = (all_kept && kept(&self)).then_some(self.place);
         let blobs = blobs.into_iter().flatten().collect();
@@ -174,6 +129,7 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
             if let Some(known) = known.filter(|_| is_same) {
                 entry.validator.clone_from(&known.validator);
                 entry.size = entry.size.or(known.size);
+                entry.came.clone_from(&known.came);
                 blob = whole(&store, entry).await;
                 let cached = match &blob {
                     Some(blob) => blob.len(),
@@ -323,9 +279,7 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
         if size.is_some_and(|size| it.sink.len() > size) {
             it.sink.restart().await.map_err(|e| trouble(&self.place, &e))?;
         }
-        if remote.entry.sha256.is_some() {
-            it.hash = Some(it.sink.hash().await.map_err(|e| trouble(&self.place, &e))?);
-        }
+        it.hash = Some(it.sink.hash().await.map_err(|e| trouble(&self.place, &e))?);
         self.progress.done = base + it.sink.len();
         let (mut tries, mut most) = (1, it.sink.len());
         while size != Some(it.sink.len()) {
@@ -347,6 +301,8 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
                         let _ = it.sink.keep().await;
                         return Err(e);
                     }
+                    self.progress.trouble = format!("{}: try {tries} of {}", e.in_short(), patience.tries);
+                    self.said(name)?;
                     patience.pause((tries - 1).max(1), requested).await;
                 }
             }
@@ -356,7 +312,9 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
         if size.is_none() {
             self.save().await?;
         }
-        let have = it.hash.map(|h| h.finalize().iter().map(|b| format!("{b:02x}")).collect::<String>());
+        let have = it.hash.map(hex);
+        // Written down with the next change of the manifest, or at the end.
+        self.manifest.files[at].came.clone_from(&have);
         match (&remote.entry.sha256, have) {
             (Some(want), Some(have)) if *want != have => {
                 drop(it.sink);
@@ -387,6 +345,7 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
         let mut response = http_send(&request).await.map_err(|e| again(&remote.url, &e))?;
         self.check(it, base, &response).await?;
         let size = self.manifest.files[it.at].size;
+        let mut pace = Pace::new();
         while let Some(bytes) = response.next().await.map_err(|e| again(&remote.url, &e))? {
             let end = it.sink.len() + bytes.len() as u64;
             if end > size.unwrap_or(TEXT_LIMIT) {
@@ -407,6 +366,13 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
                 hash.update(&bytes);
             }
             self.progress.done = base + it.sink.len();
+            self.progress.trouble.clear();
+            if let Some(rate) = pace.crawls(bytes.len() as u64, &self.options.patience) {
+                let _ = it.sink.keep().await;
+                let hours = size.unwrap_or(0).saturating_sub(it.sink.len()) / rate / 3600;
+                let host = shown(origin_of(&remote.url));
+                return Err(FetchError::Slow { host, file: shown(&name), rate, hours }.into());
+            }
             if let Err(stopped) = self.said(&name) {
                 let _ = it.sink.keep().await;
                 return Err(stopped.into());
@@ -446,12 +412,15 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
                 // A browser may hide the header; then the length decides.
                 let last = self.manifest.files[it.at].size.map(|size| size - 1);
                 let fits = |r: crate::platform::ContentRange| {
-                    r.bytes.is_some_and(|(a, b)| a == start && last.is_none_or(|l| b == l))
+                    let all = r.len.is_none_or(|len| last.is_none_or(|l| len == l + 1));
+                    all && r.bytes.is_some_and(|(a, b)| a == start && last.is_none_or(|l| b == l))
                 };
                 if response.content_range().is_some_and(|r| !fits(r)) {
                     return Err(Trouble::BadRanges);
                 }
-                if start > 0 && new.is_some() && known.is_some() && new != known {
+                // Without a word about the contents a part may be of another file; a hash would tell at the end.
+                let silent = new.is_none() && remote.entry.sha256.is_none();
+                if start > 0 && known.is_some() && new != known && (new.is_some() || silent) {
                     self.restart(it, base).await?;
                     self.manifest.files[it.at].validator = None;
                     return Err(Trouble::Again(FetchError::Lying(format!("{name} has changed")), None));

@@ -11,6 +11,11 @@ pub enum FetchError {
     /// Neither an id nor an address.
     #[error("\"{text}\" names no model: {reason}. Give OWNER/NAME or an http address of a folder")]
     Address { text: String, reason: &'static str },
+    /// A variable of the environment.
+    #[error(
+        "the variable {0} of the environment has a value that cannot be one: HF_ENDPOINT is an http address, HF_TOKEN is of letters, digits and signs. Set it anew, or unset it"
+    )]
+    Variable(&'static str),
     /// No model of that id.
     #[error("the hub has no model {id} at {revision}. Check the spelling; a private model needs HF_TOKEN")]
     NoModel { id: String, revision: String },
@@ -55,8 +60,28 @@ pub enum FetchError {
     #[error("of {address}, {file} is not whole yet. Go on with: hive fetch {address}")]
     Incomplete { address: String, file: String },
     /// Stopped by the one who is told of the progress.
+    /// Files that are not as they were fetched.
+    #[error("{place} has other contents than were fetched: {files}. Get them again with: hive fetch {address}")]
+    Differs { address: String, place: String, files: String },
+    /// A server that gives bytes, but hardly any.
+    #[error(
+        "{host} sends {rate} bytes a second: {file} would take {hours} hours. Try again later or elsewhere: it goes on where it stopped"
+    )]
+    Slow { host: String, file: String, rate: u64, hours: u64 },
     #[error("stopped. Fetching it again goes on from here")]
     Stopped,
+}
+
+impl FetchError {
+    /// What is wrong, without what to do.
+    pub(super) fn in_short(&self) -> String {
+        match self {
+            Self::Network { host, reason } => format!("{host}: {reason}"),
+            Self::Server { url, status } => format!("{url} answers with status {status}"),
+            Self::Lying(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// A text from elsewhere as it can stand in a sentence: without control characters, and cut.

@@ -73,6 +73,7 @@ async fn copy(
         name: b.name().to_owned(),
         size: Some(b.len()),
         sha256: None,
+        came: None,
         version: None,
         validator: None,
     };

@@ -79,7 +79,7 @@ fn encoded(name: &str) -> String {
 pub(super) fn request(url: &str, options: &FetchOptions) -> HttpRequest {
     let own = origin_of(url) == origin_of(&options.endpoint);
     let token = options.token.clone().filter(|_| own).map(|t| Secret(t.into()));
-    HttpRequest { token, patience: options.patience, ..HttpRequest::get(url) }
+    HttpRequest { token, patience: options.patience, tell: options.tell, ..HttpRequest::get(url) }
 }
 
 /// An answer's status as an error.
@@ -224,6 +224,7 @@ fn of_line(line: &Line, base: &str) -> Remote {
         size: Some(line.lfs.as_ref().map_or(line.size, |l| l.size)),
         version: sha256.clone().or_else(|| line.oid.clone()),
         sha256,
+        came: None,
         validator: None,
     };
     Remote { entry, url: format!("{base}/{}", encoded(&line.path)), ranges: None }
@@ -340,7 +341,7 @@ async fn probe(name: &str, url: &str, options: &FetchOptions) -> Result<Option<R
         _ => return Err(refused(url, &response)),
     };
     let version = response.validator().map(str::to_owned);
-    let entry = Entry { name: name.to_owned(), size, sha256: None, validator: version.clone(), version };
+    let entry = Entry { name: name.to_owned(), size, sha256: None, came: None, validator: version.clone(), version };
     Ok(Some(Remote { entry, url: url.to_owned(), ranges: Some(ranges) }))
 }
 

@@ -1,6 +1,7 @@
 //! What is to be in a folder of fetched files, written down before the first byte, so that a later call can go on.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::platform::{Blob, Store, StoreError};
 
@@ -18,6 +19,9 @@ pub(super) fn is_plain(name: &str) -> bool {
 pub(super) struct Manifest {
     /// Where it comes from.
     pub(super) address: String,
+    /// Of which hub, unless it is the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hub: Option<String>,
     /// Commit, where there is one.
     pub(super) commit: Option<String>,
     /// Licence, as the model's card says.
@@ -35,13 +39,26 @@ pub(super) struct Entry {
     pub(super) size: Option<u64>,
     /// SHA-256 in hexadecimal digits, where the hub knows it.
     pub(super) sha256: Option<String>,
+    /// SHA-256 of what came, to compare with later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) came: Option<String>,
     /// What names this content of the file: a hash, an `ETag`, a time.
     pub(super) version: Option<String>,
     /// Validator for going on with a part.
     pub(super) validator: Option<String>,
 }
 
+/// A hash in hexadecimal digits.
+pub(super) fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
 impl Entry {
+    /// The hash that its contents must have, where one is known.
+    pub(super) fn known_hash(&self) -> Option<&str> {
+        self.sha256.as_deref().or(self.came.as_deref())
+    }
+
     /// Has the file the same content as `other`, as far as anybody knows?
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let names = match (&self.sha256, &other.sha256) {

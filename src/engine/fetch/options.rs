@@ -1,10 +1,8 @@
 //! How to fetch, how far it is, and what comes of it.
 
-use super::address::Address;
+use super::address::{Address, ENDPOINT};
+use super::error::FetchError;
 use crate::platform::{self, Blob, Patience};
-
-/// The hub that ids belong to unless told otherwise.
-pub const ENDPOINT: &str = "https://huggingface.co";
 
 /// How to fetch.
 #[derive(Clone)]
@@ -25,6 +23,8 @@ pub struct FetchOptions {
     pub stream: bool,
     /// How long and how often a server is asked.
     pub patience: Patience,
+    /// Hears that a server is asked again for what there is.
+    pub tell: Option<fn(&str)>,
 }
 
 impl Default for FetchOptions {
@@ -38,17 +38,28 @@ impl Default for FetchOptions {
             room: None,
             stream: !platform::BLOCKING,
             patience: Patience::default(),
+            tell: None,
         }
     }
 }
 
 impl FetchOptions {
     /// The defaults, with `HF_ENDPOINT` and `HF_TOKEN` of the environment where they are set.
-    #[must_use]
-    pub fn from_environment() -> Self {
-        let set = |name| std::env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+    ///
+    /// # Errors
+    /// A value that cannot be one.
+    pub fn from_environment() -> Result<Self, FetchError> {
         let default = Self::default();
-        Self { endpoint: set("HF_ENDPOINT").unwrap_or(default.endpoint), token: set("HF_TOKEN"), ..default }
+        let set = |name| platform::variable(name).map_err(|_not_unicode| FetchError::Variable(name));
+        let (endpoint, token) = (set("HF_ENDPOINT")?, set("HF_TOKEN")?);
+        // It becomes a line of a request.
+        if token.as_ref().is_some_and(|t| !t.bytes().all(|b| b.is_ascii_graphic())) {
+            return Err(FetchError::Variable("HF_TOKEN"));
+        }
+        if endpoint.as_ref().is_some_and(|e| !matches!(Address::parse(e), Ok(Address::Folder { .. }))) {
+            return Err(FetchError::Variable("HF_ENDPOINT"));
+        }
+        Ok(Self { endpoint: endpoint.unwrap_or(default.endpoint), token, ..default })
     }
 
     pub(super) fn root(&self) -> Option<String> {
@@ -58,7 +69,7 @@ impl FetchOptions {
     /// Where the files of an address are.
     #[must_use]
     pub fn place(&self, address: &Address) -> Option<String> {
-        self.folder.clone().or_else(|| Some(format!("{}/{}", self.root()?, address.key())))
+        self.folder.clone().or_else(|| Some(format!("{}/{}", self.root()?, address.key(&self.endpoint))))
     }
 }
 
@@ -73,6 +84,8 @@ pub struct FetchProgress {
     pub total: u64,
     /// Bytes that were here before.
     pub cached: u64,
+    /// What it waits for, as a sentence; empty as long as bytes come.
+    pub trouble: String,
 }
 
 /// A model's files.
