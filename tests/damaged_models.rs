@@ -129,7 +129,9 @@ fn tried(bytes: &[u8], what: &dyn Fn() -> String) -> bool {
     let (used, _, largest) = measured(|| use_all(vec![blob.clone()]));
     // Values of f32 from bytes of half the size.
     assert!(largest <= 2 * len + CONSTANT, "{}: {largest} bytes at once for a file of {len}", what());
-    assert_eq!(used.is_ok(), result.is_ok(), "{}: {used:?}", what());
+    // Values that are no numbers are read by nobody, whatever the header says.
+    let infinite = used.as_ref().is_err_and(|e| e.to_string().contains("no finite numbers"));
+    assert_eq!(used.is_ok() || infinite, result.is_ok(), "{}: {used:?}", what());
     if let Ok(read) = used {
         // What is taken for good is so for the safetensors library too, and every byte belongs to a tensor.
         let theirs = safetensors::SafeTensors::deserialize(bytes);

@@ -72,6 +72,43 @@ const SMOLLM2: &str = "{% if messages[0].role != 'system' %}<|im_start|>system\n
 /// Steps that a template may take: one that never ends must not keep a page waiting.
 const FUEL: u64 = 3_000_000;
 
+/// Words and signs that one tag may have: each may nest the parser by a level, and stacks are finite.
+const TAG: usize = 2000;
+
+/// Whether a format names a number of more than four digits.
+fn is_wide(format: &str) -> bool {
+    format.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 4)
+}
+
+/// Whether a tag has more than [`TAG`] words and signs. What stands between quotes counts once.
+fn is_deep(source: &str) -> bool {
+    let (mut inside, mut quote, mut word, mut count) = (false, None, false, 0);
+    let mut before = ' ';
+    for c in source.chars() {
+        match (inside, quote) {
+            (false, _) if before == '{' && matches!(c, '{' | '%') => (inside, count, word) = (true, 0, false),
+            (false, _) => {}
+            (true, Some(end)) => {
+                let escaped = before == '\\';
+                quote = Some(end).filter(|end| escaped || c != *end);
+            }
+            (true, None) if matches!(before, '}' | '%') && c == '}' => inside = false,
+            (true, None) => {
+                let part = c.is_alphanumeric() || c == '_';
+                count += usize::from(!(c.is_whitespace() || part && word));
+                word = part;
+                quote = Some(c).filter(|c| matches!(c, '\'' | '"'));
+            }
+        }
+        if count > TAG {
+            return true;
+        }
+        // A backslash that is escaped escapes nothing.
+        before = if before == '\\' && c == '\\' { ' ' } else { c };
+    }
+    false
+}
+
 /// How a model wants a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatTemplate {
@@ -166,12 +203,21 @@ impl ChatTemplate {
     fn environment(&self) -> Result<Environment<'_>, Error> {
         let mut all = Environment::new();
         all.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        all.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        all.set_unknown_method_callback(|state, value, method, args| {
+            // A width of a format costs one step and any memory.
+            if method == "format" && value.as_str().is_some_and(is_wide) {
+                return Err(Error::new(ErrorKind::OutOfFuel, "a format is wider than 9999 characters"));
+            }
+            minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+        });
         all.add_function("raise_exception", |text: String| -> Result<String, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, text))
         });
         all.add_filter("tojson", to_json);
         all.set_fuel(Some(FUEL));
+        if is_deep(&self.source) {
+            return Err(Error::new(ErrorKind::SyntaxError, format!("a tag has more than {TAG} words and signs")));
+        }
         all.add_template("chat", &self.source)?;
         Ok(all)
     }

@@ -4,6 +4,7 @@
 mod devices;
 mod fetch;
 mod lists;
+mod models;
 mod numbers;
 mod pictures;
 mod places;

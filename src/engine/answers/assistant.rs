@@ -169,7 +169,9 @@ impl Assistant {
     /// One that the template refuses.
     pub fn tokens(&self, messages: &[Message]) -> Result<Tokens, ChatError> {
         let text = self.template.render(messages, true)?;
-        let (before, after) = text.split_once(IMAGE).map_or(("", text.as_str()), |(b, a)| (b, a));
+        // To a model that takes no pictures the mark is text.
+        let mark = self.preprocess.as_ref().and_then(|_| text.split_once(IMAGE));
+        let (before, after) = mark.map_or(("", text.as_str()), |(b, a)| (b, a));
         let mut ids = self.encode(before);
         let offset = ids.len();
         ids.extend(self.encode(after));

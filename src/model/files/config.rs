@@ -48,6 +48,14 @@ impl ModelSpec {
     pub fn read(config: &str, generation: Option<&str>) -> Result<Self, FilesError> {
         let value: Value = parse(CONFIG, config.as_bytes())?;
         let top = Keys::of(&value, CONFIG, "")?;
+        if let Some(quantised) = top.object("quantization_config", "quantization_config.")? {
+            let method = quantised.text("quant_method")?.unwrap_or("an unnamed method");
+            let text = format!(
+                "the weights are quantised by {}, which is not read. Give the model that they were made from, and choose int8 or int4 here",
+                shown(method)
+            );
+            return Err(FilesError::Config { file: CONFIG.to_owned(), text });
+        }
         let mut spec = Self::of(top)?;
         if let Some(text) = generation {
             let value: Value = parse(GENERATION, text.as_bytes())?;

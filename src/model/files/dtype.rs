@@ -86,6 +86,20 @@ impl FileDType {
         })
     }
 
+    /// Whether NaN or infinity is among the numbers of a weight: their exponents are all ones.
+    pub(super) fn has_no_number(self, data: &[u8]) -> bool {
+        let halves = |mask: u16| {
+            let wrong = |c: &[u8; 2]| u16::from_le_bytes(*c) & mask == mask;
+            data.as_chunks().0.iter().fold(false, |any, c| any | wrong(c))
+        };
+        match self {
+            Self::F32 => data.as_chunks().0.iter().fold(false, |any, c| any | !f32::from_le_bytes(*c).is_finite()),
+            Self::F16 => halves(0x7c00),
+            Self::BF16 => halves(0x7f80),
+            _ => false,
+        }
+    }
+
     /// Values as elements of this type, one of weights.
     #[must_use]
     pub fn encode(self, values: &[f32]) -> Vec<u8> {

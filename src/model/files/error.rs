@@ -23,6 +23,29 @@ pub enum FilesError {
         "{file}: its first 8 bytes announce a header of {claimed} bytes, at most {allowed} are possible. It may be cut off, or no safetensors file: copy or download it again"
     )]
     HeaderLength { file: String, claimed: u64, allowed: u64 },
+    /// A line of text where a large file belongs.
+    #[error("{0} is a Git LFS pointer, not the file itself. Fetch it in its folder with: git lfs pull")]
+    Pointer(String),
+    /// Weights of llama.cpp.
+    #[error(
+        "{0} is a GGUF file, which is not read. Give the folder with config.json, tokenizer.json and *.safetensors that it was made from"
+    )]
+    Gguf(String),
+    /// What changes a model, without the model.
+    #[error(
+        "the folder holds an adapter (adapter_config.json), which is not read alone. Merge it into its model with peft: merge_and_unload(), then save_pretrained(FOLDER)"
+    )]
+    Adapter,
+    /// A tokenizer of sentencepiece.
+    #[error(
+        "tokenizer.json is missing; tokenizer.model is not read. Make the former with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+    )]
+    Sentencepiece,
+    /// A weight that is no number.
+    #[error(
+        "{file}: tensor {tensor} has values that are no finite numbers (NaN or infinity). Save the model again, or download it again"
+    )]
+    NotFinite { file: String, tensor: String },
     /// Text that cannot be understood.
     #[error("{file} is damaged: {reason}. Copy or download it again")]
     Json { file: String, reason: String },

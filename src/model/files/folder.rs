@@ -15,6 +15,10 @@ pub const TEXT_LIMIT: u64 = 64 << 20;
 pub(super) const WHOLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 const EXTENSION: &str = ".safetensors";
+/// How a pointer of Git LFS begins.
+const POINTER: &[u8] = b"version https://git-lfs";
+/// Buffers that models compute by themselves: older programs listed them in an index without saving them.
+const COMPUTED: [&str; 3] = ["rotary_emb.inv_freq", ".position_ids", ".masked_bias"];
 
 /// Files by name. Natively `Folder::new(platform::folder_blobs(path)?)`, in a browser the files that were dropped.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +68,12 @@ impl Folder {
         let too_long = || FilesError::TextSize { file: shown(name), len: blob.len(), limit: TEXT_LIMIT };
         let len = usize::try_from(blob.len()).ok().filter(|_| blob.len() <= TEXT_LIMIT).ok_or_else(too_long)?;
         let bytes = blob.read(0, len).await.map_err(FilesError::Read)?;
+        if bytes.starts_with(POINTER) {
+            return Err(FilesError::Pointer(shown(name)));
+        }
         let text = String::from_utf8(bytes);
+        // Editors of Windows begin a file with a byte order mark.
+        let text = text.map(|t| t.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(t));
         text.map(Some).map_err(|e| FilesError::Json { file: shown(name), reason: e.to_string() })
     }
 
@@ -73,7 +82,19 @@ impl Folder {
     /// # Errors
     /// As [`Self::text`], and where there is no such file.
     pub async fn required_text(&self, name: &str) -> Result<String, FilesError> {
-        self.text(name).await?.ok_or_else(|| FilesError::NoFile(name.to_owned()))
+        self.text(name).await?.ok_or_else(|| self.lacks(name))
+    }
+
+    /// Why a file is not there: the folder may be of another program.
+    fn lacks(&self, name: &str) -> FilesError {
+        if let Some(gguf) = self.names().find(|n| n.to_ascii_lowercase().ends_with(".gguf")) {
+            return FilesError::Gguf(shown(gguf));
+        }
+        match name {
+            "config.json" if self.get("adapter_config.json").is_some() => FilesError::Adapter,
+            "tokenizer.json" if self.get("tokenizer.model").is_some() => FilesError::Sentencepiece,
+            _ => FilesError::NoFile(name.to_owned()),
+        }
     }
 }
 
@@ -161,6 +182,9 @@ impl Checkpoint {
             }
         }
         for (tensor, file) in index.into_iter().flatten() {
+            if !tensors.contains_key(&tensor) && COMPUTED.iter().any(|c| tensor.ends_with(c)) {
+                continue;
+            }
             if tensors.get(&tensor).is_none_or(|p| blobs[p.blob].name() != file) {
                 let index = INDEX.to_owned();
                 return Err(FilesError::NotInShard { index, tensor: shown(&tensor), file: shown(&file) });
@@ -194,7 +218,7 @@ impl Checkpoint {
     /// `len` bytes of a tensor from its byte `start` on.
     ///
     /// # Errors
-    /// No such tensor, a range past its end, or what the system says.
+    /// No such tensor, a range past its end, a weight that is no finite number, or what the system says.
     pub async fn read_bytes(&self, name: &str, start: u64, len: usize) -> Result<Vec<u8>, FilesError> {
         let Place { blob, info } = self.place(name)?;
         let blob = &self.blobs[*blob];
@@ -206,7 +230,11 @@ impl Checkpoint {
                 info.bytes
             )));
         }
-        blob.read(info.start + start, len).await.map_err(FilesError::Read)
+        let bytes = blob.read(info.start + start, len).await.map_err(FilesError::Read)?;
+        if start.is_multiple_of(info.dtype.bytes()) && info.dtype.has_no_number(&bytes) {
+            return Err(FilesError::NotFinite { file: shown(blob.name()), tensor: shown(name) });
+        }
+        Ok(bytes)
     }
 
     /// A small tensor, whole.

@@ -58,6 +58,12 @@ fn text_len(name: &str, first: &[u8], len: u64) -> Result<usize, FilesError> {
     let Some(claimed) = first.first_chunk().copied().map(u64::from_le_bytes) else {
         return Err(FilesError::Short { file: shown(name), len });
     };
+    if first.starts_with(b"version ") {
+        return Err(FilesError::Pointer(shown(name)));
+    }
+    if first.starts_with(b"GGUF") {
+        return Err(FilesError::Gguf(shown(name)));
+    }
     let allowed = (len - 8).min(HEADER_LIMIT);
     let too_long = || FilesError::HeaderLength { file: shown(name), claimed, allowed };
     usize::try_from(claimed).ok().filter(|_| claimed <= allowed).ok_or_else(too_long)

@@ -102,7 +102,14 @@ fn shards_are_no_larger_than_asked_for_and_have_an_index() {
 
 #[test]
 fn what_f16_does_not_have_is_told() {
-    let wide = source(&[65504.0, -65505.0, 1e30, f32::INFINITY, f32::NAN, 0.0]);
+    for bad in [f32::INFINITY, f32::NAN] {
+        let wrong = source(&[1.0, 2.0, bad, 0.0, 0.0, 0.0]);
+        for dtype in [None, Some(FileDType::F16), Some(FileDType::BF16)] {
+            let error = bytes_of(&shards(items(&wrong, dtype), None)[0], &wrong).unwrap_err().to_string();
+            assert!(error.contains("tensor a has values that are no finite numbers"), "{error}");
+        }
+    }
+    let wide = source(&[65504.0, -65505.0, 1e30, 2.0, 1.0, 0.0]);
     let half = shards(items(&wide, Some(FileDType::F16)), None);
     let error = bytes_of(&half[0], &wide).unwrap_err().to_string();
     assert!(error.contains("tensor a has 2 values beyond 65504") && error.contains("1e30"), "{error}");
