@@ -2,30 +2,14 @@
 #![allow(clippy::disallowed_methods, reason = "makes and breaks files as users do")]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use hive::engine::fetch::Address;
 use serde_json::json;
 
-use crate::common::hub::{NAME, WEIGHTS, hub, scratch, small_hub, weights};
+use crate::common::hub::{NAME, WEIGHTS, hive, hub, said, scratch, small_hub, weights};
 use crate::common::server::{Reply, file};
-
-fn hive(words: &[&str], cache: &Path, endpoint: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hive"));
-    command.args(words).stdin(Stdio::null()).env("HF_ENDPOINT", endpoint);
-    for name in ["XDG_CACHE_HOME", "LOCALAPPDATA"] {
-        command.env(name, cache);
-    }
-    command.env_remove("HF_TOKEN");
-    command
-}
-
-fn said(mut command: Command) -> (Option<i32>, String, String) {
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
 
 #[test]
 fn killed_and_started_again_it_fetches_the_rest() {

@@ -85,7 +85,7 @@ impl Args {
     }
 
     /// There are at most so many words beside the options; else an error that says what may have been meant.
-    pub fn at_most(&self, words: usize, options: &[&str]) -> Result<(), Fault> {
+    fn at_most(&self, words: usize, options: &[&str]) -> Result<(), Fault> {
         if let Some(word) = self.words.get(words) {
             let meant = if options.contains(&"data") && std::path::Path::new(word).exists() {
                 format!("did you mean --data {word}?")

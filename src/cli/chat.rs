@@ -275,12 +275,8 @@ fn options_of_text() -> Vec<&'static str> {
 
 /// `hive chat`.
 pub fn chat(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &options_of_text(), &[])?;
-    if args.flag("help") {
-        say(&format!("{CHAT_HELP}{OPTIONS}"));
-        return Ok(());
-    }
-    args.at_most(0, &options_of_text())?;
+    let help = format!("{CHAT_HELP}{OPTIONS}");
+    let Some(args) = Args::or_help(list, (0, &options_of_text()), &[], &help)? else { return Ok(()) };
     let options = options(&args)?;
     let (mut assistant, _) = answering(&args)?;
     let mut picture = args.option("image").map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;

@@ -8,7 +8,7 @@ use super::args::Args;
 use super::depths::{measure, table as depth_table};
 use super::progress::Steps;
 use super::report::{self, Example, Maps, Page, StageCurves};
-use super::shared::{claim, find_preset, keep_earlier, png, table};
+use super::shared::{claim, find_preset, keep_earlier, png, save, table};
 use super::{Fault, open_gpu, say, write};
 use crate::data::chat::Message;
 use crate::data::worlds::{Sample, Split};
@@ -19,7 +19,6 @@ use crate::engine::assets::{self, FIRST, made_source};
 use crate::engine::outline::norms_by_block;
 use crate::gpu::Gpu;
 use crate::model::config::Wiring;
-use crate::model::weights::Precision;
 use crate::nn::params::Weights;
 use crate::platform::{self, block_on, interrupted, watch_signals};
 use crate::train::checkpoint::Checkpoint;
@@ -119,11 +118,6 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     }
     say(&format!("\n{:.0} s in all. Report: {}\n", page.secs, out.join("report.html").display()));
     Ok(())
-}
-
-/// Writes the model as it is.
-fn save(run: &Run, path: &Path) -> Result<(), Fault> {
-    write(path, &block_on(run.checkpoint())?.to_bytes(&run.specs(), Precision::F32)?)
 }
 
 /// Ends what is saved at `path`, where a signal wants that.

@@ -12,15 +12,12 @@ use crate::platform::block_on;
 use crate::train::evaluate::Picture;
 use crate::train::run::Run;
 
+const HELP: &str = "\
+hive eval [--model NAME|FILE] [--data FOLDER] [--questions N]: held-out accuracy by kind of question (default 1000 questions), with the question's own picture, with another's, and with none
+";
+
 pub(super) fn eval(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &["model", "data", "questions"], &[])?;
-    if args.flag("help") {
-        say(
-            "hive eval [--model NAME|FILE] [--data FOLDER] [--questions N]: held-out accuracy by kind of question (default 1000 questions), with the question's own picture, with another's, and with none\n",
-        );
-        return Ok(());
-    }
-    args.at_most(0, &["model", "data"])?;
+    let Some(args) = Args::or_help(list, (0, &["model", "data", "questions"]), &[], HELP)? else { return Ok(()) };
     let checkpoint = load(args.option("model").unwrap_or("grounds"))?;
     let source = match args.option("data") {
         Some(folder) => folder_source(folder, &mut checkpoint.meta.preset.clone(), Some(&checkpoint.meta))?,

@@ -10,10 +10,12 @@ use super::output::warn;
 use crate::data::worlds::to_rgb8;
 use crate::engine::assets;
 use crate::gpu::{Gpu, GpuOptions};
+use crate::model::weights::Precision;
 use crate::platform::{self, RunFolder};
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::evaluate::Scores;
 use crate::train::recipe::Preset;
+use crate::train::run::Run;
 
 /// The adapter that the arguments choose.
 pub(super) fn open_gpu(args: &Args) -> Result<Gpu, Fault> {
@@ -32,6 +34,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
 /// Writes a file, all or nothing.
 pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), Fault> {
     platform::write_file(path, contents).map_err(|e| Fault::unwritable(path, &e))
+}
+
+/// Writes a run as it is, to go on from.
+pub(super) fn save(run: &Run, path: &Path) -> Result<(), Fault> {
+    write(path, &platform::block_on(run.checkpoint())?.to_bytes(&run.specs(), Precision::F32)?)
 }
 
 /// A folder for the files of a run, tried before hours of work, and kept from other runs until what is given is dropped.

@@ -7,12 +7,13 @@ use super::fault::Fault;
 use super::folder::folder_source;
 use super::output::{is_closed, outlive_readers, say, warn};
 use super::progress::Steps;
-use super::shared::{checkpoint, claim, find_preset, open_gpu, write};
+use super::shared::{checkpoint, claim, find_preset, open_gpu, save, write};
 use crate::engine::assets::{self, FIRST, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
 use crate::platform::{self, block_on, interrupted, now_secs, watch_signals};
+use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::pretrain::Reader;
 use crate::train::recipe::Preset;
@@ -67,18 +68,20 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
             path.display()
         )));
     }
-    // What cannot begin leaves no folder.
-    match resumed {
-        Some(from) => drop(checkpoint(from)?),
-        None => drop(find_preset(&args, FIRST)?),
-    }
+    // Before the folder is made: what cannot begin leaves none.
+    let earlier = resumed.map(checkpoint).transpose()?;
+    let preset = match &earlier {
+        Some(earlier) => earlier.meta.preset.clone(),
+        // A folder is of any colour; the tower of the first preset learned its names without.
+        None => find_preset(&args, if args.option("data").is_some() { "pictures" } else { FIRST })?,
+    };
     let _claim = claim(&out)?;
     watch_signals();
     outlive_readers();
     let gpu = open_gpu(&args)?;
-    let mut run = match args.option("resume") {
-        Some(from) => resume(&args, &gpu, Path::new(from))?,
-        None => begin(&args, &gpu)?,
+    let mut run = match earlier {
+        Some(earlier) => resume(&args, &gpu, earlier, preset)?,
+        None => begin(&args, &gpu, preset)?,
     };
     let job = Job {
         path,
@@ -116,9 +119,7 @@ struct Job {
     kill_after: Option<u64>,
 }
 
-fn begin(args: &Args, gpu: &Gpu) -> Result<Run, Fault> {
-    // A folder is of any colour; the tower of the first preset learned its names without.
-    let mut preset = find_preset(args, if args.option("data").is_some() { "pictures" } else { FIRST })?;
+fn begin(args: &Args, gpu: &Gpu, mut preset: Preset) -> Result<Run, Fault> {
     let start = match args.option("start") {
         Some(path) => Some(checkpoint(Path::new(path))?),
         None if preset.data == "folder" => None,
@@ -161,14 +162,12 @@ fn read_captions(gpu: &Gpu, preset: &Preset, source: &Source) -> Result<Weights,
     Ok(block_on(reader.weights())?)
 }
 
-fn resume(args: &Args, gpu: &Gpu, path: &Path) -> Result<Run, Fault> {
-    let checkpoint = self::checkpoint(path)?;
-    let mut preset = checkpoint.meta.preset.clone();
+fn resume(args: &Args, gpu: &Gpu, earlier: Checkpoint, mut preset: Preset) -> Result<Run, Fault> {
     let source = match args.option("data") {
-        Some(folder) => folder_source(folder, &mut preset, Some(&checkpoint.meta))?,
+        Some(folder) => folder_source(folder, &mut preset, Some(&earlier.meta))?,
         None => made_source(&preset)?,
     };
-    Ok(Run::resume(gpu, checkpoint, source)?)
+    Ok(Run::resume(gpu, earlier, source)?)
 }
 
 fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
@@ -243,10 +242,6 @@ fn json(stage: Stage, r: &Report) -> serde_json::Value {
         "stage": stage.number(), "step": r.update, "loss": r.loss, "bits": r.loss.to_bits(),
         "grad_norm": r.grad_norm, "learning_rate": r.learning_rate,
     })
-}
-
-fn save(run: &Run, path: &Path) -> Result<(), Fault> {
-    write(path, &block_on(run.checkpoint())?.to_bytes(&run.specs(), Precision::F32)?)
 }
 
 /// Scores in a line.

@@ -43,11 +43,9 @@ pub fn write_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     let (mut file, partial) = super::native_partial::partial_file(path)?;
     let written = file.write_all(contents).and_then(|()| file.sync_all());
     // Renamed while it is still locked, so that nobody takes it for abandoned. Windows renames no locked file.
-    if cfg!(windows) {
-        drop(file);
-        return written.and_then(|()| std::fs::rename(&partial, path));
-    }
+    let locked = (!cfg!(windows)).then_some(file);
     let done = written.and_then(|()| std::fs::rename(&partial, path));
+    drop(locked);
     if done.is_err() {
         // A full disk needs the room. If it cannot be removed, the next writer removes it.
         let _ = std::fs::remove_file(&partial);

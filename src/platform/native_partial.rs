@@ -24,10 +24,7 @@ impl Claim {
     /// # Errors
     /// The folder cannot be opened.
     pub fn of_folder(folder: &Path) -> io::Result<Option<Self>> {
-        Self::of(lockable(folder)?)
-    }
-
-    fn of(file: File) -> io::Result<Option<Self>> {
+        let file = lockable(folder)?;
         match file.try_lock() {
             Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(None),

@@ -1,6 +1,7 @@
 //! A hub with a made-up model, a folder of a web server with one, and how models are fetched from them.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use hive::engine::fetch::{Address, FetchError, FetchOptions, Fetched, fetch};
 use hive::platform::{Blob, Patience, block_on};
@@ -49,6 +50,23 @@ pub(crate) fn at_folder(name: &str, server: &Server) -> (Address, FetchOptions) 
 
 pub(crate) fn get(address: &Address, options: &FetchOptions) -> Result<Fetched, FetchError> {
     block_on(fetch(address, options, |_| true))
+}
+
+/// The program, with a cache and a hub of its own.
+pub(crate) fn hive(words: &[&str], cache: &Path, endpoint: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hive"));
+    command.args(words).stdin(Stdio::null()).env("HF_ENDPOINT", endpoint).env_remove("HF_TOKEN");
+    for name in ["XDG_CACHE_HOME", "LOCALAPPDATA"] {
+        command.env(name, cache);
+    }
+    command
+}
+
+/// Exit code, standard output and standard error.
+pub(crate) fn said(mut command: Command) -> (Option<i32>, String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 #[track_caller]

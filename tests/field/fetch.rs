@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "makes and breaks files as users do")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,24 +10,9 @@ use hive::engine::fetch::{Address, FetchError, FetchOptions, fetch};
 use hive::platform::{Patience, block_on};
 
 use crate::common::hub::{
-    NAME, WEIGHTS, at_folder, at_hub, bytes, get, hub, scratch, sentence, site, small_hub, weights,
+    NAME, WEIGHTS, at_folder, at_hub, bytes, get, hive, hub, said, scratch, sentence, site, small_hub, weights,
 };
 use crate::common::server::{Reply, Server, file};
-
-fn hive(words: &[&str], cache: &Path, endpoint: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hive"));
-    command.args(words).stdin(Stdio::null()).env("HF_ENDPOINT", endpoint).env_remove("HF_TOKEN");
-    for name in ["XDG_CACHE_HOME", "LOCALAPPDATA"] {
-        command.env(name, cache);
-    }
-    command
-}
-
-fn said(mut command: Command) -> (Option<i32>, String, String) {
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
 
 #[test]
 fn two_at_once_share_what_one_fetches() {

@@ -138,7 +138,7 @@ impl Address {
                 let hub = endpoint.trim_end_matches('/');
                 // The two dashes are between owner and name alone, or it is not told from others.
                 let plain = !id.contains("--") && !revision.contains("--");
-                match (hub == ENDPOINT, plain) {
+                match (is_usual(hub), plain) {
                     (true, true) => name,
                     (true, false) => format!("{name}-{}", hash(&self.to_string())),
                     (false, _) => format!("{name}-{}-{}", safe(hub), hash(&format!("{hub} {self}"))),
@@ -147,6 +147,11 @@ impl Address {
             Self::Folder { url, .. } => format!("web-{}-{}", safe(url), hash(&self.to_string())),
         }
     }
+}
+
+/// Is it the hub that ids belong to unless told otherwise?
+pub(super) fn is_usual(endpoint: &str) -> bool {
+    endpoint.trim_end_matches('/') == ENDPOINT
 }
 
 /// An address as a part of a name.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::address::{Address, ENDPOINT};
+use super::address::{Address, is_usual};
 use super::error::{FetchError, shown};
 use super::list::{self, Listing, Remote, TEXT_LIMIT};
 use super::manifest::{Entry, Manifest, hex, whole};
@@ -59,7 +59,7 @@ struct Transfer<'a> {
     at: usize,
     sink: Sink,
     /// Of what is there, where there is something to compare it with.
-    hash: Option<Sha256>,
+    hash: Sha256,
     /// Are parts asked for?
     ranges: bool,
 }
@@ -74,7 +74,7 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
         tell: F,
     ) -> Self {
         let hub = match address {
-            Address::Hub { .. } => Some(options.endpoint.clone()).filter(|hub| hub.trim_end_matches('/') != ENDPOINT),
+            Address::Hub { .. } => Some(options.endpoint.clone()).filter(|hub| !is_usual(hub)),
             Address::Folder { .. } => None,
         };
         let manifest = Manifest { address: address.to_string(), hub, ..Manifest::default() };
@@ -270,7 +270,7 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
     async fn transfer(&mut self, at: usize, remote: &Remote, sink: Sink) -> Result<Sink, FetchError> {
         let patience = self.options.patience;
         let base = self.progress.done;
-        let mut it = Transfer { remote, at, sink, hash: None, ranges: true };
+        let mut it = Transfer { remote, at, sink, hash: Sha256::new(), ranges: true };
         let name = &remote.entry.name;
         let size = self.manifest.files[at].size;
         if remote.ranges == Some(false) && size.is_some_and(|size| size > TOLD) {
@@ -279,7 +279,7 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
         if size.is_some_and(|size| it.sink.len() > size) {
             it.sink.restart().await.map_err(|e| trouble(&self.place, &e))?;
         }
-        it.hash = Some(it.sink.hash().await.map_err(|e| trouble(&self.place, &e))?);
+        it.hash = it.sink.hash().await.map_err(|e| trouble(&self.place, &e))?;
         self.progress.done = base + it.sink.len();
         let (mut tries, mut most) = (1, it.sink.len());
         while size != Some(it.sink.len()) {
@@ -312,11 +312,11 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
         if size.is_none() {
             self.save().await?;
         }
-        let have = it.hash.map(hex);
+        let have = hex(it.hash);
         // Written down with the next change of the manifest, or at the end.
-        self.manifest.files[at].came.clone_from(&have);
-        match (&remote.entry.sha256, have) {
-            (Some(want), Some(have)) if *want != have => {
+        self.manifest.files[at].came = Some(have.clone());
+        match &remote.entry.sha256 {
+            Some(want) if *want != have => {
                 drop(it.sink);
                 if let Some(store) = &self.store {
                     store.remove(name).await.map_err(|e| trouble(&self.place, &e))?;
@@ -362,9 +362,7 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
                 Err(StoreError::Full) => return Err(self.full(&name, size.unwrap_or(0) - it.sink.len()).into()),
                 Err(e) => return Err(trouble(&self.place, &e).into()),
             }
-            if let Some(hash) = &mut it.hash {
-                hash.update(&bytes);
-            }
+            it.hash.update(&bytes);
             self.progress.done = base + it.sink.len();
             self.progress.trouble.clear();
             if let Some(rate) = pace.crawls(bytes.len() as u64, &self.options.patience) {
@@ -389,7 +387,7 @@ impl<'a, F: FnMut(&FetchProgress) -> bool> Session<'a, F> {
 
     async fn restart(&mut self, it: &mut Transfer<'_>, base: u64) -> Result<(), FetchError> {
         it.sink.restart().await.map_err(|e| trouble(&self.place, &e))?;
-        it.hash = it.hash.take().map(|_| Sha256::new());
+        it.hash = Sha256::new();
         self.progress.done = base;
         Ok(())
     }
