@@ -9,10 +9,10 @@ use super::args::Args;
 use super::progress::Progress;
 use super::shared::{self, png};
 use super::{Fault, fetch, open_gpu, say, warn};
-use crate::data::chat::Message;
+use crate::data::chat::{IMAGE, Message};
 use crate::data::dataset::Dataset;
 use crate::data::worlds::Split;
-use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply};
+use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply, ReplyError};
 use crate::engine::answers::open::{ModelFolder, OpenError, of_checkpoint};
 use crate::gpu::Gpu;
 use crate::model::decode::Made;
@@ -161,6 +161,41 @@ fn reply(
     Ok(reply)
 }
 
+/// A reply to as many of the last turns as there is room for: the oldest are dropped, and that is said.
+fn reply_within(
+    assistant: &mut Assistant,
+    messages: &mut Vec<Message>,
+    pixels: &[f32],
+    options: &Options,
+) -> Result<Reply, Fault> {
+    let (mut dropped, mut shorter) = (0, messages.clone());
+    // An answer of a word or two is none.
+    let fits = |all: &[Message]| assistant.has_room(all, options.limit.clamp(1, 16)).map_err(ReplyError::from);
+    while !fits(&shorter)? && drop_oldest(&mut shorter) {
+        dropped += 1;
+    }
+    // Where not even the last question fits, everything stays, and the model says why.
+    if dropped > 0 && fits(&shorter)? {
+        let room = assistant.decoder().room();
+        warn(&format!(
+            "(the conversation fills the room of {room} tokens: the oldest {dropped} of its questions and answers are forgotten; /new begins again, --room N gives more)\n"
+        ));
+        *messages = shorter;
+    }
+    reply(assistant, messages, pixels, options, false)
+}
+
+/// Drops the first question and its answer where another follows, which then shows the picture.
+fn drop_oldest(messages: &mut Vec<Message>) -> bool {
+    let users: Vec<usize> = (0..messages.len()).filter(|i| messages[*i].role == "user").collect();
+    let [first, second, ..] = users[..] else { return false };
+    let picture = messages[first].content.starts_with(IMAGE);
+    let next = Message::question(&messages[second].content, picture);
+    messages[second] = next;
+    messages.drain(first..second);
+    true
+}
+
 /// The model of the arguments, and what is known of it where this program trained it.
 fn answering(args: &Args) -> Result<(Assistant, Option<Meta>), Fault> {
     let name = args.option("model").unwrap_or("grounds");
@@ -285,8 +320,17 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
     if assistant.preprocess().is_some() && picture.is_empty() {
         warn("this model talks about pictures: /image FILE shows it one\n");
     }
-    for line in std::io::stdin().lock().lines() {
-        let line = line.map_err(|e| Fault::Failed(format!("cannot read standard input: {e}")))?;
+    let mut input = std::io::stdin().lock();
+    loop {
+        let mut line = Vec::new();
+        let read = input.read_until(b'\n', &mut line);
+        if read.map_err(|e| Fault::Failed(format!("cannot read standard input: {e}")))? == 0 {
+            break;
+        }
+        let Ok(line) = String::from_utf8(line) else {
+            warn("a line that is not UTF-8 was left out: save the text as UTF-8\n");
+            continue;
+        };
         match line.trim() {
             "" => {}
             "/quit" => break,
@@ -302,11 +346,11 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
                 }
                 let first = !messages.iter().any(|m| m.role == "user");
                 messages.push(Message::question(text, first && !picture.is_empty()));
-                match reply(&mut assistant, &messages, &picture, &options, false) {
+                match reply_within(&mut assistant, &mut messages, &picture, &options) {
                     Ok(reply) => messages.push(Message::new("assistant", reply.text)),
                     Err(e) => {
                         messages.pop();
-                        warn(&format!("{e}\n"));
+                        warn(&format!("{e}. /new begins a new conversation\n"));
                     }
                 }
             }

@@ -1,14 +1,13 @@
 //! Chat templates: how a conversation becomes one text. A model's own template is rendered as transformers does it; three
 //! built-in ones serve models that have none.
 
-use std::io::{self, Write};
-
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
-use minijinja::{Environment, Error, ErrorKind, context};
+use minijinja::value::Serde;
+use minijinja::{Error, ErrorKind, context};
 use serde::{Deserialize, Serialize};
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use serde_json::json;
 use thiserror::Error as ThisError;
+
+use super::template::{environment, prepared};
 
 /// Why a conversation has no text.
 #[derive(Debug, ThisError)]
@@ -21,6 +20,12 @@ pub enum ChatError {
         "the model's chat template cannot be used ({0}): remove it from tokenizer_config.json to talk in a plain form"
     )]
     Template(String),
+    /// The mark of a picture stands more than once.
+    #[error("{IMAGE} stands for the picture, and the conversation has it {0} times: leave it out of what is said")]
+    Marks(usize),
+    /// The template does not say where the picture is.
+    #[error("the model's chat template leaves the picture out: it has no {IMAGE} for what is shown")]
+    NoPicture,
     /// The template does not accept this conversation.
     #[error("the model's chat template refuses this conversation: {0}")]
     Refused(String),
@@ -69,51 +74,29 @@ const QWEN_2: &str = "{% if messages[0].role != 'system' %}<|im_start|>system\nY
 /// The same form with SmolLM2's.
 const SMOLLM2: &str = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// Steps that a template may take: one that never ends must not keep a page waiting.
-const FUEL: u64 = 3_000_000;
-
-/// Words and signs that one tag may have: each may nest the parser by a level, and stacks are finite.
-const TAG: usize = 2000;
-
-/// Whether a format names a number of more than four digits.
-fn is_wide(format: &str) -> bool {
-    format.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 4)
-}
-
-/// Whether a tag has more than [`TAG`] words and signs. What stands between quotes counts once.
-fn is_deep(source: &str) -> bool {
-    let (mut inside, mut quote, mut word, mut count) = (false, None, false, 0);
-    let mut before = ' ';
-    for c in source.chars() {
-        match (inside, quote) {
-            (false, _) if before == '{' && matches!(c, '{' | '%') => (inside, count, word) = (true, 0, false),
-            (false, _) => {}
-            (true, Some(end)) => {
-                let escaped = before == '\\';
-                quote = Some(end).filter(|end| escaped || c != *end);
-            }
-            (true, None) if matches!(before, '}' | '%') && c == '}' => inside = false,
-            (true, None) => {
-                let part = c.is_alphanumeric() || c == '_';
-                count += usize::from(!(c.is_whitespace() || part && word));
-                word = part;
-                quote = Some(c).filter(|c| matches!(c, '\'' | '"'));
-            }
-        }
-        if count > TAG {
-            return true;
-        }
-        // A backslash that is escaped escapes nothing.
-        before = if before == '\\' && c == '\\' { ' ' } else { c };
-    }
-    false
-}
+/// What no conversation says: by it one sees whether a template keeps what is said.
+const PROBE: &str = "what-is-said";
+/// What no part has: where it is written, the parts are written as they are.
+const NO_KEY: &str = "no-such-key";
 
 /// How a model wants a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatTemplate {
     source: String,
     specials: Specials,
+    /// Whether it takes what is said as a list of parts, with and without a picture.
+    parts: [bool; 2],
+}
+
+/// What a message says as its parts, a picture or text each, as processors give them to templates.
+fn parts(content: &str) -> serde_json::Value {
+    let (picture, text) = match content.strip_prefix(IMAGE) {
+        Some(text) => (true, text.strip_prefix('\n').unwrap_or(text)),
+        None => (false, content),
+    };
+    let image = picture.then(|| json!({"type": "image"}));
+    let text = (!text.is_empty() || !picture).then(|| json!({"type": "text", "text": text}));
+    image.into_iter().chain(text).collect()
 }
 
 /// A special token: its text, or an object with it.
@@ -161,7 +144,7 @@ impl ChatTemplate {
     /// # Errors
     /// Files that cannot be understood, or a template that is none.
     pub fn from_files(settings: Option<&str>, jinja: Option<&str>) -> Result<Self, ChatError> {
-        let parse = |s| serde_json::from_str::<Settings>(s).map_err(|e| ChatError::Settings(e.to_string()));
+        let parse = |s| super::json::parse::<Settings>(s).map_err(|e| ChatError::Settings(e.to_string()));
         let settings = settings.map_or(Ok(Settings::default()), parse)?;
         let own = settings.chat_template.and_then(|t| match t {
             Templates::One(template) => Some(template),
@@ -177,8 +160,11 @@ impl ChatTemplate {
             unk_token: text(settings.unk_token),
         };
         let source = jinja.map(str::to_owned).or(own).unwrap_or_else(|| PLAIN.to_owned());
-        let template = Self { source, specials };
-        template.environment().map(drop).map_err(|e| ChatError::Template(said(&e)))?;
+        let wrong = |e: Error| ChatError::Template(said(&e));
+        let source = prepared(&source).map_err(wrong)?;
+        environment(&source).map(drop).map_err(wrong)?;
+        let mut template = Self { source, specials, parts: [false; 2] };
+        template.parts = [false, true].map(|picture| template.wants_parts(picture));
         Ok(template)
     }
 
@@ -191,7 +177,26 @@ impl ChatTemplate {
             "smollm2" => SMOLLM2,
             _ => return None,
         };
-        Some(Self { source: source.to_owned(), specials })
+        Some(Self { source: source.to_owned(), specials, parts: [false; 2] })
+    }
+
+    /// Whether it keeps what is said only as parts; with a picture, whether it keeps both as parts, since a processor gives it
+    /// those. Some templates go through the letters of a text as if they were parts, and nothing is left of it.
+    fn wants_parts(&self, picture: bool) -> bool {
+        let text = if picture { format!("{IMAGE}\n{PROBE}") } else { PROBE.to_owned() };
+        let kept = |content: serde_json::Value| {
+            let messages = json!([{"role": "user", "content": content}]);
+            let text = self.written(&messages, true).unwrap_or_default();
+            text.contains(PROBE) && !text.contains(NO_KEY) && (!picture || text.contains(IMAGE))
+        };
+        let as_parts = || {
+            let mut all = parts(&text);
+            for part in all.as_array_mut().into_iter().flatten() {
+                part[NO_KEY] = json!(NO_KEY);
+            }
+            kept(all)
+        };
+        if picture { as_parts() } else { !kept(json!(text)) && as_parts() }
     }
 
     /// Special tokens of the model's files.
@@ -200,38 +205,25 @@ impl ChatTemplate {
         &self.specials
     }
 
-    fn environment(&self) -> Result<Environment<'_>, Error> {
-        let mut all = Environment::new();
-        all.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        all.set_unknown_method_callback(|state, value, method, args| {
-            // A width of a format costs one step and any memory.
-            if method == "format" && value.as_str().is_some_and(is_wide) {
-                return Err(Error::new(ErrorKind::OutOfFuel, "a format is wider than 9999 characters"));
-            }
-            minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
-        });
-        all.add_function("raise_exception", |text: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, text))
-        });
-        all.add_filter("tojson", to_json);
-        all.set_fuel(Some(FUEL));
-        if is_deep(&self.source) {
-            return Err(Error::new(ErrorKind::SyntaxError, format!("a tag has more than {TAG} words and signs")));
-        }
-        all.add_template("chat", &self.source)?;
-        Ok(all)
-    }
-
     /// The text of a conversation; with `answer`, up to where the model's answer begins.
     ///
     /// # Errors
     /// A template that fails, or does not accept these turns.
     pub fn render(&self, messages: &[Message], answer: bool) -> Result<String, ChatError> {
+        let picture = messages.iter().any(|m| m.content.starts_with(IMAGE));
+        if !self.parts[usize::from(picture)] {
+            return self.written(messages, answer);
+        }
+        let all: Vec<_> = messages.iter().map(|m| json!({"role": m.role, "content": parts(&m.content)})).collect();
+        self.written(&all, answer)
+    }
+
+    fn written(&self, messages: &(impl Serialize + ?Sized), answer: bool) -> Result<String, ChatError> {
         let refused = |e: Error| match e.kind() {
             ErrorKind::InvalidOperation => ChatError::Refused(said(&e)),
             _ => ChatError::Template(said(&e)),
         };
-        let all = self.environment().map_err(refused)?;
+        let all = environment(&self.source).map_err(refused)?;
         let s = &self.specials;
         let values = context! {
             messages => Serde(messages),
@@ -246,41 +238,6 @@ impl ChatTemplate {
         };
         all.get_template("chat").and_then(|t| t.render(values)).map_err(refused)
     }
-}
-
-/// JSON on one line as Python writes it, with a space behind commas and colons.
-struct Spaced;
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: Write + ?Sized>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
-        to.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_key<W: Write + ?Sized>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
-        to.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_value<W: Write + ?Sized>(&mut self, to: &mut W) -> io::Result<()> {
-        to.write_all(b": ")
-    }
-}
-
-/// The filter `tojson` of transformers: unlike the usual one it leaves `<`, `>`, `&` and `'` as they are.
-#[expect(clippy::needless_pass_by_value, reason = "filters get their named arguments like this")]
-fn to_json(value: &Value, indent: Option<usize>, rest: Kwargs) -> Result<String, Error> {
-    let indent = indent.or(rest.get("indent")?);
-    let mut out = Vec::new();
-    let written = match indent {
-        Some(width) => {
-            let width = " ".repeat(width.min(16));
-            let pretty = PrettyFormatter::with_indent(width.as_bytes());
-            value.serialize(&mut Serializer::with_formatter(&mut out, pretty))
-        }
-        None => value.serialize(&mut Serializer::with_formatter(&mut out, Spaced)),
-    };
-    let fault = |e: String| Error::new(ErrorKind::BadSerialization, e);
-    written.map_err(|e| fault(e.to_string()))?;
-    String::from_utf8(out).map_err(|e| fault(e.to_string()))
 }
 
 fn said(e: &Error) -> String {

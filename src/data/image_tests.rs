@@ -65,6 +65,69 @@ fn resizing_is_pillows() {
     assert_eq!(resize(&formula(6, 4), 6, 4), formula(6, 4));
 }
 
+/// Vectors of Pillow 13.0.
+#[test]
+fn every_filter_is_pillows() {
+    let hex = |picture: &Rgb| picture.data.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    for (filter, from, [width, height], want) in [
+        (Filter::Nearest, [7, 5], [3, 2], "87bcf1df1449376ca14b80b5bff42933689d"),
+        (
+            Filter::Nearest,
+            [3, 4],
+            [4, 6],
+            "00356a255a8f255a8f4a7fb45b90c587bcf187bcf1b3e81d5b90c587bcf187bcf1b3e81db6eb20e91e53e91e531c5186b6eb20e91e53e91e531c518611467b4b80b54b80b585baef",
+        ),
+        (Filter::Lanczos, [7, 5], [3, 2], "657f8b798896888380828a7d8d898698857d"),
+        (
+            Filter::Lanczos,
+            [3, 4],
+            [4, 6],
+            "002e5c0b3b683160a33e73c91c4da02975ca67b2a98fc16075aeae93a8edacc194a5de06b8ff2cf9794ca5256a1965655d9f3e8e5e547e4da23d7fd2002f851560a367b2e098caf8",
+        ),
+        (Filter::Bilinear, [7, 5], [3, 2], "69858f7d819085867f7c87828b8c8697847d"),
+        (
+            Filter::Bilinear,
+            [3, 4],
+            [4, 6],
+            "00356a174c8133689d4a7fb42e6398477cb1669ba07fb4696a9fa987a1c699b3989acf2fa7dc3cc6765b9b4b70356a7464994e866b707f64995186bb11467b356a9f6196cb85baef",
+        ),
+        (Filter::Bicubic, [7, 5], [3, 2], "66828d7a849488857f7e897e8c8a889a847c"),
+        (
+            Filter::Bicubic,
+            [3, 4],
+            [4, 6],
+            "002d620f44782e639f457ac125589d3b7abe65a4a587bb626ba2b388a6dfa2c09da6dd16b3f52de2704da4326b1f6173619d438c636481589c4683c803377e2566a161a2d690c4f9",
+        ),
+        (Filter::Box, [7, 5], [3, 2], "717c866d869ea382625e9388a2828c91867b"),
+        (
+            Filter::Box,
+            [3, 4],
+            [4, 6],
+            "00356a255a8f255a8f4a7fb45b90c587bcf187bcf1b3e81d5b90c587bcf187bcf1b3e81db6eb20e91e53e91e531c518611467b4b80b54b80b585baef11467b4b80b54b80b585baef",
+        ),
+        (Filter::Hamming, [7, 5], [3, 2], "65859982788e84867b7388808f918593867a"),
+        (
+            Filter::Hamming,
+            [3, 4],
+            [4, 6],
+            "00356a1c51862e63984a7fb42e63984d82b76095ac7fb4695e93c080afe292c1bcafe420b3e825da514cb82f6220558364994e8d6077895c915186bb11467b3d72a7598ec385baef",
+        ),
+    ] {
+        let made = resize_ranges(&formula(from[0], from[1]), [width, height], [0..width, 0..height], filter);
+        assert_eq!(hex(&made), want, "{filter:?} {from:?}");
+    }
+    // The shorter side, then the centre, as CLIP's processor does it.
+    for (from, resize, image_size, filter, want) in [
+        ([9, 5], 4, 3, Filter::Bicubic, "828bac7bafc9b09c4a925b5e416d9c7d8c7779c28bc37d887d8981"),
+        ([5, 40], 3, 3, Filter::Bilinear, "568b6382786e8d659a729a866290739a868469678a8a6d86887472"),
+        ([6, 6], 4, 2, Filter::Lanczos, "7f797c797189938b949b9c8b"),
+        ([30, 4], 3, 3, Filter::Bicubic, "c79a4165584a4b54904e8c8da4d775c87143578e5d336cbb96c88a"),
+    ] {
+        let how = Preprocess { fit: Fit::Crop, resize: Some(resize), filter, ..Preprocess::new(image_size) };
+        assert_eq!(hex(&how.square(&formula(from[0], from[1]))), want, "{filter:?} {from:?}");
+    }
+}
+
 #[test]
 fn padding_is_centred_on_the_mean_colour() {
     let expected = [

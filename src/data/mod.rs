@@ -1,7 +1,7 @@
 //! The data layer: made-up scenes, picture folders, words and batches, on the CPU and without any file access.
 //!
 //! It sits below `train` (which asks for batches) and beside `model` (which knows nothing of it). Nothing here reads files,
-//! clocks or threads: callers hand in bytes, or a closure that fetches a named file's bytes, so that the same code runs
+//! threads or, but for templates that want the date, clocks: callers hand in bytes, or a closure that fetches a named file's bytes, so that the same code runs
 //! natively and in browsers. Everything random is a pure function of `(split, seed, index)`, the same on all platforms, so
 //! that a training run can be taken up again exactly at any row.
 //!
@@ -13,6 +13,9 @@
 //! | [`tokenizer`] | [`Tokenizer`]: words to ids and back |
 //! | [`tokenizer_files`] | the same as files that other programs read |
 //! | [`batch`] | [`Batch`], [`PatchBatch`] and their builders `conversation`, `questions`, `text`, `patches` |
+//! | [`chat`], `template` | chat templates: a conversation as text; what a template may do |
+//! | [`json`] | JSON as Python writes it |
+//! | `strftime` | times as chat templates write them |
 //! | [`picture_file`] | decoding: upright, whole, within bounds |
 //! | [`image`] | Pillow's bicubic resampling, [`image::Preprocess`] |
 //! | [`folder`] | [`folder::Folder`]: `LLaVA` conversation data about the pictures of a folder |
@@ -29,8 +32,11 @@ pub mod folder;
 mod folder_fault;
 mod folder_list;
 pub mod image;
+pub mod json;
 pub mod picture_file;
 pub mod rng;
+mod strftime;
+mod template;
 pub mod tokenizer;
 pub mod tokenizer_files;
 pub mod worlds;

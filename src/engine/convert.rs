@@ -269,7 +269,7 @@ impl Conversion {
                 }
                 let (mut kinds, mut layers) = (Kinds::plain(request), Vec::new());
                 if request.weights.is_some() {
-                    let spec = ModelSpec::open(folder).await?;
+                    let spec = ModelSpec::open_with(folder, &checkpoint).await?;
                     kinds = Kinds::of(&spec, request);
                     layers = spec.config.link_config.language_layers;
                 }
@@ -277,7 +277,7 @@ impl Conversion {
                 all.map(|(name, place)| kinds.item(&canonical(name, &layers), name, 0, name, place)).collect()
             }
             Some(part) => {
-                let spec = ModelSpec::open(folder).await?;
+                let spec = ModelSpec::open_with(folder, &checkpoint).await?;
                 if !part.is_in(spec.kind) {
                     return Err(lacks(part, "this folder"));
                 }
@@ -299,16 +299,15 @@ impl Conversion {
     /// A tower, a language model, and what links them.
     async fn merged(folders: [&Folder; 3], kind: Wiring, request: Request) -> Result<Self, ConvertError> {
         let [tower, language, links] = folders;
-        let (seen, read) = (ModelSpec::open(tower).await?, ModelSpec::open(language).await?);
+        let sources =
+            [Checkpoint::open(tower).await?, Checkpoint::open(language).await?, Checkpoint::open(links).await?];
+        let (seen, read) = (ModelSpec::open(tower).await?, ModelSpec::open_with(language, &sources[1]).await?);
         for (part, spec, folder) in [(Part::Tower, &seen, "--tower"), (Part::Language, &read, "--language")] {
             if !part.is_in(spec.kind) {
                 return Err(lacks(part, &format!("the folder of {folder}")));
             }
         }
-        let mut out = Self::default();
-        for folder in folders {
-            out.sources.push(Checkpoint::open(folder).await?);
-        }
+        let mut out = Self { sources: sources.into(), ..Self::default() };
         let link_config =
             if kind == Wiring::Linked { link_config(links, &out.sources[2]).await? } else { LinkConfig::default() };
         let (vision_config, text_config) = (seen.config.vision_config, read.config.text_config.clone());

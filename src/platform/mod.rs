@@ -1,6 +1,7 @@
 //! L0: the only home of `cfg(target_arch)`. Files, clock, tasks: the same names on both platforms.
 
 mod blob;
+mod calendar;
 mod http;
 mod mirror;
 #[cfg(not(target_arch = "wasm32"))]
@@ -32,6 +33,7 @@ mod web_mirror;
 mod web_store;
 
 pub use blob::Blob;
+pub use calendar::LocalTime;
 pub use http::{
     BrowserCache, ContentRange, HttpError, HttpRequest, HttpResponse, NetworkFile, Patience, Secret,
     http_send_patiently, is_confidential, origin_of,

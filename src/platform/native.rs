@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use super::LocalTime;
+
 /// May this platform block a thread until the GPU is done?
 pub const BLOCKING: bool = true;
 
@@ -19,6 +21,22 @@ pub const PASTES_PICTURES: bool = true;
 pub fn now_secs() -> f64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_secs_f64()
+}
+
+/// The time of day by the system's clock and zone.
+#[must_use]
+pub fn local_time() -> LocalTime {
+    use chrono::{Datelike as _, Timelike as _};
+    let now = chrono::Local::now();
+    LocalTime {
+        year: now.year().unsigned_abs(),
+        month: now.month(),
+        day: now.day(),
+        hour: now.hour(),
+        minute: now.minute(),
+        second: now.second(),
+        weekday: now.weekday().num_days_from_sunday(),
+    }
 }
 
 /// Runs a future to its end on this thread.

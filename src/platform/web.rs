@@ -24,6 +24,21 @@ pub fn now_secs() -> f64 {
     web_sys::window().and_then(|w| w.performance()).map_or(0.0, |p| p.now() * 1e-3)
 }
 
+/// The time of day by the browser's clock and zone.
+#[must_use]
+pub fn local_time() -> super::LocalTime {
+    let now = js_sys::Date::new_0();
+    super::LocalTime {
+        year: now.get_full_year(),
+        month: now.get_month() + 1,
+        day: now.get_date(),
+        hour: now.get_hours(),
+        minute: now.get_minutes(),
+        second: now.get_seconds(),
+        weekday: now.get_day(),
+    }
+}
+
 /// Bytes of memory of the program; the GPU's are not among them.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {

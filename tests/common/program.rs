@@ -1,5 +1,6 @@
 //! The program, run as its users run it, and a training that several tests look at.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -52,6 +53,16 @@ pub(crate) fn command(words: &[&str]) -> Command {
 
 pub(crate) fn hive(words: &[&str]) -> Said {
     let output = command(words).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// The same with this on its standard input.
+pub(crate) fn hive_reading(words: &[&str], input: &[u8]) -> Said {
+    let pipes = command(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = pipes.unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }

@@ -169,6 +169,13 @@ impl Assistant {
     /// One that the template refuses.
     pub fn tokens(&self, messages: &[Message]) -> Result<Tokens, ChatError> {
         let text = self.template.render(messages, true)?;
+        if self.preprocess.is_some() {
+            match text.matches(IMAGE).count() {
+                0 if messages.iter().any(|m| m.content.starts_with(IMAGE)) => return Err(ChatError::NoPicture),
+                0 | 1 => {}
+                many => return Err(ChatError::Marks(many)),
+            }
+        }
         // To a model that takes no pictures the mark is text.
         let mark = self.preprocess.as_ref().and_then(|_| text.split_once(IMAGE));
         let (before, after) = mark.map_or(("", text.as_str()), |(b, a)| (b, a));
@@ -176,6 +183,15 @@ impl Assistant {
         let offset = ids.len();
         ids.extend(self.encode(after));
         Ok(Tokens { ids, offset })
+    }
+
+    /// Whether a conversation leaves room for an answer of so many tokens.
+    ///
+    /// # Errors
+    /// One that the template refuses.
+    pub fn has_room(&self, messages: &[Message], answer: usize) -> Result<bool, ChatError> {
+        let rows = self.tokens(messages)?.ids.len() + self.decoder.model().image_rows();
+        Ok(rows + answer <= self.decoder.room())
     }
 
     /// Text of tokens.

@@ -7,13 +7,13 @@ use thiserror::Error;
 use super::assistant::Assistant;
 use crate::data::bpe::{Bpe, BpeError};
 use crate::data::chat::{ChatError, ChatTemplate};
-use crate::data::image::{Fit, Preprocess};
+use crate::data::image::Preprocess;
 use crate::data::tokenizer::{END, Tokenizer};
 use crate::data::tokenizer_files::{tokenizer_config, tokenizer_json};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::config::ConfigError;
 use crate::model::decode::{Decoder, most_room};
-use crate::model::files::{Checkpoint, FilesError, Folder, ModelSpec, Resolved, resolve};
+use crate::model::files::{Checkpoint, FilesError, Folder, ModelSpec, Resolved, preprocess, resolve};
 use crate::model::load::{self, Formats, LoadError, Progress};
 use crate::model::memory::Plan;
 use crate::model::model::{Model, Wiring};
@@ -103,6 +103,7 @@ pub struct ModelFolder {
     pub(in crate::engine) resolved: Resolved,
     pub(in crate::engine) tokenizer: Bpe,
     template: ChatTemplate,
+    preprocess: Option<Preprocess>,
 }
 
 impl ModelFolder {
@@ -111,18 +112,19 @@ impl ModelFolder {
     /// # Errors
     /// A sentence about the file that is missing or wrong.
     pub async fn open(folder: &Folder) -> Result<Self, OpenError> {
-        let spec = ModelSpec::open(folder).await?;
-        if spec.kind == Wiring::Tower {
+        if ModelSpec::open(folder).await?.kind == Wiring::Tower {
             return Err(OpenError::Tower);
         }
-        let (model, specs) = Model::new(&spec.config, spec.kind);
         let checkpoint = Checkpoint::open(folder).await?;
+        let spec = ModelSpec::open_with(folder, &checkpoint).await?;
+        let (model, specs) = Model::new(&spec.config, spec.kind);
         let mut resolved = resolve(&checkpoint, &specs, &spec.config.link_config.language_layers)?;
         let tokenizer = Bpe::from_json(&folder.required_text("tokenizer.json").await?)?;
         let settings = folder.text("tokenizer_config.json").await?;
         let jinja = folder.text("chat_template.jinja").await?;
         Ok(Self {
             template: ChatTemplate::from_files(settings.as_deref(), jinja.as_deref())?,
+            preprocess: if model.sees() { Some(preprocess(folder, &spec).await?) } else { None },
             extra: std::mem::take(&mut resolved.extra),
             model: Arc::new(model),
             spec,
@@ -183,12 +185,7 @@ impl ModelFolder {
     /// How pictures become pixels; none where the model takes none.
     #[must_use]
     pub fn preprocess(&self) -> Option<Preprocess> {
-        let size = self.spec.config.vision_config.image_size;
-        let background = self.spec.background;
-        // Runs of this program, which say what shines through, squash pictures in either wiring.
-        let pads = self.spec.kind == Wiring::Flattened && background.is_none();
-        let fit = if pads { Fit::Pad } else { Fit::Squash };
-        self.model.sees().then(|| Preprocess { fit, background, ..Preprocess::new(size) })
+        self.preprocess.clone()
     }
 
     fn too_large(&self, plan: &Plan, room: usize, limit: u64) -> String {

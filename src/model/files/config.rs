@@ -5,8 +5,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::{CONFIG, FilesError, shown};
-use super::folder::Folder;
+use super::folder::{Checkpoint, Folder};
 use super::json::{Keys, parse};
+use super::names::head_differs;
 use crate::model::config::{HiveConfig, LanguageConfig, LinkConfig, RopeScaling, RopeType, VisionConfig, Wiring};
 use crate::model::limits;
 
@@ -42,6 +43,19 @@ impl ModelSpec {
         let config = folder.required_text(CONFIG).await?;
         let generation = folder.text(GENERATION).await?;
         Self::read(&config, generation.as_deref())
+    }
+
+    /// The same beside the weights: a head of their own is used, whatever the configuration says.
+    ///
+    /// # Errors
+    /// As [`Self::open`], or weights that cannot be read.
+    pub async fn open_with(folder: &Folder, weights: &Checkpoint) -> Result<Self, FilesError> {
+        let mut spec = Self::open(folder).await?;
+        // MobileLLM's own code has no head at all.
+        if spec.config.text_config.tie_word_embeddings && spec.model_type != "mobilellm" {
+            spec.config.text_config.tie_word_embeddings = !head_differs(weights).await?;
+        }
+        Ok(spec)
     }
 
     /// The same from the files' texts.

@@ -31,6 +31,16 @@ pub enum FilesError {
         "{0} is a GGUF file, which is not read. Give the folder with config.json, tokenizer.json and *.safetensors that it was made from"
     )]
     Gguf(String),
+    /// What a server sends in place of a file.
+    #[error(
+        "{0} is a web page, not the file itself: its address needs a login, or is that of a page about the file. Download it again with: hive fetch ID"
+    )]
+    Page(String),
+    /// Weights of other runtimes.
+    #[error(
+        "{0} is made for another program and is not read. Give the folder with config.json, tokenizer.json and *.safetensors that it was made from"
+    )]
+    Foreign(String),
     /// What changes a model, without the model.
     #[error(
         "the folder holds an adapter (adapter_config.json), which is not read alone. Merge it into its model with peft: merge_and_unload(), then save_pretrained(FOLDER)"

@@ -9,8 +9,10 @@ use super::header::{self, TensorInfo};
 use super::json::{Entries, parse};
 use crate::platform::Blob;
 
-/// Longest text file that is read, bytes.
+/// Longest `tokenizer.json` that is read, bytes.
 pub const TEXT_LIMIT: u64 = 64 << 20;
+/// Longest text file of any other name, bytes. What is read of it takes ten times as much memory.
+pub const CONFIG_LIMIT: u64 = 8 << 20;
 
 pub(super) const WHOLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
@@ -62,14 +64,18 @@ impl Folder {
     /// The contents of a text file, or nothing where the folder has no such file.
     ///
     /// # Errors
-    /// More than [`TEXT_LIMIT`] bytes, no UTF-8, or what the system says.
+    /// More than [`TEXT_LIMIT`] or [`CONFIG_LIMIT`] bytes, no UTF-8, or what the system says.
     pub async fn text(&self, name: &str) -> Result<Option<String>, FilesError> {
         let Some(blob) = self.get(name) else { return Ok(None) };
-        let too_long = || FilesError::TextSize { file: shown(name), len: blob.len(), limit: TEXT_LIMIT };
-        let len = usize::try_from(blob.len()).ok().filter(|_| blob.len() <= TEXT_LIMIT).ok_or_else(too_long)?;
+        let limit = if name == "tokenizer.json" { TEXT_LIMIT } else { CONFIG_LIMIT };
+        let too_long = || FilesError::TextSize { file: shown(name), len: blob.len(), limit };
+        let len = usize::try_from(blob.len()).ok().filter(|_| blob.len() <= limit).ok_or_else(too_long)?;
         let bytes = blob.read(0, len).await.map_err(FilesError::Read)?;
         if bytes.starts_with(POINTER) {
             return Err(FilesError::Pointer(shown(name)));
+        }
+        if header::is_page(&bytes) {
+            return Err(FilesError::Page(shown(name)));
         }
         let text = String::from_utf8(bytes);
         // Editors of Windows begin a file with a byte order mark.
@@ -268,8 +274,12 @@ fn is_plain(name: &str) -> bool {
 /// Why there are no weights: pickles are told apart.
 fn none(folder: &Folder) -> FilesError {
     let pickle = |n: &&str| [".bin", ".pt", ".pth", ".pkl"].iter().any(|e| n.ends_with(e));
+    let foreign = |n: &&str| [".onnx", ".h5", ".msgpack", ".tflite", ".mlmodel", ".npz"].iter().any(|e| n.ends_with(e));
     match folder.names().find(|n| pickle(n) && !n.ends_with("training_args.bin")) {
         Some(name) => FilesError::Pickle(shown(name)),
+        None if folder.names().any(|n| foreign(&n)) => {
+            FilesError::Foreign(listed(&folder.names().filter(foreign).collect::<Vec<_>>()))
+        }
         None if folder.files.is_empty() => FilesError::NoWeights { files: "no files at all".to_owned() },
         None => FilesError::NoWeights { files: listed(&folder.names().collect::<Vec<_>>()) },
     }

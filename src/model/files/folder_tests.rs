@@ -88,13 +88,17 @@ fn texts_are_limited() {
     let folder = Folder::new([
         Blob::memory("config.json", *b"{\"\xc3\xa9\":1}"),
         Blob::memory("broken.json", *b"\xff"),
-        Blob::memory("long.json", vec![b' '; TEXT_LIMIT as usize + 1]),
+        Blob::memory("tokenizer.json", vec![b' '; TEXT_LIMIT as usize + 1]),
+        Blob::memory("long.json", vec![b' '; CONFIG_LIMIT as usize + 1]),
+        Blob::memory("page.json", *b"\n<!DOCTYPE html>"),
     ])
     .unwrap();
     let text = |name| block_on(folder.text(name)).map_err(|e| e.to_string());
     assert_eq!(text("config.json").unwrap().unwrap(), "{\"é\":1}");
     assert_eq!(text("nobody.json").unwrap(), None);
     assert!(text("broken.json").unwrap_err().contains("broken.json is damaged"));
-    assert!(text("long.json").unwrap_err().contains("long.json has 67108865 bytes"));
+    assert!(text("long.json").unwrap_err().contains("long.json has 8388609 bytes"));
+    assert!(text("tokenizer.json").unwrap_err().contains("tokenizer.json has 67108865 bytes"));
+    assert!(text("page.json").unwrap_err().contains("page.json is a web page"));
     assert!(block_on(folder.required_text("nobody.json")).unwrap_err().to_string().contains("nobody.json"));
 }

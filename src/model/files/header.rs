@@ -53,6 +53,13 @@ pub fn of(name: &str, bytes: &[u8]) -> Result<Header, FilesError> {
     check(parse(name, &bytes[8..8 + len])?, name, len as u64 + 8, bytes.len() as u64)
 }
 
+/// Whether a file begins as web pages do.
+pub(super) fn is_page(first: &[u8]) -> bool {
+    let start = first.trim_ascii_start();
+    let is = |tag: &[u8]| start.get(..tag.len()).is_some_and(|s| s.eq_ignore_ascii_case(tag));
+    is(b"<!doct") || is(b"<html")
+}
+
 /// Bytes of the JSON, by the first bytes of a file of `len`.
 fn text_len(name: &str, first: &[u8], len: u64) -> Result<usize, FilesError> {
     let Some(claimed) = first.first_chunk().copied().map(u64::from_le_bytes) else {
@@ -63,6 +70,9 @@ fn text_len(name: &str, first: &[u8], len: u64) -> Result<usize, FilesError> {
     }
     if first.starts_with(b"GGUF") {
         return Err(FilesError::Gguf(shown(name)));
+    }
+    if is_page(first) {
+        return Err(FilesError::Page(shown(name)));
     }
     let allowed = (len - 8).min(HEADER_LIMIT);
     let too_long = || FilesError::HeaderLength { file: shown(name), claimed, allowed };

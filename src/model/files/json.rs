@@ -6,10 +6,11 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::error::{FilesError, cut, shown};
+use crate::data::json;
 
 /// An object whose keys must differ. (A map alone would keep the last of two equal keys silently.)
 pub(super) struct Entries<T> {
@@ -92,8 +93,10 @@ pub(super) fn brief(e: &impl ToString) -> String {
 }
 
 /// Reads JSON of the file `file`.
-pub(super) fn parse<'de, T: Deserialize<'de>>(file: &str, bytes: &'de [u8]) -> Result<T, FilesError> {
-    serde_json::from_slice(bytes).map_err(|e| FilesError::Json { file: shown(file), reason: brief(&e) })
+pub(super) fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, FilesError> {
+    let damaged = |reason: String| FilesError::Json { file: shown(file), reason };
+    let text = std::str::from_utf8(bytes).map_err(|e| damaged(brief(&e)))?;
+    json::parse(text).map_err(|e| damaged(brief(&e)))
 }
 
 /// An object of a configuration; `null` counts as absent.

@@ -11,6 +11,7 @@ pub mod folder;
 pub mod header;
 mod json;
 pub mod names;
+mod preprocess;
 pub mod write;
 
 pub use config::ModelSpec;
@@ -20,3 +21,4 @@ pub(crate) use error::cut;
 pub use folder::{Checkpoint, Folder, Place};
 pub use header::{Header, TensorInfo};
 pub use names::{Found, Resolved, blocks_of, canonical, resolve};
+pub use preprocess::preprocess;

@@ -25,7 +25,10 @@ const PREFIXES: &[(&str, &str)] = &[
     ("model.vision_tower.", "vision_model."),
     ("model.vision_tower.vision_model.", "vision_model."),
     ("model.vision_tower.vision_tower.vision_model.", "vision_model."),
-    // The language model.
+    // The language model, with its head or as transformers writes it without.
+    ("embed_tokens.", "model.embed_tokens."),
+    ("layers.", "model.layers."),
+    ("norm.", "model.norm."),
     ("model.", "model."),
     ("language_model.model.", "model."),
     ("model.language_model.", "model."),
@@ -40,6 +43,9 @@ const PREFIXES: &[(&str, &str)] = &[
     ("model.multi_modal_projector.linear_2.", "mm_projector.2."),
     ("links.", "links."),
 ];
+
+/// Bytes that are compared at once.
+const CHUNK: usize = 8 << 20;
 
 /// What the published code calls the parts of a link, inside `model.layers.L.self_attn.`, and Hive inside `links.I.`.
 const LINK_PARTS: &[(&str, &str)] = &[
@@ -124,7 +130,8 @@ pub fn resolve(
     let wanted: BTreeSet<&str> = specs.iter().map(|s| s.name.as_str()).collect();
     let mut out = Resolved::default();
     for (name, place) in checkpoint.tensors() {
-        let known = canonical(name, language_layers);
+        // A probe has a norm of its own, which is no language model's.
+        let known = if wanted.contains(name.as_str()) { name.clone() } else { canonical(name, language_layers) };
         if wanted.contains(known.as_str()) {
             let found = Found { name: name.clone(), place: place.clone() };
             if let Some(first) = out.found.get(&known) {
@@ -149,6 +156,29 @@ pub fn blocks_of(info: &TensorInfo, shape: &[usize]) -> Option<Format> {
     let [stored, bytes] = info.shape[..] else { return None };
     let fits = info.dtype == FileDType::U8 && stored == rows && shape.len() > 1;
     blocks::format_of(rest.iter().product(), bytes).filter(|_| fits)
+}
+
+/// Whether the files have a head that is not the embedding, byte for byte. A configuration that says that both are one is not
+/// followed then: that is how transformers 5 reads such files.
+///
+/// # Errors
+/// What the system says.
+pub async fn head_differs(checkpoint: &Checkpoint) -> Result<bool, FilesError> {
+    let named = |wanted: &str| checkpoint.tensors().iter().find(|(name, _)| canonical(name, &[]) == wanted);
+    let (Some((head, at)), Some((table, of))) = (named("lm_head.weight"), named("model.embed_tokens.weight")) else {
+        return Ok(false);
+    };
+    let (head_info, info) = (&at.info, &of.info);
+    if (head_info.dtype, &head_info.shape) != (info.dtype, &info.shape) {
+        return Ok(true);
+    }
+    for start in (0..info.bytes).step_by(CHUNK) {
+        let len = (info.bytes - start).min(CHUNK as u64) as usize;
+        if checkpoint.read_bytes(head, start, len).await? != checkpoint.read_bytes(table, start, len).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What does not fit, with names.
