@@ -12,14 +12,14 @@ use super::template::{environment, prepared};
 /// Why a conversation has no text.
 #[derive(Debug, ThisError)]
 pub enum ChatError {
-    /// `tokenizer_config.json` is not what it should be.
-    #[error("tokenizer_config.json cannot be used ({0}): copy or download it again")]
-    Settings(String),
+    /// A file with settings is not what it should be.
+    #[error("{file} cannot be used ({reason}): copy or download it again")]
+    #[expect(missing_docs, reason = "the sentence says what they are")]
+    Settings { file: &'static str, reason: String },
     /// The template does not work.
-    #[error(
-        "the model's chat template cannot be used ({0}): remove it from tokenizer_config.json to talk in a plain form"
-    )]
-    Template(String),
+    #[error("the model's chat template cannot be used ({reason}): remove it from {file} to talk in a plain form")]
+    #[expect(missing_docs, reason = "the sentence says what they are")]
+    Template { file: &'static str, reason: String },
     /// The mark of a picture stands more than once.
     #[error("{IMAGE} stands for the picture, and the conversation has it {0} times: leave it out of what is said")]
     Marks(usize),
@@ -74,6 +74,11 @@ const QWEN_2: &str = "{% if messages[0].role != 'system' %}<|im_start|>system\nY
 /// The same form with SmolLM2's.
 const SMOLLM2: &str = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
+const SETTINGS: &str = "tokenizer_config.json";
+const JINJA: &str = "chat_template.jinja";
+/// Files that a template can be in, besides `tokenizer_config.json`; the first that is there counts.
+pub const TEMPLATE_FILES: [&str; 3] = [JINJA, "chat_template.json", "processor_config.json"];
+
 /// What no conversation says: by it one sees whether a template keeps what is said.
 const PROBE: &str = "what-is-said";
 /// What no part has: where it is written, the parts are written as they are.
@@ -83,6 +88,8 @@ const NO_KEY: &str = "no-such-key";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatTemplate {
     source: String,
+    /// Where it was found.
+    file: &'static str,
     specials: Specials,
     /// Whether it takes what is said as a list of parts, with and without a picture.
     parts: [bool; 2],
@@ -115,6 +122,19 @@ enum Templates {
     Named(Vec<Named>),
 }
 
+impl Templates {
+    /// The one that is meant where none is asked for by name.
+    fn default(self) -> Option<String> {
+        match self {
+            Self::One(template) => Some(template),
+            Self::Named(all) => {
+                let default = all.iter().position(|t| t.name == "default").unwrap_or(0);
+                all.into_iter().nth(default).map(|t| t.template)
+            }
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Named {
     name: String,
@@ -144,26 +164,36 @@ impl ChatTemplate {
     /// # Errors
     /// Files that cannot be understood, or a template that is none.
     pub fn from_files(settings: Option<&str>, jinja: Option<&str>) -> Result<Self, ChatError> {
-        let parse = |s| super::json::parse::<Settings>(s).map_err(|e| ChatError::Settings(e.to_string()));
-        let settings = settings.map_or(Ok(Settings::default()), parse)?;
-        let own = settings.chat_template.and_then(|t| match t {
-            Templates::One(template) => Some(template),
-            Templates::Named(all) => {
-                let default = all.iter().position(|t| t.name == "default").unwrap_or(0);
-                all.into_iter().nth(default).map(|t| t.template)
-            }
-        });
+        Self::from_folder(settings, jinja.map(|text| (JINJA, text)))
+    }
+
+    /// The same where the template is in another file: the first of [`TEMPLATE_FILES`] that a folder has counts, before what
+    /// `tokenizer_config.json` says.
+    ///
+    /// # Errors
+    /// As [`Self::from_files`].
+    pub fn from_folder(settings: Option<&str>, named: Option<(&'static str, &str)>) -> Result<Self, ChatError> {
+        let parse = |file, text| {
+            super::json::parse::<Settings>(text).map_err(|e| ChatError::Settings { file, reason: e.to_string() })
+        };
+        let settings = settings.map_or(Ok(Settings::default()), |text| parse(SETTINGS, text))?;
+        let named = match named {
+            Some((JINJA, text)) => Some((JINJA, text.to_owned())),
+            Some((file, text)) => parse(file, text)?.chat_template.and_then(Templates::default).map(|t| (file, t)),
+            None => None,
+        };
+        let own = settings.chat_template.and_then(Templates::default).map(|t| (SETTINGS, t));
         let specials = Specials {
             bos_token: text(settings.bos_token),
             eos_token: text(settings.eos_token),
             pad_token: text(settings.pad_token),
             unk_token: text(settings.unk_token),
         };
-        let source = jinja.map(str::to_owned).or(own).unwrap_or_else(|| PLAIN.to_owned());
-        let wrong = |e: Error| ChatError::Template(said(&e));
+        let (file, source) = named.or(own).unwrap_or_else(|| (SETTINGS, PLAIN.to_owned()));
+        let wrong = |e: Error| ChatError::Template { file, reason: said(&e) };
         let source = prepared(&source).map_err(wrong)?;
         environment(&source).map(drop).map_err(wrong)?;
-        let mut template = Self { source, specials, parts: [false; 2] };
+        let mut template = Self { source, file, specials, parts: [false; 2] };
         template.parts = [false, true].map(|picture| template.wants_parts(picture));
         Ok(template)
     }
@@ -177,7 +207,7 @@ impl ChatTemplate {
             "smollm2" => SMOLLM2,
             _ => return None,
         };
-        Some(Self { source: source.to_owned(), specials, parts: [false; 2] })
+        Some(Self { source: source.to_owned(), file: SETTINGS, specials, parts: [false; 2] })
     }
 
     /// Whether it keeps what is said only as parts; with a picture, whether it keeps both as parts, since a processor gives it
@@ -221,7 +251,7 @@ impl ChatTemplate {
     fn written(&self, messages: &(impl Serialize + ?Sized), answer: bool) -> Result<String, ChatError> {
         let refused = |e: Error| match e.kind() {
             ErrorKind::InvalidOperation => ChatError::Refused(said(&e)),
-            _ => ChatError::Template(said(&e)),
+            _ => ChatError::Template { file: self.file, reason: said(&e) },
         };
         let all = environment(&self.source).map_err(refused)?;
         let s = &self.specials;

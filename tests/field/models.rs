@@ -224,8 +224,13 @@ fn templates_without_bound_are_refused() {
         "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x|length }}";
     for template in [&attributes, &minus, &words, "{{ '{:>9999999999}'.format('a') }}", nest, grow] {
         std::fs::write(model.join("chat_template.jinja"), template).unwrap();
-        refuses(&model, &["the model's chat template cannot be used"]);
+        refuses(&model, &["the model's chat template cannot be used", "remove it from chat_template.jinja"]);
     }
+    // As processors are saved by some versions.
+    std::fs::remove_file(model.join("chat_template.jinja")).unwrap();
+    let json = serde_json::json!({"chat_template": minus}).to_string();
+    std::fs::write(model.join("chat_template.json"), json).unwrap();
+    refuses(&model, &["the model's chat template cannot be used", "remove it from chat_template.json"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::assistant::Assistant;
 use crate::data::bpe::{Bpe, BpeError};
-use crate::data::chat::{ChatError, ChatTemplate};
+use crate::data::chat::{ChatError, ChatTemplate, TEMPLATE_FILES};
 use crate::data::image::Preprocess;
 use crate::data::tokenizer::{END, Tokenizer};
 use crate::data::tokenizer_files::{tokenizer_config, tokenizer_json};
@@ -121,9 +121,18 @@ impl ModelFolder {
         let mut resolved = resolve(&checkpoint, &specs, &spec.config.link_config.language_layers)?;
         let tokenizer = Bpe::from_json(&folder.required_text("tokenizer.json").await?)?;
         let settings = folder.text("tokenizer_config.json").await?;
-        let jinja = folder.text("chat_template.jinja").await?;
+        let mut named = None;
+        for file in TEMPLATE_FILES {
+            let text = folder.text(file).await?;
+            // Processors have templates in some versions of transformers alone.
+            named =
+                named.or(text.filter(|t| t.contains("chat_template") || !file.ends_with(".json")).map(|t| (file, t)));
+        }
         Ok(Self {
-            template: ChatTemplate::from_files(settings.as_deref(), jinja.as_deref())?,
+            template: ChatTemplate::from_folder(
+                settings.as_deref(),
+                named.as_ref().map(|(file, text)| (*file, text.as_str())),
+            )?,
             preprocess: if model.sees() { Some(preprocess(folder, &spec).await?) } else { None },
             extra: std::mem::take(&mut resolved.extra),
             model: Arc::new(model),

@@ -16,12 +16,14 @@ const CONFIG: &str = "config.json";
 /// Which weights are in which file.
 const INDEX: &str = "model.safetensors.index.json";
 /// Text files that may be there.
-const TEXTS: [&str; 5] = [
+const TEXTS: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
+    "chat_template.json",
     "generation_config.json",
     "preprocessor_config.json",
+    "processor_config.json",
 ];
 /// Ending of weights.
 const EXTENSION: &str = ".safetensors";
