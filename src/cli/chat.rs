@@ -82,6 +82,11 @@ pub(super) fn load(args: &Args, gpu: &Gpu, room: Option<usize>) -> Result<Assist
     if !source.extra.is_empty() {
         warn(&format!("{} tensors are not used: {}\n", source.extra.len(), shortened(&source.extra)));
     }
+    // Whoever chooses tokens otherwise knows what he does.
+    let options = ["temperature", "top-k", "top-p", "min-p", "repetition-penalty"];
+    if !source.spec.asked.is_empty() && !options.iter().any(|o| args.option(o).is_some()) {
+        warn(&format!("{}\n", source.asked()));
+    }
     let formats = Formats::of(format_of(args)?);
     let room = source.room(args.number("room")?.or(room));
     let memory = args.number::<u64>("memory")?.map(|mib| mib << 20);

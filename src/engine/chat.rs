@@ -69,6 +69,8 @@ pub struct ChatModel {
     pub sees: Option<Preprocess>,
     /// Tensors of the files that nothing explains.
     pub extra: Vec<String>,
+    /// What the files ask for and is not done by itself, a sentence; or nothing.
+    pub asked: String,
     /// Most tokens of question and answer that it was trained for.
     pub longest: usize,
     pub plans: ChatPlans,

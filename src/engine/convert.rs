@@ -356,6 +356,7 @@ async fn meta(blob: &Blob) -> Result<Option<Meta>, ConvertError> {
 /// A trained model, as its folder will describe it.
 fn run_spec(meta: &Meta) -> Result<ModelSpec, FilesError> {
     checked(&ModelSpec {
+        asked: Vec::new(),
         kind: meta.preset.wiring,
         config: meta.model.clone(),
         model_type: String::new(),

@@ -196,7 +196,17 @@ mod tests {
         let (eos, bos) = (vec![2, 7], Some(1));
         let max_positions = config.text_config.max_position_embeddings;
         let background = Some([255, 0, 9]);
-        ModelSpec { kind, config, model_type: String::new(), eos, bos, max_positions, image_token: None, background }
+        ModelSpec {
+            kind,
+            config,
+            model_type: String::new(),
+            eos,
+            bos,
+            max_positions,
+            image_token: None,
+            background,
+            asked: Vec::new(),
+        }
     }
 
     #[test]

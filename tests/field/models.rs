@@ -172,6 +172,27 @@ fn what_python_writes_is_read() {
 }
 
 #[test]
+fn settings_of_generation_that_are_not_followed_are_named() {
+    if !adapter() {
+        return;
+    }
+    let model = copy("models-generation");
+    let write = |text: &str| std::fs::write(model.join("generation_config.json"), text).unwrap();
+    let ask =
+        |more: &[&str]| hive(&[&["ask", "--model", text(&model), "Hello", "--limit", "2"], more].concat()).code(0);
+    write(r#"{"eos_token_id": 2, "do_sample": true, "temperature": 0.7, "top_p": 1.0, "repetition_penalty": 1.1}"#);
+    ask(&[])
+        .complains(&["generation_config.json asks for temperature 0.7, repetition_penalty 1.1: here the likeliest"]);
+    assert!(!ask(&["--temperature", "0.7"]).err.contains("asks for"));
+    write(r#"{"eos_token_id": 2, "do_sample": false, "temperature": 0.7, "num_beams": 1, "bad_words_ids": null}"#);
+    assert!(!ask(&[]).err.contains("asks for"));
+    // What macOS leaves beside a file.
+    std::fs::rename(model.join("model.safetensors"), model.join("weights.safetensors")).unwrap();
+    std::fs::write(model.join("._weights.safetensors"), [0, 5, 22, 7]).unwrap();
+    ask(&[]);
+}
+
+#[test]
 fn files_that_are_something_else_are_named() {
     if !adapter() {
         return;

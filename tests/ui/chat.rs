@@ -44,6 +44,7 @@ fn model(sees: Option<Preprocess>) -> ChatModel {
         kind: if sees.is_some() { Wiring::Linked } else { Wiring::Text },
         sees,
         extra: vec!["lm_head.bias".into()],
+        asked: String::new(),
         longest: 8192,
         plans: ChatPlans { room: 1024, plans: sizes.map(|(f, mib)| plan(f, mib)).into() },
     }

@@ -57,6 +57,9 @@ pub(super) fn load_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut 
     ui.strong(&model.name);
     ui.label(model.kind.about());
     extra_ui(ui, &model.extra);
+    if !model.asked.is_empty() {
+        ui.weak(&model.asked);
+    }
     ui.add_space(4.0);
     plan_ui(ui, model, form, out);
     ui.add_space(4.0);

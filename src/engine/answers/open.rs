@@ -144,6 +144,19 @@ impl ModelFolder {
         })
     }
 
+    /// A sentence about settings of `generation_config.json` that are not followed by themselves; empty where there are none.
+    #[must_use]
+    pub fn asked(&self) -> String {
+        let all: Vec<String> = self.spec.asked.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        if all.is_empty() {
+            return String::new();
+        }
+        format!(
+            "generation_config.json asks for {}: here the likeliest token is taken unless you set it",
+            all.join(", ")
+        )
+    }
+
     /// Rows of text as requested, within what the model was trained for and what a cache can hold.
     #[must_use]
     pub fn room(&self, requested: Option<usize>) -> usize {

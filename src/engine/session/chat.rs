@@ -66,6 +66,7 @@ fn described(name: String, source: &ModelFolder) -> ChatModel {
         kind: source.spec.kind,
         sees: source.preprocess(),
         extra: source.extra.clone(),
+        asked: source.asked(),
         longest: source.room(Some(usize::MAX)),
         plans: plans(source, source.room(None)),
     }

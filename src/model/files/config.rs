@@ -32,6 +32,8 @@ pub struct ModelSpec {
     pub image_token: Option<u32>,
     /// What shines through transparent parts of pictures, where a model of Hive's own says so.
     pub background: Option<[u8; 3]>,
+    /// What `generation_config.json` asks of whoever chooses tokens, by its key: nothing of it is done unless it is asked for.
+    pub asked: Vec<(String, String)>,
 }
 
 impl ModelSpec {
@@ -76,6 +78,7 @@ impl ModelSpec {
             let keys = Keys::of(&value, GENERATION, "")?;
             spec.eos = keys.ids("eos_token_id")?.unwrap_or(spec.eos);
             spec.bos = keys.ids("bos_token_id")?.map_or(spec.bos, |ids| ids.first().copied());
+            spec.asked = asked(keys)?;
         }
         limits::check(&spec.config).map_err(|e| FilesError::Config { file: CONFIG.to_owned(), text: e.0 })?;
         spec.config.check()?;
@@ -97,6 +100,7 @@ impl ModelSpec {
             max_positions: 0,
             image_token: None,
             background: None,
+            asked: Vec::new(),
         };
         match model_type {
             "siglip_vision_model" => (spec.kind, spec.config.vision_config) = (Wiring::Tower, vision(top)?),
@@ -194,6 +198,31 @@ impl ModelSpec {
         self.background = part(top, "image_background")?;
         Ok(())
     }
+}
+
+/// Settings of generation that change a text, and their values that change none. The first four count where tokens are drawn.
+const ASKED: [(&str, &[&str]); 12] = [
+    ("temperature", &["1", "1.0"]),
+    ("top_k", &["0"]),
+    ("top_p", &["1", "1.0"]),
+    ("min_p", &["0", "0.0"]),
+    ("repetition_penalty", &["1", "1.0"]),
+    ("no_repeat_ngram_size", &["0"]),
+    ("num_beams", &["1"]),
+    ("suppress_tokens", &["[]"]),
+    ("begin_suppress_tokens", &["[]"]),
+    ("bad_words_ids", &["[]"]),
+    ("forced_bos_token_id", &[]),
+    ("forced_eos_token_id", &[]),
+];
+
+/// The settings of `generation_config.json` that are not followed by themselves.
+fn asked(keys: Keys<'_>) -> Result<Vec<(String, String)>, FilesError> {
+    let drawn = keys.flag("do_sample")? == Some(true);
+    let used = ASKED.iter().enumerate().filter(|(i, _)| drawn || *i > 3);
+    let value = |key: &str| keys.value(key).map(Value::to_string);
+    let all = used.filter_map(|(_, (key, none))| Some((*key, value(key).filter(|v| !none.contains(&v.as_str()))?)));
+    Ok(all.map(|(key, value)| (key.to_owned(), shown(&value))).collect())
 }
 
 const VISION: &str = "vision_config.";

@@ -35,7 +35,8 @@ impl Folder {
     /// Two files of one name.
     pub fn new(blobs: impl IntoIterator<Item = Blob>) -> Result<Self, FilesError> {
         let mut files = BTreeMap::new();
-        for blob in blobs {
+        // What macOS leaves beside files on foreign disks is none of them.
+        for blob in blobs.into_iter().filter(|b| !b.name().starts_with("._")) {
             if let Some(twice) = files.insert(blob.name().to_owned(), blob) {
                 return Err(FilesError::SameFile(shown(twice.name())));
             }
