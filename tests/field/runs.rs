@@ -97,6 +97,32 @@ fn a_signal_ends_a_run_after_its_step_and_saves_it() {
     }
 }
 
+/// As `nohup` starts a program, and a shell's `&` for Ctrl-C.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_is_not_to_be_heard_is_not() {
+    if !adapter() {
+        return;
+    }
+    let out = folder("deaf");
+    let script =
+        "trap '' HUP; exec \"$0\" train --preset tiny --stage 1 --json --set stages.0.1.steps=100000 --out \"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_hive"), text(&out)]).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let (id, mut next) = (child.id().to_string(), || lines.next().and_then(Result::ok));
+    let send = |signal: &str| Command::new("kill").args([signal, &id]).status().unwrap();
+    assert!(next().is_some());
+    for _ in 0..5 {
+        send("-HUP");
+        assert!(next().is_some(), "it ended");
+    }
+    send("-INT");
+    while next().is_some() {}
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_reader_that_goes_away_ends_a_run_saved_and_not_as_if_all_were_done() {
