@@ -20,13 +20,14 @@ fn came() -> &'static Arc<AtomicUsize> {
 pub fn watch_signals() {
     use signal_hook::consts::{SIGINT, SIGTERM};
     #[cfg(unix)]
-    let all = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
+    let hangup = Some(signal_hook::consts::SIGHUP);
     #[cfg(not(unix))]
-    let all = [SIGINT, SIGTERM];
+    let hangup = None;
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
         let second = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        for signal in all.into_iter().filter(|signal| !is_ignored(*signal)) {
+        // `nohup` keeps the end of a terminal away from what it starts.
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup.filter(|signal| !is_ignored(*signal))) {
             // In this order: the first signal arms the second.
             let ready = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&second))
                 .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&second)))
@@ -38,7 +39,7 @@ pub fn watch_signals() {
     });
 }
 
-/// Was the program started deaf to a signal, as `nohup` and a shell's `&` do it? It stays so, where the system tells.
+/// Was the program started deaf to this signal? It stays so, where the system tells.
 fn is_ignored(signal: i32) -> bool {
     let status = super::read_file(Path::new("/proc/self/status")).unwrap_or_default();
     let mask = String::from_utf8_lossy(&status).lines().find_map(|line| {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use hive::data::rng::Rng;
@@ -59,6 +59,22 @@ struct Ended {
 fn send(child: &Child, signal: &str) {
     let id = child.id().to_string();
     Command::new("kill").args(["-s", signal, &id]).stderr(Stdio::null()).status().unwrap();
+}
+
+/// It ends within so many seconds.
+#[track_caller]
+fn gone(child: &mut Child, secs: u64) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if start.elapsed() > Duration::from_secs(secs) {
+            child.kill().unwrap();
+            panic!("it goes on");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 impl Kills {
@@ -376,14 +392,8 @@ fn interrupted(words: &[&str]) -> Said {
         let mut child = command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         std::thread::sleep(wait);
         send(&child, "INT");
-        let (start, ended) = (Instant::now(), child.try_wait().unwrap());
-        while child.try_wait().unwrap().is_none() {
-            if start.elapsed() > Duration::from_secs(20) {
-                child.kill().unwrap();
-                panic!("{words:?} goes on");
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let ended = child.try_wait().unwrap();
+        gone(&mut child, 20);
         let output = child.wait_with_output().unwrap();
         let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         assert!(ended.is_none(), "{words:?} ended before: {err}");
@@ -415,9 +425,7 @@ fn a_second_signal_ends_at_once() {
             continue;
         }
         send(&child, "TERM");
-        let start = Instant::now();
-        assert_eq!(child.wait().unwrap().code(), Some(143));
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!(gone(&mut child, 5).code(), Some(143));
         return only(&out, &[], End::Once);
     }
 }
@@ -476,9 +484,7 @@ fn a_fetch_that_waits_for_its_server_ends_at_once() {
     std::io::BufRead::read_line(&mut err, &mut line).unwrap();
     assert!(line.contains("status 503"), "{line}");
     send(&child, "TERM");
-    let start = Instant::now();
-    assert_eq!(child.wait().unwrap().code(), Some(143));
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(gone(&mut child, 5).code(), Some(143));
     std::io::BufRead::read_line(&mut err, &mut line).unwrap();
     assert!(line.contains("Go on with: hive fetch some/model"), "{line}");
 }

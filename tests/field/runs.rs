@@ -75,7 +75,11 @@ fn a_signal_ends_a_run_after_its_step_and_saves_it() {
     if !adapter() {
         return;
     }
-    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+    // What `nohup` starts, as these tests may be, does not hear the third.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|l| l.strip_prefix("SigIgn:")?.trim().chars().last()?.to_digit(16));
+    let signals = [("INT", 130), ("TERM", 143), ("HUP", 129)];
+    for (signal, code) in signals.into_iter().take(3 - ignored.unwrap_or(0) as usize % 2) {
         let out = folder(&format!("signal-{signal}"));
         let words = ["train", "--preset", "tiny", "--set", "stages.0.1.steps=100000", "--save-every", "100000"];
         let mut command = Command::new(env!("CARGO_BIN_EXE_hive"));
@@ -97,7 +101,7 @@ fn a_signal_ends_a_run_after_its_step_and_saves_it() {
     }
 }
 
-/// As `nohup` starts a program, and a shell's `&` for Ctrl-C.
+/// As `nohup` starts a program.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_that_is_not_to_be_heard_is_not() {
