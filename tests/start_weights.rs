@@ -10,12 +10,14 @@ use hive::gpu::{DType, Gpu, Recorder};
 use hive::model::inputs::HostBatch;
 use hive::model::model::{Model, Wiring};
 use hive::model::probe::{Kind, Probe, ProbeInputs, Sizes};
-use hive::nn::{ParamId, Params};
+use hive::model::weights::Precision;
+use hive::nn::{ParamId, ParamSpec, Params};
 use hive::platform::block_on;
+use hive::train::checkpoint::Checkpoint;
 use hive::train::depths::Depths;
 use hive::train::evaluate::{Asked, Evaluator, Picture};
 use hive::train::init;
-use hive::train::pretrain::Tower;
+use hive::train::pretrain::{Reader, Tower};
 use hive::train::recipe::{Naming, Preset};
 use hive::train::trainer::{Setup, Trainer};
 
@@ -104,6 +106,46 @@ fn a_tower_that_is_taught_without_colour_sees_none() {
     assert!(blind.keys().all(|name| name.starts_with("vision_model.")));
     let (sees, scores) = train(Naming::default());
     assert!(!grey(&sees[patch]) && scores == 1);
+    done(&gpu);
+}
+
+/// Pre-training that is saved and goes on is the one that was not interrupted, to the last bit.
+#[test]
+fn a_pre_training_goes_on_bit_for_bit() {
+    let Some(gpu) = gpu() else { return };
+    let preset = preset("tiny");
+    let source = source(&preset);
+    let through = |made: Checkpoint, specs: &[ParamSpec]| {
+        Checkpoint::from_bytes(&made.to_bytes(specs, Precision::F32).unwrap()).unwrap()
+    };
+    let classes = source.dataset().unwrap().label_classes();
+    let recipe = preset.pretrain_vision.clone().unwrap();
+    let tower = || Tower::new(&gpu, &preset, &classes, &recipe).unwrap();
+    let look = |tower: &mut Tower, steps| -> Vec<u32> {
+        (0..steps).map(|_| block_on(tower.step(&source, 1)).unwrap().loss.to_bits()).collect()
+    };
+    let (mut first, mut second) = (tower(), tower());
+    look(&mut first, 3);
+    let saved = through(block_on(first.checkpoint(&preset, &source)).unwrap(), first.specs());
+    second.go_on(&saved).unwrap();
+    assert_eq!((second.updates(), look(&mut first, 3)), (3, look(&mut second, 3)));
+    assert!(block_on(first.weights()).unwrap() == block_on(second.weights()).unwrap());
+
+    let recipe = preset.pretrain_language.clone().unwrap();
+    let reader = || Reader::new(&gpu, &preset, &source, &recipe).unwrap();
+    let read = |reader: &mut Reader, steps| -> Vec<u32> {
+        (0..steps).map(|_| block_on(reader.step(&source)).unwrap().loss.to_bits()).collect()
+    };
+    let (mut first, mut second) = (reader(), reader());
+    read(&mut first, 3);
+    let half = block_on(first.checkpoint(&preset, &source)).unwrap();
+    let text = through(half.clone(), &half.specs());
+    second.go_on(&text).unwrap();
+    assert_eq!((second.updates(), read(&mut first, 3)), (3, read(&mut second, 3)));
+    assert!(block_on(first.weights()).unwrap() == block_on(second.weights()).unwrap());
+    // Neither takes the other's.
+    assert!(second.go_on(&saved).unwrap_err().to_string().contains("is missing"));
+    assert!(tower().go_on(&text).unwrap_err().to_string().contains("is missing"));
     done(&gpu);
 }
 

@@ -8,13 +8,14 @@ use super::args::Args;
 use super::fault::Fault;
 use super::output::{say, warn};
 use super::progress::Progress;
+use super::shared::{ended, stop_if_asked};
 use crate::engine::assets;
 use crate::engine::convert::{Conversion, NewFile, Origin, Request};
 use crate::model::export::Part;
 use crate::model::files::{FileDType, Folder};
 use crate::model::model::Wiring;
 use crate::ops::packed::Format;
-use crate::platform::{self, Blob, NewFolder, block_on};
+use crate::platform::{self, Blob, NewFolder, block_on, watch_signals};
 
 const OPTIONS: [&str; 8] = ["part", "dtype", "weights", "shard-size", "tower", "language", "links", "projector"];
 
@@ -54,6 +55,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
             mb(free)
         )));
     }
+    watch_signals();
     write(&conversion, &place, out)?;
     for note in &conversion.notes {
         warn(&format!("{note}\n"));
@@ -178,9 +180,15 @@ fn write(conversion: &Conversion, place: &Path, out: &str) -> Result<(), Fault> 
         let mut put = |bytes: &[u8]| {
             done += bytes.len() as u64;
             progress.bytes("writing", done, total);
+            // Told below.
+            if ended().is_some() {
+                return Err("stopped".to_owned());
+            }
             to.write(bytes).map_err(|e| format!("cannot write {}: {e}", file.path))
         };
-        block_on(conversion.write(file, &mut put)).map_err(Fault::failed)?;
+        let written = block_on(conversion.write(file, &mut put));
+        stop_if_asked(|| Ok(format!("stopped: {out} is as it was, and nothing is kept. Begin again")))?;
+        written.map_err(Fault::failed)?;
         to.finish().map_err(unwritable)?;
     }
     progress.end(&format!("{} MB written", done / 1_000_000));

@@ -1,6 +1,6 @@
 //! `hive demo`: the main job. Three stages from the shipped start weights, with numbers that show what each one did.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use super::args::Args;
 use super::depths::{measure, table as depth_table};
 use super::progress::Steps;
 use super::report::{self, Example, Maps, Page, StageCurves};
-use super::shared::{claim, find_preset, keep_earlier, png, save, table};
+use super::shared::{claim, find_preset, keep_earlier, png, save, stop_if_asked, table};
 use super::{Fault, open_gpu, say, write};
 use crate::data::chat::Message;
 use crate::data::worlds::{Sample, Split};
@@ -20,7 +20,7 @@ use crate::engine::outline::norms_by_block;
 use crate::gpu::Gpu;
 use crate::model::config::Wiring;
 use crate::nn::params::Weights;
-use crate::platform::{self, block_on, interrupted, watch_signals};
+use crate::platform::{self, block_on, watch_signals};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::run::Run;
@@ -61,6 +61,11 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     let source = made_source(&preset)?;
     let mut run = Run::new(&gpu, preset, source, &weights)?;
 
+    let keep = |run: &Run| {
+        save(run, &path)?;
+        let (file, out) = (path.display(), out.display());
+        Ok(format!("stopped, and the model is saved. Train it on with: hive train --resume {file} --out {out}"))
+    };
     let mut depths = Vec::new();
     let mut look = |when: &'static str, run: &Run, weights: &Weights| {
         if let Some(found) = measure(&gpu, run.config(), weights, &run.source)? {
@@ -70,7 +75,7 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
             ));
             depths.push((when, found));
         }
-        Ok::<(), Fault>(())
+        stop_if_asked(|| keep(run))
     };
     look("before", &run, &weights)?;
     let samples = example_samples(&run);
@@ -80,16 +85,15 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     let mut curves = Vec::new();
     let mut between = None;
     for stage in Stage::ALL {
-        if let Some(curve) = train_stage(&mut run, stage, questions, Some(&path))? {
+        if let Some(curve) = train_stage(&mut run, stage, questions, &keep)? {
             curves.push(curve);
         }
         if stage == Stage::Adaptation {
             between = Some(block_on(run.checkpoint())?);
         }
     }
-    if let Some(scores) = instead(&gpu, between, questions, Some(&path))? {
-        run.scores.push((Label::INSTEAD, scores));
-    }
+    let instead = instead(&gpu, between, questions, &|| keep(&run))?;
+    run.scores.extend(instead.map(|scores| (Label::INSTEAD, scores)));
     say(&format!("\nheld-out exact answers, {questions} questions each:\n{}", table(&run.scores)));
     say(&verdict(&run.scores));
 
@@ -120,21 +124,16 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Ends what is saved at `path`, where a signal wants that.
-fn stop_if_asked(path: &Path) -> Result<(), Fault> {
-    let Some(signal) = interrupted() else { return Ok(()) };
-    let (file, out) = (path.display(), path.parent().unwrap_or(Path::new(".")).display());
-    let text = format!("stopped, and the model is saved. Train it on with: hive train --resume {file} --out {out}");
-    Err(Fault::Ended(128 + signal, text))
-}
+/// Saves a run, and says how it goes on.
+type Keep<'a> = &'a dyn Fn(&Run) -> Result<String, Fault>;
 
-/// Runs one stage and scores it; none where the preset has no such stage. With a path the model is saved there after it, and
-/// after the step in which a signal came.
+/// Runs one stage and scores it; none where the preset has no such stage. The model is kept after it, and after the step in
+/// which a signal came.
 pub(super) fn train_stage(
     run: &mut Run,
     stage: Stage,
     questions: usize,
-    path: Option<&Path>,
+    keep: Keep<'_>,
 ) -> Result<Option<StageCurves>, Fault> {
     let Some(recipe) = run.preset.stage(stage) else { return Ok(None) };
     let steps = recipe.steps;
@@ -149,18 +148,13 @@ pub(super) fn train_stage(
         {
             norms.push((report.update, modules(trainer)?));
         }
-        if let Some(path) = path.filter(|_| interrupted().is_some()) {
-            save(run, path)?;
-            stop_if_asked(path)?;
-        }
+        stop_if_asked(|| keep(run))?;
     }
     block_on(run.leave())?;
     progress.end("");
-    if let Some(path) = path {
-        save(run, path)?;
-        stop_if_asked(path)?;
-    }
+    keep(run)?;
     for picture in [Picture::Own, Picture::Swapped] {
+        stop_if_asked(|| keep(run))?;
         let scores = block_on(run.evaluate(picture, questions))?;
         run.scores.push((Label { picture, ..Label::after(stage) }, scores));
     }
@@ -168,12 +162,12 @@ pub(super) fn train_stage(
 }
 
 /// What came of it if stage 2 had gone on, tower frozen, where stage 3 trained the tower: as many steps, by the same recipe.
-/// The model itself is at `path`.
+/// The model itself is kept by now.
 pub(super) fn instead(
     gpu: &Gpu,
     between: Option<Checkpoint>,
     questions: usize,
-    path: Option<&Path>,
+    kept: &dyn Fn() -> Result<String, Fault>,
 ) -> Result<Option<Scores>, Fault> {
     let Some(checkpoint) = between else { return Ok(None) };
     let Some(recipe) = checkpoint.meta.preset.stage(Stage::Vision).cloned() else { return Ok(None) };
@@ -183,7 +177,7 @@ pub(super) fn instead(
     block_on(run.go_on(Stage::Adaptation, recipe))?;
     while let Some(report) = block_on(run.step())? {
         progress.show(&report);
-        path.map_or(Ok(()), stop_if_asked)?;
+        stop_if_asked(kept)?;
     }
     block_on(run.leave())?;
     progress.end("");

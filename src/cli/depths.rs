@@ -6,7 +6,7 @@ use super::args::Args;
 use super::fault::Fault;
 use super::output::say;
 use super::progress::Progress;
-use super::shared::{load, open_gpu};
+use super::shared::{ended, load, open_gpu};
 use crate::engine::assets::made_source;
 use crate::gpu::Gpu;
 use crate::model::config::HiveConfig;
@@ -55,7 +55,8 @@ pub(super) fn measure(
     let mut progress = Progress::new();
     let tell = |share: f64| {
         progress.show(|| format!("looking at every depth of the tower: {:.0} %", share * 100.0));
-        true
+        // Who watches signals looks whether one came.
+        ended().is_none()
     };
     Ok(block_on(Depths::measure(gpu, config, weights, source, Kind::Link, tell))?)
 }

@@ -6,8 +6,9 @@ use super::args::Args;
 use super::fault::Fault;
 use super::output::{say, warn};
 use super::progress::Progress;
+use super::shared::{ended, stop_if_asked};
 use crate::engine::fetch::{self, Address, FetchError, FetchOptions, FetchProgress};
-use crate::platform::{self, Blob, block_on};
+use crate::platform::{self, Blob, block_on, watch_signals};
 
 const HELP: &str = "\
 hive fetch ID|URL [--to DIR] [--revision R] [--offline] [--verify]
@@ -39,8 +40,11 @@ impl From<FetchError> for Fault {
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let options = ["to", "revision", "forget"];
     let Some(args) = Args::or_help(list, (1, &options), &["offline", "list", "verify"], HELP)? else { return Ok(()) };
-    let mut options =
-        FetchOptions { tell: Some(|text| warn(&format!("{text}\n"))), ..FetchOptions::from_environment()? };
+    let again = |text: &str| {
+        warn(&format!("{text}\n"));
+        ended().is_none()
+    };
+    let mut options = FetchOptions { tell: Some(again), ..FetchOptions::from_environment()? };
     if args.flag("list") {
         return show(&args, &options);
     }
@@ -63,10 +67,11 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         }
         last = p.clone();
         progress.show(|| line(p));
-        true
+        ended().is_none()
     };
+    watch_signals();
     if args.flag("verify") {
-        let differ = block_on(fetch::verify(&address, &options, &mut tell))?;
+        let differ = kept(block_on(fetch::verify(&address, &options, &mut tell)), &address)?;
         let said = if differ.is_empty() {
             "every file is as it was fetched".to_owned()
         } else {
@@ -74,7 +79,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         };
         warn(&format!("{said}\n"));
     }
-    let fetched = block_on(fetch::fetch(&address, &options, &mut tell))?;
+    let fetched = kept(block_on(fetch::fetch(&address, &options, &mut tell)), &address)?;
     if last.total > 0 {
         progress.end(&line(&last));
     }
@@ -95,6 +100,15 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     }
     say(&format!("{place}\n"));
     Ok(())
+}
+
+/// What came of it; where a signal ended it, that.
+fn kept<T>(result: Result<T, FetchError>, address: &Address) -> Result<T, Fault> {
+    if result.is_err() {
+        let text = format!("stopped; what came so far is kept. Go on with: hive fetch {address}, and the same options");
+        stop_if_asked(|| Ok(text))?;
+    }
+    Ok(result?)
 }
 
 fn line(p: &FetchProgress) -> String {

@@ -13,7 +13,7 @@ use super::demo::{instead, train_stage};
 use super::depths::measure;
 use super::fault::Fault;
 use super::output::say;
-use super::shared::{find_preset, gpu_options, open_gpu, read, write};
+use super::shared::{find_preset, gpu_options, open_gpu, read, stop_if_asked, write};
 use crate::data::dataset::Dataset;
 use crate::data::worlds::Split;
 use crate::data::worlds::grounds::PLACES;
@@ -24,7 +24,7 @@ use crate::engine::{
 };
 use crate::gpu::Gpu;
 use crate::nn::params::Weights;
-use crate::platform::block_on;
+use crate::platform::{block_on, watch_signals};
 use crate::train::depths::Depths;
 use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::run::Run;
@@ -73,18 +73,29 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let preset = find_preset(&args, FIRST)?;
     let mut figures = if part.is_some() { kept(&out)? } else { Figures::new() };
     figures.insert("preset".into(), json!(preset.name));
+    watch_signals();
     if part != Some("answers") {
         let questions = args.number("questions")?.unwrap_or(300);
         figures.insert("costs".into(), costs(&args, &preset)?);
         figures.extend(stages(&open_gpu(&args)?, &preset, questions)?);
     }
+    if part.is_none() {
+        // The other part as it stands, until it is measured: a signal in between costs one part alone.
+        let mut both = kept(&out).unwrap_or_default();
+        both.extend(figures.clone());
+        save(&out, &both)?;
+    }
     if part != Some("stages") {
         figures.extend(answers(gpu_options(&args), &preset)?);
     }
-    let text = serde_json::to_string_pretty(&figures).map_err(Fault::failed)?;
-    write(&out, format!("{text}\n").as_bytes())?;
+    save(&out, &figures)?;
     say(&format!("wrote {}\n", out.display()));
     Ok(())
+}
+
+fn save(out: &Path, figures: &Figures) -> Result<(), Fault> {
+    let text = serde_json::to_string_pretty(figures).map_err(Fault::failed)?;
+    write(out, format!("{text}\n").as_bytes())
 }
 
 /// What the file has already.
@@ -166,19 +177,29 @@ impl Trial<'_> {
         Ok(Run::new(self.gpu, preset.clone(), made_source(preset)?, self.weights)?)
     }
 
+    fn train(&self, run: &mut Run, stage: Stage) -> Result<(), Fault> {
+        train_stage(run, stage, self.questions, &|_| Self::lost()).map(drop)
+    }
+
+    /// The stages belong together: a part of them is of no use.
+    fn lost() -> Result<String, Fault> {
+        Ok("stopped: of the stages nothing is kept, and the file is as it was. Begin again with the same command"
+            .into())
+    }
+
     /// Scores after each of these stages.
     fn stages(&self, preset: &Preset, stages: &[Stage]) -> Result<Figures, Fault> {
         say(&format!("\n{}, links at depths {:?}\n", preset.wiring.key(), preset.model.link_config.vision_layers));
         let mut run = self.begin(preset)?;
         for stage in stages {
-            train_stage(&mut run, *stage, self.questions, None)?;
+            self.train(&mut run, *stage)?;
         }
         Ok(scores(&run))
     }
 
     /// Scores of one more stage, whatever came before it.
     fn then(&self, run: &mut Run, stage: Stage) -> Result<Value, Fault> {
-        train_stage(run, stage, self.questions, None)?;
+        self.train(run, stage)?;
         let last = run.scores.iter().find(|(label, _)| *label == Label::after(stage));
         Ok(json!(last.map(|(_, scores)| shares(scores))))
     }
@@ -200,16 +221,16 @@ impl Trial<'_> {
         let mut run = self.begin(preset)?;
         let before = self.depths(&run, self.weights)?;
         let alone = block_on(run.evaluate(Picture::None, self.questions))?;
-        train_stage(&mut run, Stage::Connector, self.questions, None)?;
+        self.train(&mut run, Stage::Connector)?;
         let connected = block_on(run.checkpoint())?;
-        train_stage(&mut run, Stage::Adaptation, self.questions, None)?;
+        self.train(&mut run, Stage::Adaptation)?;
         let adapted = block_on(run.checkpoint())?;
-        train_stage(&mut run, Stage::Vision, self.questions, None)?;
+        self.train(&mut run, Stage::Vision)?;
         let after = self.depths(&run, &block_on(run.checkpoint())?.weights)?;
 
         let mut rows = scores(&run);
         rows.insert("alone".into(), shares(&alone));
-        let more = instead(self.gpu, Some(adapted), self.questions, None)?;
+        let more = instead(self.gpu, Some(adapted), self.questions, &Self::lost)?;
         rows.insert("more of stage 2".into(), json!(more.as_ref().map(shares)));
         say("\nwithout stage 2\n");
         let mut run = Run::resume(self.gpu, connected, made_source(preset)?)?;
@@ -253,6 +274,9 @@ fn answers(options: GpuOptions, preset: &Preset) -> Result<Figures, Fault> {
 /// What is found in the first event that has it.
 fn until<T>(handle: &Handle, found: impl Fn(&Event) -> Option<T>) -> Result<T, Fault> {
     loop {
+        stop_if_asked(|| {
+            Ok("stopped: of the answers nothing is kept. Go on with --part answers, and the same other options".into())
+        })?;
         match block_on(handle.wait()) {
             None => return Err(Fault::Failed("the session ended".into())),
             Some(Event::Fault(fault)) => return Err(Fault::Failed(format!("{} {}", fault.what, fault.remedy))),

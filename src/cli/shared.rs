@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::args::Args;
 use super::fault::Fault;
-use super::output::warn;
+use super::output::{is_closed, warn};
 use crate::data::worlds::to_rgb8;
 use crate::engine::assets;
 use crate::gpu::{Gpu, GpuOptions};
@@ -39,6 +39,32 @@ pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), Fault> {
 /// Writes a run as it is, to go on from.
 pub(super) fn save(run: &Run, path: &Path) -> Result<(), Fault> {
     write(path, &platform::block_on(run.checkpoint())?.to_bytes(&run.specs(), Precision::F32)?)
+}
+
+/// Exit code of one who was asked to end: by a signal, or as nobody listens any more.
+pub(super) fn ended() -> Option<u8> {
+    // A shell says the same of a program that a closed pipe has ended.
+    platform::interrupted().map(|signal| 128 + signal).or(is_closed().then_some(141))
+}
+
+/// Ends a command that was asked to: `keep` saves what is of use, and says so and how to go on.
+pub(super) fn stop_if_asked(keep: impl FnOnce() -> Result<String, Fault>) -> Result<(), Fault> {
+    let Some(code) = ended() else { return Ok(()) };
+    Err(Fault::Ended(code, keep()?))
+}
+
+/// Options that a run has its own of.
+const FIXED: [&str; 6] = ["preset", "set", "links", "seed", "steps", "start"];
+
+/// What `--resume` names. Nothing goes with it that it has itself.
+pub(super) fn resumed(args: &Args) -> Result<Option<&Path>, Fault> {
+    let path = args.option("resume").map(Path::new);
+    if let Some(option) = FIXED.iter().find(|o| path.is_some() && args.option(o).is_some()) {
+        return Err(Fault::usage(format!(
+            "--{option} does not go with --resume: the run goes on with its own. Leave one of both out"
+        )));
+    }
+    Ok(path)
 }
 
 /// A folder for the files of a run, tried before hours of work, and kept from other runs until what is given is dropped.

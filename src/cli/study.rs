@@ -9,13 +9,13 @@ use super::args::Args;
 use super::fault::Fault;
 use super::output::{say, warn};
 use super::progress::Steps;
-use super::shared::{claim, find_preset, load, open_gpu, read, write};
+use super::shared::{claim, ended, find_preset, load, open_gpu, read, stop_if_asked, write};
 use super::study_report::{self, Study, trained};
 use crate::engine::assets::{FIRST, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
-use crate::platform::{self, block_on, now_secs};
+use crate::platform::{self, block_on, now_secs, watch_signals};
 use crate::train::recipe::Preset;
 use crate::train::study::{Arm, Bench, Settings, StudyError, UNTOUCHED, arms};
 use crate::train::trainer::Report;
@@ -28,7 +28,8 @@ What HIVE claims, at a size that runs here: links at several depths, in both ord
 flattened control (with as many trained parameters, and as published), with the same data, seeds, steps and stages; learning
 rates are chosen for each alike, by questions of a validation part. Then each tower is judged by a vision-language model in
 LLaVA's wiring that a fresh language model learns on it, and by probes; links are cut, and parts of the method taken away.
-Writes OUT/study.json (default OUT: study) after each piece of work, and goes on from there; OUT/report.html opens offline.
+Writes OUT/study.json (default OUT: study) after each piece of work, and goes on from there, also after Ctrl-C; OUT/report.html
+opens offline.
 --seeds: default 1,2,3. --arms: some of them, by name and separated by semicolons; what is taken away is tried with the first
 seed. --jobs: pieces of work at a time, each on a device of its own (default 1). It changes no result but the times of steps. On
 llvmpipe, LP_NUM_THREADS=1 and a job for each core end sooner. --quick: one seed, short stages, few arms, no choice of
@@ -84,7 +85,12 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         untouched: Vec::new(),
     };
     let mut study = kept(&out, fresh)?;
-    work(&gpus, &start, &chosen, &mut study, &out)?;
+    watch_signals();
+    if let Err(fault) = work(&gpus, &start, &chosen, &mut study, &out) {
+        let kept = if file(&out).exists() { "what is done is kept" } else { "nothing is done yet" };
+        stop_if_asked(|| Ok(format!("stopped: {kept} in {}. The same command goes on", file(&out).display())))?;
+        return Err(fault);
+    }
     let page = study_report::html(&study, &chosen, &study_report::looks(gpu, &out, &study, &start)?);
     write(&out.join("report.html"), page.as_bytes())?;
     say(&study_report::text(&study, &chosen));
@@ -240,6 +246,7 @@ impl<'a> Desk<'a> {
         let done = self.piece(gpu, piece);
         match &done {
             Ok(()) => tell(&format!("done after {:.0} s", now_secs() - began)),
+            Err(_) if ended().is_some() => tell("stopped"),
             Err(_) => tell("failed; the others end what they are at"),
         }
         done
@@ -257,6 +264,7 @@ impl<'a> Desk<'a> {
             settings: &self.settings,
             source: &|preset| made_source(preset).unwrap_or_else(|e| unreachable!("made before: {e}")),
             tell: &|title, steps, report| telling.hear(title, steps, report),
+            ended: &|| ended().is_some(),
         };
         match piece {
             Piece::Rates(arm) => {

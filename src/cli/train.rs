@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use super::args::Args;
 use super::fault::Fault;
 use super::folder::folder_source;
-use super::output::{is_closed, outlive_readers, say, warn};
+use super::output::{outlive_readers, say, warn};
 use super::progress::Steps;
-use super::shared::{checkpoint, claim, find_preset, open_gpu, save, write};
+use super::shared::{checkpoint, claim, ended, find_preset, open_gpu, resumed, save, stop_if_asked, write};
 use crate::engine::assets::{self, FIRST, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
 use crate::nn::params::Weights;
-use crate::platform::{self, block_on, interrupted, now_secs, watch_signals};
+use crate::platform::{self, block_on, now_secs, watch_signals};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::{Label, Picture, Scores};
 use crate::train::pretrain::Reader;
@@ -27,8 +27,8 @@ hive train [--preset NAME|FILE] [--data FOLDER] [--out FOLDER] [--set KEY=VALUE]
            [--steps N] [--save-every N] [--resume FILE] [--start FILE] [--f16] [--questions N] [--force] [--kill-after N]
 
 Trains the stages of a preset one after the other and writes OUT/checkpoint.safetensors (default OUT: out) every
---save-every steps (default 200), at least every half minute, and at the end of each stage. Ctrl-C ends it after the step,
-saved; a second one at once. A checkpoint of another run in OUT is replaced with --force alone. --resume goes on from such a
+--save-every steps (default 200), at least every half minute, and at the end of each stage, also while the text of a folder is
+read. Ctrl-C ends it after the step, saved; a second one at once. A checkpoint of another run in OUT is replaced with --force alone. --resume goes on from such a
 file, bit for bit, with its own preset, seed and steps. --data takes
 a folder with a LLaVA conversation list (*.json or *.jsonl) and pictures, or such a list. --set changes one key of the preset, as in
 --set stages.1.1.learning_rate=0.001. --links says which depth of the tower each linked layer reads: paper (shallow states to
@@ -55,12 +55,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let Some(args) = Args::or_help(list, (0, &options), &["f16", "force"], HELP)? else { return Ok(()) };
     let out = PathBuf::from(args.option("out").unwrap_or("out"));
     let path = out.join("checkpoint.safetensors");
-    let resumed = args.option("resume").map(Path::new);
-    if let Some(option) = FIXED.iter().find(|o| resumed.is_some() && args.option(o).is_some()) {
-        return Err(Fault::usage(format!(
-            "--{option} does not go with --resume: the run goes on with its own. Leave one of both out"
-        )));
-    }
+    let resumed = resumed(&args)?;
     let same = |other: &Path| platform::real_path(other).ok() == platform::real_path(&path).ok();
     if path.exists() && !args.flag("force") && !resumed.is_some_and(same) {
         return Err(Fault::Failed(format!(
@@ -79,10 +74,6 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     watch_signals();
     outlive_readers();
     let gpu = open_gpu(&args)?;
-    let mut run = match earlier {
-        Some(earlier) => resume(&args, &gpu, earlier, preset)?,
-        None => begin(&args, &gpu, preset)?,
-    };
     let job = Job {
         path,
         every: args.number("save-every")?.unwrap_or(200),
@@ -90,6 +81,10 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         json: args.flag("json"),
         again: ["out", "data"].iter().filter_map(|o| Some(format!(" --{o} {}", args.option(o)?))).collect(),
         kill_after: args.number("kill-after")?,
+    };
+    let mut run = match earlier {
+        Some(earlier) => resume(&args, &gpu, earlier, preset, &job)?,
+        None => begin(&args, &gpu, preset, &job)?,
     };
     stages(&args, &mut run, &job)?;
     if args.flag("f16") {
@@ -103,8 +98,6 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Options that a run has its own of.
-const FIXED: [&str; 6] = ["preset", "set", "links", "seed", "steps", "start"];
 /// Seconds after which a step is saved that no multiple of `--save-every` is.
 const SAVE_SECS: f64 = 30.0;
 
@@ -119,7 +112,14 @@ struct Job {
     kill_after: Option<u64>,
 }
 
-fn begin(args: &Args, gpu: &Gpu, mut preset: Preset) -> Result<Run, Fault> {
+impl Job {
+    /// How it goes on from what is saved.
+    fn again(&self) -> String {
+        format!("stopped, and saved. Go on with: hive train --resume {}{}", self.path.display(), self.again)
+    }
+}
+
+fn begin(args: &Args, gpu: &Gpu, mut preset: Preset, job: &Job) -> Result<Run, Fault> {
     let start = match args.option("start") {
         Some(path) => Some(checkpoint(Path::new(path))?),
         None if preset.data == "folder" => None,
@@ -135,7 +135,7 @@ fn begin(args: &Args, gpu: &Gpu, mut preset: Preset) -> Result<Run, Fault> {
     let mut weights: Weights =
         start.map_or_else(Default::default, |c| c.weights.into_iter().filter(|(n, _)| keep(n)).collect());
     if folder {
-        weights.extend(read_captions(gpu, &preset, &source)?);
+        weights = read_captions(gpu, &preset, &source, weights, None, job)?;
     }
     Ok(Run::new(gpu, preset, source, &weights)?)
 }
@@ -143,31 +143,55 @@ fn begin(args: &Args, gpu: &Gpu, mut preset: Preset) -> Result<Run, Fault> {
 /// Steps of language pre-training on a folder's own text.
 const CAPTION_STEPS: u64 = 300;
 
-/// The stages never train embeddings, so a language model for a folder's words first reads the folder's text alone.
-fn read_captions(gpu: &Gpu, preset: &Preset, source: &Source) -> Result<Weights, Fault> {
-    let Some(mut recipe) = preset.pretrain_language.clone() else { return Ok(Weights::new()) };
+/// The stages never train embeddings, so a language model for a folder's words first reads the folder's text alone. Saved as a
+/// checkpoint before all stages, with the tower that they begin with; gives both.
+fn read_captions(
+    gpu: &Gpu,
+    preset: &Preset,
+    source: &Source,
+    mut weights: Weights,
+    earlier: Option<&Checkpoint>,
+    job: &Job,
+) -> Result<Weights, Fault> {
+    let Some(mut recipe) = preset.pretrain_language.clone() else { return Ok(weights) };
     recipe.steps = CAPTION_STEPS.min(preset.stages.iter().map(|(_, r)| r.steps).sum());
     let mut reader = Reader::new(gpu, preset, source, &recipe)?;
+    earlier.map_or(Ok(()), |earlier| reader.go_on(earlier))?;
     let mut progress = Steps::new("language model, text alone".into(), recipe.steps);
-    for _ in 0..recipe.steps {
+    let mut saved = now_secs();
+    while reader.updates() < recipe.steps {
         progress.show(&block_on(reader.step(source)).map_err(Fault::Failed)?);
-        if let Some(code) = ended() {
-            return Err(Fault::Ended(
-                code,
-                "stopped while the text was read: nothing is saved yet, begin again".into(),
-            ));
+        if now_secs() - saved > SAVE_SECS || ended().is_some() {
+            let mut made = block_on(reader.checkpoint(preset, source))?;
+            made.weights.extend(weights.clone());
+            write(&job.path, &made.to_bytes(&made.specs(), Precision::F32)?)?;
+            saved = now_secs();
         }
+        stop_if_asked(|| Ok(job.again()))?;
     }
     progress.end("");
-    Ok(block_on(reader.weights())?)
+    weights.extend(block_on(reader.weights())?);
+    Ok(weights)
 }
 
-fn resume(args: &Args, gpu: &Gpu, earlier: Checkpoint, mut preset: Preset) -> Result<Run, Fault> {
+fn resume(args: &Args, gpu: &Gpu, mut earlier: Checkpoint, mut preset: Preset, job: &Job) -> Result<Run, Fault> {
     let source = match args.option("data") {
         Some(folder) => folder_source(folder, &mut preset, Some(&earlier.meta))?,
         None => made_source(&preset)?,
     };
-    Ok(Run::resume(gpu, earlier, source)?)
+    // With moments before all stages: it was stopped while it read.
+    if earlier.meta.stage.is_some() || earlier.moments.0.is_empty() {
+        return Ok(Run::resume(gpu, earlier, source)?);
+    }
+    if source.dataset().is_some() {
+        let help = "Go on with: hive pretrain vision, or language, with --resume and this file";
+        return Err(Fault::Failed(format!("this is a pre-training that was stopped, and no run. {help}")));
+    }
+    let mut tower = std::mem::take(&mut earlier.weights);
+    let language = tower.extract_if(.., |name, _| !name.starts_with("vision_model.")).collect();
+    earlier.weights = language;
+    let weights = read_captions(gpu, &preset, &source, tower, Some(&earlier), job)?;
+    Ok(Run::new(gpu, preset, source, &weights)?)
 }
 
 fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
@@ -191,22 +215,9 @@ fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
         say(&format!("stage {}: {}\n", stage.number(), line(&scores)));
         run.scores.push((Label::after(stage), scores));
         save(run, &job.path)?;
-        stop_if_asked(job)?;
+        stop_if_asked(|| Ok(job.again()))?;
     }
     Ok(())
-}
-
-/// Exit code of one who was asked to end: by a signal, or as nobody listens any more.
-fn ended() -> Option<u8> {
-    // A shell says the same of a program that a closed pipe has ended.
-    interrupted().map(|signal| 128 + signal).or(is_closed().then_some(141))
-}
-
-/// Ends a run that is saved.
-fn stop_if_asked(job: &Job) -> Result<(), Fault> {
-    let Some(code) = ended() else { return Ok(()) };
-    let path = job.path.display();
-    Err(Fault::Ended(code, format!("stopped, and saved. Go on with: hive train --resume {path}{}", job.again)))
 }
 
 fn stage_loop(run: &mut Run, stage: Stage, job: &Job) -> Result<(), Fault> {
@@ -227,7 +238,7 @@ fn stage_loop(run: &mut Run, stage: Stage, job: &Job) -> Result<(), Fault> {
         if report.update < steps && (due || ended().is_some()) {
             save(run, &job.path)?;
             saved = now_secs();
-            stop_if_asked(job)?;
+            stop_if_asked(|| Ok(job.again()))?;
         }
     }
     if !job.json {

@@ -35,7 +35,7 @@ pub struct HttpRequest {
     /// May a browser answer from what it has kept? There is nothing natively that would.
     pub cache: BrowserCache,
     /// Hears, as a sentence, that it is asked again.
-    pub tell: Option<fn(&str)>,
+    pub tell: Option<fn(&str) -> bool>,
 }
 
 /// What a browser's own cache, or the page's worker, does for a request.
@@ -204,7 +204,7 @@ impl ContentRange {
     }
 }
 
-/// Sends a request, again where that may help; `tell` of the request hears of each failure.
+/// Sends a request, again where that may help; `tell` of the request hears of each failure, and may stop it.
 ///
 /// # Errors
 /// What happened at the last try. A status that may pass is handed out after the last try, as any other status is.
@@ -219,8 +219,10 @@ pub async fn http_send_patiently(request: &HttpRequest) -> Result<HttpResponse, 
             Err(HttpError::Broken(text)) if tries < patience.tries => (None, text),
             done => return done,
         };
-        if let Some(tell) = request.tell {
-            tell(&format!("{}: {why}. Try {} of {}", origin_of(&request.url), tries + 1, patience.tries));
+        if let Some(tell) = request.tell
+            && !tell(&format!("{}: {why}. Try {} of {}", origin_of(&request.url), tries + 1, patience.tries))
+        {
+            return Err(HttpError::Refused(why));
         }
         patience.pause(tries, requested).await;
         tries += 1;

@@ -8,6 +8,7 @@ use ureq::http::{HeaderMap, Request, Response};
 use ureq::{Agent, Body, BodyReader, Error};
 
 use super::http::{HttpError, HttpRequest, HttpResponse, is_confidential, origin_of, range_text};
+use super::{interrupted, now_secs};
 
 /// Most redirects in a row.
 const REDIRECTS: usize = 10;
@@ -15,6 +16,9 @@ const REDIRECTS: usize = 10;
 const PIECE: usize = 256 << 10;
 /// Seconds until a connection stands.
 const CONNECT_SECS: u64 = 20;
+
+/// Seconds between two looks whether a signal came.
+const LOOK_SECS: f64 = 0.1;
 
 const SILENT: &str = "the server does not answer";
 
@@ -141,9 +145,12 @@ fn fault(e: Error) -> HttpError {
     }
 }
 
-/// Waits.
+/// Waits, until a signal wants the program to end.
 pub async fn pause_secs(secs: f64) {
-    std::thread::sleep(Duration::from_secs_f64(secs));
+    let end = now_secs() + secs;
+    while interrupted().is_none() && now_secs() < end {
+        std::thread::sleep(Duration::from_secs_f64((end - now_secs()).clamp(0.0, LOOK_SECS)));
+    }
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub(super) fn partial_file(path: &Path) -> io::Result<(File, PathBuf)> {
 }
 
 /// Removes files in the making of `path` that nobody has locked. A failure leaves them.
-fn remove_abandoned(path: &Path) {
+pub(super) fn remove_abandoned(path: &Path) {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else { return };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let is_own = |n: &str| n.strip_prefix(name).and_then(|rest| rest.strip_suffix(PARTIAL)).is_some_and(is_number);

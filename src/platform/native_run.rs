@@ -15,27 +15,38 @@ fn came() -> &'static Arc<AtomicUsize> {
     CAME.get_or_init(Arc::default)
 }
 
-/// From now on the first signal that wants the program to end is only written down, see [`interrupted`]; the second ends it
-/// at once. Where the system refuses, signals end the program as they always do.
+/// From now on the first signal that wants the program to end is only written down, see [`interrupted`]; the second, of
+/// whatever kind, ends it at once. Where the system refuses, signals end the program as they always do.
 pub fn watch_signals() {
     use signal_hook::consts::{SIGINT, SIGTERM};
     #[cfg(unix)]
-    let all = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
+    let hangup = Some(signal_hook::consts::SIGHUP);
     #[cfg(not(unix))]
-    let all = [SIGINT, SIGTERM];
+    let hangup = None;
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        for signal in all {
-            let second = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let second = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        // `nohup` keeps the end of a terminal away from what it starts.
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup.filter(|signal| !is_ignored(*signal))) {
             // In this order: the first signal arms the second.
             let ready = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&second))
-                .and_then(|_| signal_hook::flag::register(signal, second))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&second)))
                 .and_then(|_| signal_hook::flag::register_usize(signal, Arc::clone(came()), signal as usize));
             if let Err(e) = ready {
                 log::warn!("signal {signal} is not watched: {e}");
             }
         }
     });
+}
+
+/// Was the program started deaf to this signal? It stays so, where the system tells.
+fn is_ignored(signal: i32) -> bool {
+    let status = super::read_file(Path::new("/proc/self/status")).unwrap_or_default();
+    let mask = String::from_utf8_lossy(&status).lines().find_map(|line| {
+        let bits = line.strip_prefix("SigIgn:")?;
+        u64::from_str_radix(bits.trim(), 16).ok()
+    });
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// The signal that wants the program to end, once one came.

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::native_partial::remove_abandoned;
 use super::store::StoreError;
 use super::{Blob, Claim, list_folder, read_file, write_file};
 
@@ -83,7 +84,12 @@ impl Store {
     pub async fn claim(&self) -> Result<Option<Claim>, StoreError> {
         #[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of files")]
         std::fs::create_dir_all(&self.folder)?;
-        Ok(Claim::of_folder(&self.folder)?)
+        let claim = Claim::of_folder(&self.folder)?;
+        if claim.is_some() {
+            // What a killed program left of a text that may never be written again.
+            list_folder(&self.folder)?.iter().for_each(|name| remove_abandoned(&self.folder.join(name)));
+        }
+        Ok(claim)
     }
 
     /// Bytes that the cache may still take, where the system tells.

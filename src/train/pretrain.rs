@@ -1,8 +1,9 @@
 //! Start weights. The tower learns to name what each patch shows; the language model learns to read descriptions of scenes
 //! and to answer questions about them, from text alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::checkpoint::{Checkpoint, FORMAT, Meta};
 use super::evaluate::{Asked, EvaluateError, Evaluator, Picture, Scores};
 use super::finite::{self, NotFinite};
 use super::init;
@@ -19,10 +20,52 @@ use crate::model::limits::Rows;
 use crate::model::model::{Model, Wiring};
 use crate::model::registry::Registry;
 use crate::model::vision::Vision;
+use crate::model::weights::WeightsError;
 use crate::nn::params::Weights;
-use crate::nn::{LayerNorm, Linear, Params};
+use crate::nn::{LayerNorm, Linear, ParamId, ParamSpec, Params};
 use crate::ops::add;
 use crate::ops::cross_entropy::{self, Chunks, Loss};
+
+/// What a file of start weights says of itself, also one of a pre-training that was stopped after an update.
+#[must_use]
+pub fn meta(preset: &Preset, source: &Source, update: u64) -> Meta {
+    Meta {
+        format: FORMAT,
+        model: preset.model.clone(),
+        tokenizer: source.tokenizer().clone(),
+        preset: preset.clone(),
+        stage: None,
+        update,
+        more: false,
+        split: source.split_by(),
+        scores: Vec::new(),
+    }
+}
+
+/// A pre-training as it is, to go on from: a checkpoint before all stages, with moments.
+async fn kept(params: &Params, meta: Meta) -> Result<Checkpoint, GpuError> {
+    let (weights, moments) = (params.download().await?, params.download_moments().await?);
+    Ok(Checkpoint { meta, weights, moments, attachments: BTreeMap::new() })
+}
+
+/// Puts back what trained of such a checkpoint; gives its updates.
+fn put_back(params: &Params, from: &Checkpoint) -> Result<u64, WeightsError> {
+    for (i, spec) in params.specs().iter().enumerate().filter(|(i, _)| params.trains(ParamId(*i))) {
+        for (n, set) in [&from.moments.0, &from.moments.1, &from.weights].into_iter().enumerate() {
+            let name = || spec.name.clone();
+            let values =
+                set.get(&spec.name).ok_or_else(|| WeightsError::Missing { name: name(), hint: String::new() })?;
+            if values.len() != spec.len() {
+                return Err(WeightsError::Shape { name: name(), have: vec![values.len()], need: spec.shape.clone() });
+            }
+            if n == 2 {
+                params.write(ParamId(i), values);
+            }
+        }
+    }
+    params.upload_moments(&from.moments.0, &from.moments.1);
+    Ok(from.meta.update)
+}
 
 /// The tower with one throw-away head per label on its deepest linked state.
 pub struct Tower {
@@ -168,6 +211,35 @@ impl Tower {
         Ok(hits.into_iter().map(|(right, all)| f64::from(right) / f64::from(all.max(1))).collect())
     }
 
+    /// All that the next step depends on.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn checkpoint(&self, preset: &Preset, source: &Source) -> Result<Checkpoint, GpuError> {
+        kept(&self.params, meta(preset, source, self.updates)).await
+    }
+
+    /// Goes on where a tower of the same preset was.
+    ///
+    /// # Errors
+    /// A checkpoint of something else.
+    pub fn go_on(&mut self, from: &Checkpoint) -> Result<(), WeightsError> {
+        self.updates = put_back(&self.params, from)?;
+        Ok(())
+    }
+
+    /// Updates done.
+    #[must_use]
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Its parameters, heads included.
+    #[must_use]
+    pub fn specs(&self) -> &[ParamSpec] {
+        self.params.specs()
+    }
+
     /// The tower's parameters (the heads are thrown away).
     pub async fn weights(&self) -> Result<Weights, GpuError> {
         let mut all = self.params.download().await?;
@@ -307,6 +379,29 @@ impl Reader {
         let report = self.trainer.step(&[HostBatch::from(&batch)]).await.map_err(|e| e.to_string())?;
         let wrong = finite::of_step(&self.trainer, "pre-training on text", &report).await.map_err(|e| e.to_string())?;
         wrong.map_or(Ok(report), |wrong| Err(wrong.to_string()))
+    }
+
+    /// All that the next step depends on.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn checkpoint(&self, preset: &Preset, source: &Source) -> Result<Checkpoint, GpuError> {
+        kept(&self.trainer.params, meta(preset, source, self.trainer.updates)).await
+    }
+
+    /// Goes on where a reader of the same preset and text was.
+    ///
+    /// # Errors
+    /// A checkpoint of something else.
+    pub fn go_on(&mut self, from: &Checkpoint) -> Result<(), WeightsError> {
+        self.trainer.updates = put_back(&self.trainer.params, from)?;
+        Ok(())
+    }
+
+    /// Updates done.
+    #[must_use]
+    pub fn updates(&self) -> u64 {
+        self.trainer.updates
     }
 
     /// Answers to questions about descriptions that it was not trained on, of `count` of them.

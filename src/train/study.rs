@@ -51,6 +51,8 @@ pub enum StudyError {
     Weights(#[from] WeightsError),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    #[error("stopped")]
+    Stopped,
 }
 
 impl From<crate::gpu::GpuError> for StudyError {
@@ -238,11 +240,17 @@ pub struct Bench<'a> {
     pub source: &'a dyn Fn(&Preset) -> Source,
     /// Hears what is trained, and each step.
     pub tell: &'a dyn Fn(&str, u64, &Report),
+    /// Is it to end?
+    pub ended: &'a dyn Fn() -> bool,
 }
 
 impl Bench<'_> {
     fn run(&self, preset: &Preset, start: &Weights) -> Result<Run, StudyError> {
         Ok(Run::new(self.gpu, preset.clone(), (self.source)(preset), start)?)
+    }
+
+    fn go_on(&self) -> Result<(), StudyError> {
+        if (self.ended)() { Err(StudyError::Stopped) } else { Ok(()) }
     }
 
     /// Answers of the weights as they are, with the links of these layers cut.
@@ -253,6 +261,7 @@ impl Bench<'_> {
         picture: Picture,
         cut: &[usize],
     ) -> Result<(Scores, Vec<bool>), StudyError> {
+        self.go_on()?;
         let (model, params) = run.on_gpu();
         let count = self.settings.questions;
         let tokens = run.source.question_tokens(run.preset.tokens);
@@ -309,6 +318,7 @@ impl Bench<'_> {
         while let Some(report) = run.step().await? {
             times.push(now_secs() - start);
             (self.tell)(title, steps, &report);
+            self.go_on()?;
             if let Some(trainer) = run.trainer().filter(|_| report.update.is_multiple_of(every)) {
                 norms.extend(trainer.gradient_norms().await?.into_iter().map(|(name, n)| (name, f64::from(n))));
             }
@@ -379,7 +389,9 @@ impl Bench<'_> {
         let row = self.row(&run, Label::after(Stage::Adaptation)).await?;
         let mut probes = BTreeMap::new();
         for (name, kind) in PROBES.iter().filter(|(name, _)| self.settings.probes.iter().any(|p| p == name)) {
-            let found = Depths::measure(self.gpu, run.config(), &weights, &run.source, *kind, |_| true).await?;
+            let tell = |_| !(self.ended)();
+            let found = Depths::measure(self.gpu, run.config(), &weights, &run.source, *kind, tell).await?;
+            self.go_on()?;
             probes.extend(found.map(|found| ((*name).to_owned(), found)));
         }
         Ok(Judged { downstream: Some(row), probes })

@@ -3,6 +3,7 @@
 
 mod devices;
 mod fetch;
+mod kills;
 mod lists;
 mod models;
 mod numbers;

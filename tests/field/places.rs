@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::common::program::{folder, hive, text};
 
 /// All files below, with their contents.
-fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+pub(super) fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut out = Vec::new();
     for name in hive::platform::list_folder(folder).unwrap() {
         let path = folder.join(&name);

@@ -23,8 +23,8 @@ pub struct FetchOptions {
     pub stream: bool,
     /// How long and how often a server is asked.
     pub patience: Patience,
-    /// Hears that a server is asked again for what there is.
-    pub tell: Option<fn(&str)>,
+    /// Hears that a server is asked again for what there is; false stops.
+    pub tell: Option<fn(&str) -> bool>,
 }
 
 impl Default for FetchOptions {
