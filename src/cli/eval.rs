@@ -23,6 +23,9 @@ pub(super) fn eval(list: &[String]) -> Result<(), Fault> {
         Some(folder) => folder_source(folder, &mut checkpoint.meta.preset.clone(), Some(&checkpoint.meta))?,
         None => made_source(&checkpoint.meta.preset)?,
     };
+    if source.held_out_size() == 0 {
+        return Err(Fault::Failed("no picture is held out, so that nothing can be said of accuracy".to_owned()));
+    }
     let gpu = open_gpu(&args)?;
     let run = Run::resume(&gpu, checkpoint, source)?;
     let count = args.number("questions")?.unwrap_or(1000);

@@ -43,6 +43,7 @@ pub(super) fn folder_source(data: &str, preset: &mut Preset, earlier: Option<&Me
     preset.data = "folder".into();
     preset.model.text_config.vocab_size = tokenizer.size();
     let mut source = Source::folder(data, size, Box::new(reader), tokenizer, preset.mix.clone(), preset.seed);
+    notes.extend(nothing_held_out(&list, &source));
     notes.extend(source.too_long(preset.tokens).map(|long| long.to_string()));
     notes.iter().for_each(|note| warn(&format!("{note}\n")));
     source.notes = notes;
@@ -66,6 +67,13 @@ fn unknown_words(list: &str, new: &Tokenizer, own: &Tokenizer) -> Result<Option<
         return Err(Fault::Failed(format!("{text}. {help}")));
     }
     Ok(Some(format!("{text}. They are read as the unknown word")))
+}
+
+/// That nothing is kept to ask a model about afterwards, where that is so.
+fn nothing_held_out(list: &str, source: &Source) -> Option<String> {
+    (source.held_out_size() == 0).then(|| {
+        format!("none of the pictures of {list} is held out, so that nothing can be said of accuracy: 8 different ones are needed for that")
+    })
 }
 
 fn left_out(problems: &Problems, list: &str, total: usize) -> Option<String> {

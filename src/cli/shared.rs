@@ -13,7 +13,7 @@ use crate::gpu::{Gpu, GpuOptions};
 use crate::model::weights::Precision;
 use crate::platform::{self, RunFolder};
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
-use crate::train::evaluate::Scores;
+use crate::train::evaluate::{Scores, Share};
 use crate::train::recipe::Preset;
 use crate::train::run::Run;
 
@@ -147,13 +147,18 @@ pub(super) fn table(rows: &[(impl Display, Scores)]) -> String {
     out.push('\n');
     for (label, s) in rows {
         let label = label.to_string();
-        out.push_str(&format!("{label:width$}  {:>8.3}  {:>8.3}", s.all.value(), s.several.value()));
+        out.push_str(&format!("{label:width$}  {:>8}  {:>8}", share(s.all), share(s.several)));
         for k in &kinds {
-            out.push_str(&s.kinds.get(*k).map_or("           ".into(), |v| format!("  {:>9.3}", v.value())));
+            out.push_str(&s.kinds.get(*k).map_or("           ".into(), |v| format!("  {:>9}", share(*v))));
         }
         out.push('\n');
     }
     out
+}
+
+/// A share as a number; a dash where nothing was asked.
+fn share(share: Share) -> String {
+    if share.of == 0 { "-".to_owned() } else { format!("{:.3}", share.value()) }
 }
 
 /// A PNG file of pixels (3, S, S).

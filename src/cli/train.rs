@@ -94,6 +94,9 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     }
     // Said before the first step, too, which is far up by now.
     run.source.notes.iter().for_each(|note| warn(&format!("{note}\n")));
+    if args.flag("json") && !run.source.notes.is_empty() {
+        say(&format!("{}\n", serde_json::json!({"notes": run.source.notes})));
+    }
     say(&format!("wrote {}\n", job.path.display()));
     Ok(())
 }
@@ -257,12 +260,11 @@ fn json(stage: Stage, r: &Report) -> serde_json::Value {
 
 /// Scores in a line.
 fn line(s: &Scores) -> String {
+    if s.all.of == 0 {
+        return "nothing is held out, so that nothing can be said of accuracy".to_owned();
+    }
     let kinds: Vec<String> = s.kinds.iter().map(|(k, v)| format!("{k} {:.2}", v.value())).collect();
-    format!(
-        "exact answers {:.3}, with several things {:.3}, loss {:.3} ({})",
-        s.all.value(),
-        s.several.value(),
-        s.loss,
-        kinds.join(", ")
-    )
+    let several =
+        if s.several.of > 0 { format!(", with several things {:.3}", s.several.value()) } else { String::new() };
+    format!("exact answers {:.3}{several}, loss {:.3} ({})", s.all.value(), s.loss, kinds.join(", "))
 }

@@ -134,7 +134,7 @@ impl Folder {
         }
         if systems > 0 {
             let note = format!(
-                "{systems} entries of {file_name} begin with a \"system\" turn, which is left out: the models here have no place for it"
+                "{systems} entries of {file_name} have \"system\" turns, which are left out: the models here have no place for them"
             );
             problems.notes.push(note);
         }

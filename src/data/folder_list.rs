@@ -260,7 +260,7 @@ fn image(value: &Value) -> Result<String, String> {
     Ok(image.to_owned())
 }
 
-/// The turns, and whether one of the system was left out before them.
+/// The turns, and whether some of the system were left out.
 fn turns(value: &Value) -> Result<(Vec<Turn>, bool), String> {
     let Some(said) = value.get("conversations").and_then(Value::as_array).filter(|c| !c.is_empty()) else {
         let other = ["messages", "conversation", "caption", "text"].iter().find(|key| value.get(**key).is_some());
@@ -269,24 +269,25 @@ fn turns(value: &Value) -> Result<(Vec<Turn>, bool), String> {
             "this entry has no `conversations`{other}: give a list of {{\"from\": \"human\" or \"gpt\", \"value\": text}}"
         ));
     };
-    let from = |turn: &Value| turn.get("from").and_then(Value::as_str).map(str::to_owned);
-    let system = said.first().and_then(from).is_some_and(|from| from == "system");
-    let said = &said[usize::from(system)..];
-    let turns = said
-        .chunks(2)
-        .enumerate()
-        .map(|(i, pair)| turn(i, usize::from(system), pair))
-        .collect::<Result<Vec<_>, _>>()?;
+    let is_system = |turn: &Value| turn.get("from").and_then(Value::as_str) == Some("system");
+    let mut spoken: Vec<(usize, &Value)> = Vec::new();
+    for (place, turn) in (1..).zip(said) {
+        // In place of an answer it is a fault.
+        if spoken.len() % 2 == 1 || !is_system(turn) {
+            spoken.push((place, turn));
+        }
+    }
+    let turns = spoken.chunks(2).enumerate().map(|(i, pair)| turn(i, pair)).collect::<Result<Vec<_>, _>>()?;
     if turns.is_empty() {
         return Err("the conversation has a \"system\" turn alone: add a question and its answer".to_owned());
     }
-    Ok((turns, system))
+    Ok((turns, spoken.len() < said.len()))
 }
 
-/// Question and answer number `i` of an entry, whose conversation has `before` turns before the first.
-fn turn(i: usize, before: usize, pair: &[Value]) -> Result<Turn, String> {
+/// Question and answer number `i` of an entry, with their places in the conversation.
+fn turn(i: usize, pair: &[(usize, &Value)]) -> Result<Turn, String> {
     let number = i + 1;
-    let text = |value: &Value, from: &str, at: usize| {
+    let text = |(place, value): (usize, &Value), from: &str| {
         let is = value.get("from").and_then(Value::as_str);
         match value.get("value").and_then(Value::as_str) {
             Some(text) if is == Some(from) => Ok(text.to_owned()),
@@ -298,19 +299,18 @@ fn turn(i: usize, before: usize, pair: &[Value]) -> Result<Turn, String> {
                     None => "it has no `from`".to_owned(),
                 };
                 Err(format!(
-                    "turn {number} has no {{\"from\": \"{from}\", \"value\": text}} where it should (value {} of the conversation: {has}): let \"human\" and \"gpt\" alternate",
-                    before + 2 * i + 1 + at
+                    "turn {number} has no {{\"from\": \"{from}\", \"value\": text}} where it should (value {place} of the conversation: {has}): let \"human\" and \"gpt\" alternate"
                 ))
             }
         }
     };
-    let question = text(&pair[0], "human", 0)?;
+    let question = text(pair[0], "human")?;
     let Some(answer) = pair.get(1) else {
         return Err(
             "the conversation ends with a question: every \"human\" value needs a \"gpt\" value after it".to_owned()
         );
     };
-    let answer = text(answer, "gpt", 1)?.trim().to_owned();
+    let answer = text(*answer, "gpt")?.trim().to_owned();
     if question.matches(IMAGE).count() != usize::from(i == 0) || answer.contains(IMAGE) {
         return Err(format!(
             "{IMAGE} must stand once in the first \"human\" value and nowhere else, but turn {number} has it otherwise: correct it"

@@ -4,14 +4,17 @@
 //! a few bytes can stand for gigabytes: both are found before anything is decoded.
 
 use ::image::metadata::Orientation;
-use ::image::{DynamicImage, ImageDecoder, ImageReader};
+use ::image::{ColorType, ImageDecoder, ImageFormat, ImageReader};
 
 use super::rng::{hash_bytes, splitmix64};
 
 /// The widest or highest picture that is decoded, in pixels.
 pub const LARGEST_SIDE: u32 = 16_384;
-/// Most bytes of a decoded picture: 66 million pixels in colour.
-const MOST_BYTES: u64 = 200_000_000;
+/// Most bytes that decoding takes: 50 million pixels of a PNG file or a usual photograph. A few bytes of a file can stand for
+/// all of them, and a page never gives memory back.
+const MOST_BYTES: u64 = 151_000_000;
+/// Bytes of a picture in colour up to which a turned one is a copy, which is faster than turning it in its place.
+const COPIED: usize = 48_000_000;
 
 /// What is wrong with a picture.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +28,7 @@ pub enum ImageError {
     Torn { name: String },
     /// Decoding it would take too much memory.
     #[error(
-        "{name} is {width}x{height} pixels large, which is too large: use a picture of at most {LARGEST_SIDE} pixels a side and {millions} million in all"
+        "{name} is {width}x{height} pixels large, which is too large: of files of its kind, pictures of at most {LARGEST_SIDE} pixels a side and {millions} million in all are read"
     )]
     TooLarge { name: String, width: u32, height: u32, millions: u64 },
     /// The picture has no pixels.
@@ -43,8 +46,9 @@ pub struct Rgb {
     pub data: Vec<u8>,
 }
 
-/// The picture in the bytes of a PNG, JPEG or WebP file, turned as its EXIF orientation says. Grey is repeated and 16 bits are
-/// reduced to 8, as Pillow's `convert("RGB")` does. So is transparency dropped, unless a `background` is given.
+/// The picture in the bytes of a PNG, JPEG or WebP file, turned as its EXIF orientation says. Grey is repeated and of 16 bits
+/// the upper 8 are taken, as Pillow's `convert("RGB")` does (but for grey of 16 bits, which it cuts at 255: all of it is white then).
+/// So is transparency dropped, unless a `background` is given.
 ///
 /// # Errors
 /// When the bytes are no whole picture of these formats, or a larger one than memory has room for; `name` is for the message.
@@ -58,12 +62,12 @@ pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<R
     }
     let reader =
         ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().map_err(|e| unreadable(e.to_string()))?;
+    let format = reader.format();
     let mut decoder = reader.into_decoder().map_err(|e| unreadable(e.to_string()))?;
     let (width, height) = decoder.dimensions();
-    // Whatever it is in the file, red, green and blue are made of it.
-    let each = u64::from(decoder.color_type().bytes_per_pixel()).max(3);
-    let bytes_needed = u64::from(width) * u64::from(height) * each;
-    if width.max(height) > LARGEST_SIDE || bytes_needed > MOST_BYTES {
+    let colour = decoder.color_type();
+    let each = bytes_each(bytes, format, colour);
+    if width.max(height) > LARGEST_SIDE || u64::from(width) * u64::from(height) * each > MOST_BYTES {
         let millions = MOST_BYTES / each / 1_000_000;
         return Err(ImageError::TooLarge { name: name.to_owned(), width, height, millions });
     }
@@ -72,17 +76,147 @@ pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<R
         Ok(Orientation::NoTransforms) | Err(_) => late_orientation(bytes),
         Ok(orientation) => orientation,
     };
-    let mut decoded = DynamicImage::from_decoder(decoder).map_err(|e| unreadable(e.to_string()))?;
-    decoded.apply_orientation(orientation);
-    let picture = match background {
-        Some(colour) if decoded.color().has_alpha() => blend(&decoded.into_rgba8(), colour),
-        _ => decoded.into_rgb8(),
-    };
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let (width, height) = (width as usize, height as usize);
     if width == 0 || height == 0 {
         return Err(ImageError::Empty { name: name.to_owned(), width, height });
     }
-    Ok(Rgb { width, height, data: picture.into_raw() })
+    let len = usize::try_from(decoder.total_bytes()).map_err(|e| unreadable(e.to_string()))?;
+    let mut data = Vec::with_capacity(len.max(width * height * 3));
+    data.resize(len, 0);
+    decoder.read_image(&mut data).map_err(|e| unreadable(e.to_string()))?;
+    let data = in_colour(data, colour, width * height, background).ok_or_else(|| unreadable(format!("{colour:?}")))?;
+    Ok(turned(Rgb { width, height, data }, orientation))
+}
+
+/// Bytes that each pixel takes while a file is decoded: what the decoder keeps, and what it gives.
+fn bytes_each(bytes: &[u8], format: Option<ImageFormat>, colour: ColorType) -> u64 {
+    // Whatever it is in the file, red, green and blue are made of it, in its place.
+    let given = u64::from(colour.bytes_per_pixel()).max(3);
+    let kept = match format {
+        Some(ImageFormat::Jpeg) => frequencies(bytes),
+        // Red, green, blue and transparency, of which what is wanted is copied.
+        Some(ImageFormat::WebP) => 4,
+        _ => 0,
+    };
+    given + kept
+}
+
+/// Bytes that each pixel of a JPEG file takes where it is kept as frequencies until all of it is there: two for each of its
+/// channels, of which some have fewer pixels.
+fn frequencies(bytes: &[u8]) -> u64 {
+    let frame = |part: &&(u8, &[u8])| matches!(part.0, 0xc2 | 0xc6 | 0xca | 0xce);
+    let parts = jpeg_parts(bytes).unwrap_or_default();
+    let Some((_, frame)) = parts.iter().find(frame) else { return 0 };
+    // Its length, the precision, height and width; how many channels; three bytes of each, the second with its sampling.
+    let channels = frame.get(8..).unwrap_or_default().chunks(3).filter_map(|c| c.get(1));
+    let areas: Vec<u64> = channels.map(|s| u64::from(s >> 4) * u64::from(s & 15)).collect();
+    let whole = areas.iter().copied().max().unwrap_or(1).max(1);
+    (2 * areas.iter().sum::<u64>()).div_ceil(whole)
+}
+
+/// Pixels of whatever kind as red, green and blue of 8 bits each, in the same memory: grey is repeated, of 16 bits the upper
+/// 8 are taken, transparency is dropped or shows `background`. None for kinds that no decoder here gives.
+fn in_colour(mut data: Vec<u8>, colour: ColorType, count: usize, background: Option<[u8; 3]>) -> Option<Vec<u8>> {
+    let deep = match colour {
+        ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => 1,
+        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => 2,
+        _ => return None,
+    };
+    if colour == ColorType::Rgb8 {
+        return Some(data);
+    }
+    let channels = usize::from(colour.channel_count());
+    let each = channels * deep;
+    let pixel = |data: &[u8], i: usize| {
+        let value = |c: usize| match data[i * each + c * deep..][..deep] {
+            [first, second] => (u16::from_ne_bytes([first, second]) >> 8) as u8,
+            [one, ..] => one,
+            [] => 0,
+        };
+        let shown = if channels < 3 { [value(0); 3] } else { [value(0), value(1), value(2)] };
+        match background {
+            Some(under) if colour.has_alpha() => mixed(shown, value(channels - 1), under),
+            _ => shown,
+        }
+    };
+    // Where pixels grow, the last goes first, so that none is written over before it is read.
+    if each < 3 {
+        data.resize(count * 3, 0);
+        for i in (0..count).rev() {
+            let rgb = pixel(&data, i);
+            data[i * 3..][..3].copy_from_slice(&rgb);
+        }
+    } else {
+        for i in 0..count {
+            let rgb = pixel(&data, i);
+            data[i * 3..][..3].copy_from_slice(&rgb);
+        }
+        data.truncate(count * 3);
+    }
+    Some(data)
+}
+
+/// A colour over another, as far as it is opaque.
+fn mixed(over: [u8; 3], alpha: u8, under: [u8; 3]) -> [u8; 3] {
+    let a = u32::from(alpha);
+    std::array::from_fn(|c| ((u32::from(over[c]) * a + u32::from(under[c]) * (255 - a) + 127) / 255) as u8)
+}
+
+/// The picture upright.
+fn turned(mut picture: Rgb, orientation: Orientation) -> Rgb {
+    use Orientation::{
+        FlipHorizontal, FlipVertical, NoTransforms, Rotate90, Rotate90FlipH, Rotate180, Rotate270, Rotate270FlipH,
+    };
+    if matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH) {
+        transpose(&mut picture);
+    }
+    let (pixels, _) = picture.data.as_chunks_mut::<3>();
+    match orientation {
+        NoTransforms | Rotate90FlipH => {}
+        Rotate180 | Rotate270FlipH => pixels.reverse(),
+        FlipHorizontal | Rotate90 => pixels.chunks_exact_mut(picture.width).for_each(<[_]>::reverse),
+        FlipVertical | Rotate270 => {
+            let rows = picture.height;
+            for y in 0..rows / 2 {
+                let (above, below) = pixels.split_at_mut((rows - 1 - y) * picture.width);
+                above[y * picture.width..][..picture.width].swap_with_slice(&mut below[..picture.width]);
+            }
+        }
+    }
+    picture
+}
+
+/// Rows become columns.
+fn transpose(picture: &mut Rgb) {
+    let (w, h) = (picture.width, picture.height);
+    let (pixels, _) = picture.data.as_chunks_mut::<3>();
+    if w * h * 3 <= COPIED {
+        let mut copy = Vec::with_capacity(w * h * 3);
+        (0..w).for_each(|x| (0..h).for_each(|y| copy.extend(pixels[y * w + x])));
+        picture.data = copy;
+    } else {
+        transpose_in_place(pixels, w, h);
+    }
+    (picture.width, picture.height) = (h, w);
+}
+
+/// The same in one memory: each pixel goes where it belongs, and the one that was there goes on, until a circle closes.
+fn transpose_in_place(pixels: &mut [[u8; 3]], width: usize, height: usize) {
+    let mut moved = vec![0_u64; pixels.len().div_ceil(64)];
+    for start in 0..pixels.len() {
+        if moved[start / 64] >> (start % 64) & 1 == 1 {
+            continue;
+        }
+        let (mut at, mut held) = (start, pixels[start]);
+        loop {
+            at = at % width * height + at / width;
+            std::mem::swap(&mut held, &mut pixels[at]);
+            moved[at / 64] |= 1 << (at % 64);
+            if at == start {
+                break;
+            }
+        }
+    }
 }
 
 /// A number for what a picture shows, the same on every platform and under every name: of the pixels, where decoding them is
@@ -90,18 +224,9 @@ pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<R
 #[must_use]
 pub fn content(bytes: &[u8], picture: &Rgb) -> u64 {
     match jpeg_parts(bytes).filter(|_| bytes.starts_with(&JPEG)) {
-        Some(parts) => hash_bytes(&parts.concat()),
+        Some(parts) => hash_bytes(&parts.iter().map(|p| p.1).collect::<Vec<_>>().concat()),
         None => splitmix64(hash_bytes(&picture.data) ^ picture.width as u64),
     }
-}
-
-/// The picture on a ground of one colour.
-fn blend(picture: &::image::RgbaImage, colour: [u8; 3]) -> ::image::RgbImage {
-    ::image::RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
-        let [r, g, b, a] = picture.get_pixel(x, y).0.map(u32::from);
-        let mix = |over: u32, under: u8| (over * a + u32::from(under) * (255 - a) + 127) / 255;
-        ::image::Rgb([mix(r, colour[0]), mix(g, colour[1]), mix(b, colour[2])].map(|v| v as u8))
-    })
 }
 
 /// How a JPEG file begins.
@@ -109,15 +234,15 @@ const JPEG: [u8; 2] = [0xff, 0xd8];
 /// How a PNG file begins.
 const PNG: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
-/// The parts of a JPEG file up to its end, those for other programs (colour profile, EXIF, comments) left out. None where the
+/// The parts of a JPEG file up to its end with their marks (0 for the picture itself), those for other programs (colour profile, EXIF, comments) left out. None where the
 /// end is missing: it is looked for part by part, as a small picture inside has an end of its own.
-fn jpeg_parts(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+fn jpeg_parts(bytes: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let (mut parts, mut at) = (Vec::new(), JPEG.len());
     loop {
         // What stands before the next mark is the picture itself; in it, 0xff is followed by 0 or a restart.
         let rest = bytes.get(at..)?;
         let gap = rest.windows(2).position(|w| w[0] == 0xff && !matches!(w[1], 0x00 | 0x01 | 0xff | 0xd0..=0xd7))?;
-        parts.push(&rest[..gap]);
+        parts.push((0, &rest[..gap]));
         let mark = rest[gap + 1];
         at += gap + 2;
         match mark {
@@ -128,7 +253,7 @@ fn jpeg_parts(bytes: &[u8]) -> Option<Vec<&[u8]>> {
                 let end = at + usize::from(u16::from_be_bytes([size[0], size[1]]));
                 let part = bytes.get(at..end)?;
                 if !matches!(mark, 0xe0..=0xef | 0xfe) {
-                    parts.push(part);
+                    parts.push((mark, part));
                 }
                 at = end;
             }
@@ -149,3 +274,7 @@ fn late_orientation(bytes: &[u8]) -> Orientation {
     }
     Orientation::NoTransforms
 }
+
+#[cfg(test)]
+#[path = "picture_file_tests.rs"]
+mod tests;

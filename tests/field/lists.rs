@@ -129,8 +129,15 @@ fn entries_of_other_programs_are_used_or_told() {
         assert!(said.starts_with("list.json:1: entry 4 (id 3): ") && said.contains(says), "{said}");
     }
     assert_eq!(said(&|e| e["image"] = json!(["images/03.png"])), (5, String::new()));
-    let (count, said) = said(&|e| e["conversations"].as_array_mut().unwrap().insert(0, turn("system")));
-    assert!(count == 5 && said.contains("1 entries of list.json begin with a \"system\" turn"), "{said}");
+    let said_of = said;
+    let (count, said) = said_of(&|e| e["conversations"].as_array_mut().unwrap().insert(0, turn("system")));
+    assert!(count == 5 && said.contains("1 entries of list.json have \"system\" turns"), "{said}");
+    // In the middle, too.
+    let (count, said) = said_of(&|e| {
+        let turns = e["conversations"].as_array_mut().unwrap();
+        turns.extend([turn("system"), turn("human"), turn("gpt")]);
+    });
+    assert!(count == 5 && said.contains("1 entries of list.json have \"system\" turns"), "{said}");
 }
 
 #[test]

@@ -157,6 +157,46 @@ fn all(options: &Options, start: Instant) -> bool {
     wrong.is_empty()
 }
 
+/// Bytes that decoding takes for each pixel, by kind: what limits the size of a picture has to count them all.
+fn pictures_take_what_is_counted() -> bool {
+    let side: u32 = 1600;
+    let png = |picture: image::DynamicImage, format| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut file, format).unwrap_or_else(|e| panic!("{e}"));
+        file.into_inner()
+    };
+    let jpeg = |kind: &str| {
+        let path = format!("{}/tests/field/data/large-pictures/progressive-{kind}.jpg", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(path).unwrap_or_else(|e| panic!("{e}"))
+    };
+    use image::DynamicImage as Of;
+    use image::ImageFormat::{Jpeg, Png, WebP};
+    let kinds: [(&str, i64, Vec<u8>); 8] = [
+        ("grey", 3, png(Of::new_luma8(side, side), Png)),
+        ("colour", 3, png(Of::new_rgb8(side, side), Png)),
+        ("with transparency", 4, png(Of::new_rgba8(side, side), Png)),
+        ("16 bits", 8, png(Of::new_rgba16(side, side), Png)),
+        ("jpeg", 3, png(Of::new_rgb8(side, side), Jpeg)),
+        ("progressive jpeg", 6, jpeg("420")),
+        ("progressive jpeg, whole", 9, jpeg("444")),
+        ("webp", 7, png(Of::new_rgb8(side, side), WebP)),
+    ];
+    let mut fine = true;
+    for (name, each, file) in kinds {
+        let before = USED.load(Ordering::Relaxed);
+        MOST.store(before, Ordering::Relaxed);
+        let decoded = hive::data::image::decode(&file, name, Some([255; 3]));
+        let most = MOST.load(Ordering::Relaxed) - before;
+        // The decoder's own tables, and a copy of the file.
+        let allowed = each * i64::from(side * side) + file.len() as i64 + 1_500_000;
+        if decoded.is_err() || most > allowed {
+            println!("a {name} picture takes {most} bytes, {allowed} are counted");
+            fine = false;
+        }
+    }
+    fine
+}
+
 fn main() {
     let (options, start) = (options(), Instant::now());
     std::panic::set_hook(Box::new(|info| {
@@ -174,7 +214,8 @@ fn main() {
     for target in &TARGETS {
         (target.seeds)();
     }
+    let counted = pictures_take_what_is_counted();
     let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || all(&options, start));
-    let fine = thread.unwrap().join().unwrap_or(false);
+    let fine = counted & thread.unwrap().join().unwrap_or(false);
     std::process::exit(i32::from(!fine));
 }

@@ -57,7 +57,7 @@ pub(crate) const TARGETS: [Target; 13] = [
     target("config", seeds::configs, Kind::Json, 40, config),
     target("tokenizer", seeds::tokenizers, Kind::Json, 20, tokenizer),
     target("template", seeds::templates, Kind::Json, 64, template),
-    target("picture", seeds::pictures, Kind::Bytes, 600, picture),
+    target("picture", seeds::pictures, Kind::Bytes, 170, picture),
     target("list", seeds::lists, Kind::Json, 8, list),
     target("checkpoint", seeds::checkpoints, Kind::Checkpoint, 40, checkpoint),
     target("run file", seeds::runs, Kind::Checkpoint, 40, run_file),
