@@ -187,7 +187,7 @@ pub(super) fn instead(
 /// Gradient norm per block of the model.
 fn modules(trainer: &Trainer) -> Result<Vec<(String, f32)>, Fault> {
     let norms = norms_by_block(&block_on(trainer.gradient_norms())?);
-    let mut out: Vec<_> = norms.into_iter().map(|(id, norm)| (id.to_string(), norm)).collect();
+    let mut out: Vec<_> = norms.into_iter().map(|(id, norm)| (id.title(), norm)).collect();
     out.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(out)
 }

@@ -51,7 +51,7 @@ const COLOURS: [&str; 8] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 const STYLE: &str = "
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.5rem}
-table{border-collapse:collapse}td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}
+table{border-collapse:collapse}td,th{padding:.25rem .5rem;font-size:.85rem;text-align:right;border-bottom:1px solid #ddd}
 td:first-child,th:first-child{text-align:left;white-space:nowrap}tr.control td{color:#777}
 .examples{display:grid;grid-template-columns:repeat(auto-fill,minmax(29rem,1fr));gap:1.5rem}
 .example{border:1px solid #ddd;border-radius:.5rem;padding:1rem}.right{color:#00694d;font-weight:600}.wrong{color:#a33c00;font-weight:600}
@@ -168,15 +168,16 @@ fn depth_table(when: &str, found: &Depths, preset: &Preset) -> String {
 pub(super) fn example(e: &Example) -> String {
     let picture = format!("data:image/png;base64,{}", base64(&e.png));
     let verdict = |answer: &str| if answer == e.right { "right" } else { "wrong" };
+    let said = |answer: &str| if answer.is_empty() { "(no word)".to_owned() } else { escape(answer) };
     let mut out = format!(
         "<div class=\"example\"><div>{}</div><div>before: <span class=\"{}\">{}</span></div>\
          <div>after: <span class=\"{}\">{}</span></div><div>right: {}</div>\
          <figure><svg width=\"80\" height=\"80\" viewBox=\"0 0 1 1\">{}</svg><figcaption>picture</figcaption></figure>",
         escape(&e.question),
         verdict(&e.before),
-        escape(&e.before),
+        said(&e.before),
         verdict(&e.after),
-        escape(&e.after),
+        said(&e.after),
         escape(&e.right),
         image(&picture),
     );

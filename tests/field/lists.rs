@@ -141,6 +141,23 @@ fn entries_of_other_programs_are_used_or_told() {
 }
 
 #[test]
+fn of_what_is_not_held_out_no_accuracy_is_told() {
+    if !adapter() {
+        return;
+    }
+    let here = pictures("nothing-held-out");
+    std::fs::write(here.join("list.json"), Value::from(entries(4)).to_string()).unwrap();
+    let said = trained_on(&here, &[]).code(0);
+    let told = said.out.lines().find(|line| line.starts_with("stage 1:")).unwrap().to_owned();
+    assert_eq!(told, "stage 1: nothing is held out, so that nothing can be said of accuracy");
+    let notes = said.out.lines().find(|line| line.starts_with("{\"notes\"")).unwrap();
+    assert!(notes.contains("none of the pictures of list.json is held out"), "{notes}");
+    said.complains(&["none of the pictures of list.json is held out", "8 different ones are needed"]);
+    let model = here.join("out/checkpoint.safetensors");
+    hive(&["eval", "--model", text(&model), "--data", text(&here)]).code(1).complains(&["no picture is held out"]);
+}
+
+#[test]
 fn numbers_that_python_writes_are_read() {
     let list = Value::from(entries(3)).to_string();
     for (number, fine) in [("NaN", true), ("Infinity", true), ("-Infinity", true), ("nan", false), ("-NaN", false)] {
