@@ -41,7 +41,7 @@ impl Said {
 
     /// The lines of training steps.
     pub(crate) fn steps(&self) -> Vec<String> {
-        self.out.lines().filter(|l| l.starts_with('{')).map(str::to_owned).collect()
+        self.out.lines().filter(|l| l.starts_with('{') && l.contains("\"step\"")).map(str::to_owned).collect()
     }
 }
 
