@@ -237,6 +237,7 @@ fn training(preset: &Preset) -> (Vec<u8>, Weights) {
         update: 7,
         more: false,
         split: hive::data::folder::SplitBy::Id,
+        data: None,
         scores: Vec::new(),
     };
     let moments = (weights.clone(), weights.clone());

@@ -45,7 +45,7 @@ impl Args {
         let mut args = Self::default();
         let mut rest = list.iter();
         while let Some(word) = rest.next() {
-            let Some(name) = word.strip_prefix("--") else {
+            let Some(name) = word.strip_prefix("--").or((word == "-h").then_some("help")) else {
                 args.words.push(word.clone());
                 continue;
             };
@@ -131,6 +131,9 @@ impl Args {
         let most = MOST.iter().find(|(n, _)| *n == name).map_or(f64::MAX, |(_, most)| *most);
         let parse = |v: &str| {
             // NaN is above everything here.
+            if v.parse::<f64>().is_ok_and(|value| !value.is_finite()) && most == f64::MAX {
+                return Err(Fault::usage(format!("--{name} needs a number, not \"{v}\"")));
+            }
             if v.parse::<f64>().is_ok_and(|value| value.is_nan() || value.abs() > most) {
                 return Err(Fault::usage(format!("--{name} is at most {most}, not \"{v}\"")));
             }

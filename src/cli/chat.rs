@@ -266,6 +266,10 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
     let meta = meta.as_ref();
     let sees = assistant.preprocess().is_some();
     let words = args.words();
+    let shown = words.first().filter(|w| !sees && Path::new(w).is_file() && words.len() > 1);
+    if let Some(picture) = shown {
+        return Err(Fault::Failed(format!("this model takes no pictures: leave {picture} out")));
+    }
     let (image, question) = words.split_at(usize::from(sees).min(words.len()));
     if question.is_empty() {
         return Err(needs(if sees { picture } else { "a question" }));

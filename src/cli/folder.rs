@@ -38,6 +38,11 @@ pub(super) fn folder_source(data: &str, preset: &mut Preset, earlier: Option<&Me
     let mut tokenizer = Tokenizer::from_texts(data.texts(), FOLDER_WORDS);
     if let Some(earlier) = earlier {
         notes.extend(unknown_words(&list, &tokenizer, &earlier.tokenizer)?);
+        if earlier.data.is_some_and(|known| known != data.fingerprint()) {
+            notes.push(format!(
+                "{list} and its pictures are not those that the run was begun with: it goes on with these"
+            ));
+        }
         tokenizer = earlier.tokenizer.clone();
     }
     preset.data = "folder".into();
@@ -146,7 +151,7 @@ fn find(data: &Path) -> Result<Found, Fault> {
             "{there} has {} conversation lists, {}: say which with --data {}",
             lists.len(),
             joined(&all),
-            folder.join(lists.iter().map(|l| &l.0).find(|n| n.contains("train")).unwrap_or(first)).display()
+            quoted(&folder.join(lists.iter().map(|l| &l.0).find(|n| n.contains("train")).unwrap_or(first)))
         )));
     }
     let Some((list, bytes)) = lists.pop() else {
@@ -164,6 +169,12 @@ fn find(data: &Path) -> Result<Found, Fault> {
         vec![format!("the list is {list}; beside it {} is passed over", joined(&passed))]
     };
     Ok(Found { folder, list, bytes, passed_over })
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    if path.contains(char::is_whitespace) { format!("\"{path}\"") } else { path }
 }
 
 /// The first names, and how many more.

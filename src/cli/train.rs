@@ -180,6 +180,9 @@ fn read_captions(
 fn resume(args: &Args, gpu: &Gpu, mut earlier: Checkpoint, mut preset: Preset, job: &Job) -> Result<Run, Fault> {
     let source = match args.option("data") {
         Some(folder) => folder_source(folder, &mut preset, Some(&earlier.meta))?,
+        None if preset.data == "folder" => {
+            return Err(Fault::usage("the run learns from a folder of pictures: give it again, with --data FOLDER"));
+        }
         None => made_source(&preset)?,
     };
     // With moments before all stages: it was stopped while it read.
@@ -202,13 +205,22 @@ fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
         .all("stage")
         .map(|v| v.parse().map_err(|_unparsed| Fault::usage(format!("--stage needs 1, 2 or 3, not \"{v}\""))))
         .collect::<Result<_, _>>()?;
+    let there: Vec<usize> = Stage::ALL.iter().filter(|s| run.preset.stage(**s).is_some()).map(|s| s.number()).collect();
+    if let Some(other) = wanted.iter().find(|n| !there.contains(n)) {
+        return Err(Fault::usage(format!("--stage {other} is none of the preset's stages, which are {there:?}")));
+    }
+    if there.is_empty() {
+        return Err(Fault::usage("the preset has no stages, so that there is nothing to train"));
+    }
     let done = run.stage();
     let in_progress = run.in_progress();
+    let mut trained = false;
     for stage in Stage::ALL {
         let over = done.is_some_and(|d| stage < d) || done == Some(stage) && in_progress.is_none();
         if over || run.preset.stage(stage).is_none() || !(wanted.is_empty() || wanted.contains(&stage.number())) {
             continue;
         }
+        trained = true;
         if in_progress != Some(stage) {
             block_on(run.enter(stage))?;
         }
@@ -219,6 +231,9 @@ fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
         run.scores.push((Label::after(stage), scores));
         save(run, &job.path)?;
         stop_if_asked(|| Ok(job.again()))?;
+    }
+    if !trained {
+        warn("nothing was trained: the run has these stages behind it already\n");
     }
     Ok(())
 }

@@ -227,6 +227,17 @@ impl Folder {
         self.by
     }
 
+    /// A number for what the entries say and show, in whatever order.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let of = |record: &Record| {
+            let shown = self.seen.get(&record.image).map_or(0, |s| s.content);
+            let said = record.turns.iter().flat_map(|t| [t.question.as_bytes(), &[0], t.answer.as_bytes(), &[0]]);
+            splitmix64(shown ^ hash_bytes(&said.collect::<Vec<_>>().concat()))
+        };
+        self.records.iter().fold(0, |sum, record| sum.wrapping_add(of(record)))
+    }
+
     /// The list's file name.
     #[must_use]
     pub fn file(&self) -> &str {

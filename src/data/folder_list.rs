@@ -43,6 +43,9 @@ pub(super) fn text_of<'a>(bytes: &'a [u8], file: &str) -> Result<Cow<'a, str>, F
         [a, 0, b, 0, ..] if *a > 0 && *b > 0 => wide(bytes, u16::from_le_bytes),
         [0, a, 0, b, ..] if *a > 0 && *b > 0 => wide(bytes, u16::from_be_bytes),
         [0x1f, 0x8b, ..] => Err(wrong(1, " (it is compressed by gzip: unpack it)")),
+        _ if bytes.starts_with(b"version https://git-lfs") => {
+            Err(wrong(1, " (it is a Git LFS pointer, not the list itself: git lfs pull fetches it)"))
+        }
         _ => match std::str::from_utf8(bytes) {
             Ok(text) => Ok(Cow::Borrowed(text)),
             Err(e) => {

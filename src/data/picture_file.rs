@@ -54,8 +54,8 @@ pub struct Rgb {
 /// When the bytes are no whole picture of these formats, or a larger one than memory has room for; `name` is for the message.
 pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<Rgb, ImageError> {
     let unreadable = |reason: String| ImageError::Unreadable { name: name.to_owned(), reason };
-    if bytes.is_empty() {
-        return Err(unreadable("the file is empty".to_owned()));
+    if let Some(kind) = other_kind(bytes) {
+        return Err(unreadable(kind.to_owned()));
     }
     if bytes.starts_with(&JPEG) && jpeg_parts(bytes).is_none() {
         return Err(ImageError::Torn { name: name.to_owned() });
@@ -86,6 +86,27 @@ pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<R
     decoder.read_image(&mut data).map_err(|e| unreadable(e.to_string()))?;
     let data = in_colour(data, colour, width * height, background).ok_or_else(|| unreadable(format!("{colour:?}")))?;
     Ok(turned(Rgb { width, height, data }, orientation))
+}
+
+/// What a file is that people take for a picture, and is none that can be read.
+fn other_kind(bytes: &[u8]) -> Option<&'static str> {
+    let start = bytes.trim_ascii_start();
+    let begins = |text: &[u8]| start.get(..text.len()).is_some_and(|s| s.eq_ignore_ascii_case(text));
+    let brand = bytes.get(4..12).unwrap_or_default();
+    match bytes {
+        [] => Some("the file is empty"),
+        _ if begins(b"version https://git-lfs") => {
+            Some("it is a Git LFS pointer, not the file itself: git lfs pull fetches it")
+        }
+        _ if begins(b"<!doct") || begins(b"<html") => Some("it is a web page: download the picture again"),
+        _ if begins(b"<svg") || begins(b"<?xml") => Some("it is a drawing, SVG"),
+        _ if begins(b"%PDF") => Some("it is a PDF document"),
+        _ if brand.starts_with(b"ftypavif") => Some("it is an AVIF file"),
+        _ if brand.starts_with(b"ftyp") => Some("it is a HEIC file or a film"),
+        _ if begins(b"GIF8") => Some("it is a GIF file"),
+        _ if begins(b"II*\0") || begins(b"MM\0*") => Some("it is a TIFF file, or a camera's raw one"),
+        _ => None,
+    }
 }
 
 /// Bytes that each pixel takes while a file is decoded: what the decoder keeps, and what it gives.

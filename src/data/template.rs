@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, escape_formatter};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
@@ -16,6 +16,12 @@ use crate::platform::local_time;
 const FUEL: u64 = 1_500_000;
 /// Words and signs that one tag may have: each may nest the parser by a level, and stacks are finite.
 const TAG: usize = 2000;
+/// Levels of brackets in a tag, and of statements inside statements.
+const BRACKETS: usize = 60;
+/// Tags, and those of them that are `elif`, each of which nests the parser.
+const TAGS: [usize; 2] = [5000, 300];
+/// Bytes that a method of a text can make of it at once.
+const MADE: usize = 16 << 20;
 /// Levels of a value: whatever walks one takes a piece of the stack for each.
 const LEVELS: usize = 64;
 /// Parts of a value, those inside parts counted.
@@ -30,8 +36,10 @@ fn too_much(what: impl Into<String>) -> Error {
 /// The template with what the library lacks, and with a look at every value that is kept under a name: lists of lists and
 /// namespaces that hold themselves grow without bound, and no step of that is expensive.
 pub(super) fn prepared(source: &str) -> Result<String, Error> {
+    // As Jinja reads files that were written on Windows.
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len() * 5 / 4);
-    let mut rest = source;
+    let (mut rest, mut tags, mut open) = (source.as_str(), [0, 0], 0_usize);
     while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
         let (text, tag) = rest.split_at(at);
         out.push_str(text);
@@ -50,6 +58,17 @@ pub(super) fn prepared(source: &str) -> Result<String, Error> {
         }
         let statement = body.trim_matches(['-', '+']).trim();
         let word = statement.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
+        tags = [tags[0] + 1, tags[1] + usize::from(word == "elif")];
+        match word {
+            "if" | "for" | "macro" | "call" | "filter" | "with" | "block" => open += 1,
+            _ if word.starts_with("end") => open = open.saturating_sub(1),
+            _ => {}
+        }
+        if tags[0] > TAGS[0] || tags[1] > TAGS[1] || open > BRACKETS {
+            let text =
+                format!("it has more than {} statements, {} of elif, or {BRACKETS} inside another", TAGS[0], TAGS[1]);
+            return Err(Error::new(ErrorKind::SyntaxError, text));
+        }
         match statement {
             // Marks what the model is trained to say; rendering passes over it.
             "generation" => out.push_str(&tag.replacen(word, "if true", 1)),
@@ -111,16 +130,22 @@ fn outside(body: &str) -> impl Iterator<Item = (usize, char)> {
     })
 }
 
-/// Refuses a tag with more than [`TAG`] words and signs. What stands between quotes counts once.
+/// Refuses a tag with more than [`TAG`] words and signs or [`BRACKETS`]. What stands between quotes counts once.
 fn measure(body: &str) -> Result<(), Error> {
-    let (mut word, mut count) = (false, 0);
+    let (mut word, mut count, mut depth, mut deepest) = (false, 0, 0_i64, 0);
     for (_, c) in outside(body) {
+        depth += i64::from("([{".contains(c)) - i64::from(")]}".contains(c));
+        deepest = deepest.max(depth);
         let part = c.is_alphanumeric() || c == '_';
         count += usize::from(!(c.is_whitespace() || part && word));
         word = part;
     }
-    let text = format!("a tag has more than {TAG} words and signs");
-    if count > TAG { Err(Error::new(ErrorKind::SyntaxError, text)) } else { Ok(()) }
+    let text = match (count > TAG, deepest > BRACKETS as i64) {
+        (true, _) => format!("a tag has more than {TAG} words and signs"),
+        (_, true) => format!("a tag has more than {BRACKETS} levels of brackets"),
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::SyntaxError, text))
 }
 
 /// A tag with a look at what stands before each `*`, and behind it where that is a name.
@@ -246,6 +271,77 @@ fn is_wide(format: &str, args: &[Value]) -> bool {
     wide(format) || nested && args.iter().any(|a| wide(&a.to_string()))
 }
 
+/// Bytes that a method makes of a text, at most.
+fn made_of(method: &str, text: &str, args: &[Value]) -> usize {
+    let len = |i: usize| args.get(i).and_then(Value::as_str).map_or(0, str::len);
+    match method {
+        "format" => text.len().saturating_add(text.matches('{').count() * if text.contains(':') { 9999 } else { 0 }),
+        "replace" if len(0) == 0 => (text.len() + 1).saturating_mul(len(1) + 1),
+        "replace" => (text.len() / len(0)).saturating_mul(len(1)),
+        "join" => {
+            let items = args.first().and_then(|list| list.try_iter().ok());
+            items.map_or(0, |all| all.map(|v| v.as_str().map_or(0, str::len) + text.len()).sum())
+        }
+        _ => 0,
+    }
+}
+
+fn list(parts: &[&str]) -> Value {
+    parts.iter().map(|part| Value::from(*part)).collect::<Vec<_>>().into()
+}
+
+/// Methods of Python's texts that the library lacks.
+fn python(method: &str, text: &str, args: &[Value]) -> Option<Result<Value, Error>> {
+    let arg = |i: usize| args.get(i).and_then(Value::as_str);
+    let wide = || args.first().and_then(Value::as_usize).filter(|width| *width < 10_000);
+    let fill = |left: usize, right: usize| {
+        let fill = arg(1).unwrap_or(" ");
+        format!("{}{text}{}", fill.repeat(left), fill.repeat(right))
+    };
+    let missing = || wide().map(|width| width.saturating_sub(text.chars().count()));
+    let made: Value = match method {
+        "removeprefix" => text.strip_prefix(arg(0)?).unwrap_or(text).into(),
+        "removesuffix" => text.strip_suffix(arg(0)?).unwrap_or(text).into(),
+        "partition" => match text.split_once(arg(0)?) {
+            Some((before, after)) => list(&[before, arg(0)?, after]),
+            None => list(&[text, "", ""]),
+        },
+        "rpartition" => match text.rsplit_once(arg(0)?) {
+            Some((before, after)) => list(&[before, arg(0)?, after]),
+            None => list(&["", "", text]),
+        },
+        "rsplit" if arg(0).is_some_and(|separator| !separator.is_empty()) => {
+            let most = args.get(1).and_then(Value::as_usize).unwrap_or(usize::MAX - 1);
+            let mut all: Vec<&str> = text.rsplitn(most.saturating_add(1), arg(0)?).collect();
+            all.reverse();
+            list(&all)
+        }
+        "index" => match text.find(arg(0)?) {
+            Some(at) => text[..at].chars().count().into(),
+            None => return Some(Err(Error::new(ErrorKind::InvalidOperation, "substring not found"))),
+        },
+        "ljust" => fill(0, missing()?).into(),
+        "rjust" => fill(missing()?, 0).into(),
+        // Of an odd number Python gives the left side one more where the width is odd, too.
+        "center" => {
+            let (missing, width) = (missing()?, wide()?);
+            let left = missing / 2 + (missing & width & 1);
+            fill(left, missing - left).into()
+        }
+        "zfill" => {
+            let sign = text.find(|c| c != '+' && c != '-').filter(|at| *at == 1).unwrap_or(0);
+            format!("{}{}{}", &text[..sign], "0".repeat(missing()?), &text[sign..]).into()
+        }
+        "swapcase" => {
+            let swap =
+                |c: char| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() };
+            text.chars().map(swap).collect::<String>().into()
+        }
+        _ => return None,
+    };
+    Some(Ok(made))
+}
+
 /// The library's settings, functions and filters as transformers has them, with bounds, and the template as `chat`.
 pub(super) fn environment(prepared: &str) -> Result<Environment<'_>, Error> {
     let mut all = Environment::new();
@@ -259,8 +355,16 @@ pub(super) fn environment(prepared: &str) -> Result<Environment<'_>, Error> {
         for value in args {
             look(state, value, PARTS)?;
         }
-        if method == "format" && value.as_str().is_some_and(|format| is_wide(format, args)) {
-            return Err(too_much("a format is wider than 9999 characters"));
+        if let Some(text) = value.as_str() {
+            if method == "format" && is_wide(text, args) {
+                return Err(too_much("a format is wider than 9999 characters"));
+            }
+            if made_of(method, text, args) > MADE {
+                return Err(too_much(format!("{method}() makes more than {MADE} bytes of a text")));
+            }
+            if let Some(made) = python(method, text, args) {
+                return made;
+            }
         }
         minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
     });
@@ -273,44 +377,86 @@ pub(super) fn environment(prepared: &str) -> Result<Environment<'_>, Error> {
         strftime(&format, &local_time()).map_err(|e| Error::new(ErrorKind::SyntaxError, e))
     });
     all.add_filter("tojson", to_json);
+    // What has a length and places, texts and maps among them.
+    let has_places = |value: &Value| value.as_str().is_some() || is_container(value);
+    all.add_test("sequence", has_places);
     all.add_template("chat", prepared)?;
     Ok(all)
 }
 
-/// JSON on one line as Python writes it, with a space behind commas and colons.
-struct Spaced;
+/// JSON on one line as Python writes it, with what stands between items and behind keys.
+struct Spaced {
+    item: String,
+    key: String,
+}
 
 impl Formatter for Spaced {
     fn begin_array_value<W: Write + ?Sized>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
-        to.write_all(if first { b"" } else { b", " })
+        to.write_all(if first { b"" } else { self.item.as_bytes() })
     }
 
     fn begin_object_key<W: Write + ?Sized>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
-        to.write_all(if first { b"" } else { b", " })
+        to.write_all(if first { b"" } else { self.item.as_bytes() })
     }
 
     fn begin_object_value<W: Write + ?Sized>(&mut self, to: &mut W) -> io::Result<()> {
-        to.write_all(b": ")
+        to.write_all(self.key.as_bytes())
     }
 }
 
-/// The filter `tojson` of transformers: unlike the usual one it leaves `<`, `>`, `&` and `'` as they are.
-#[expect(clippy::needless_pass_by_value, reason = "filters get their named arguments like this")]
-fn to_json(state: &State<'_, '_>, value: &Value, indent: Option<usize>, rest: Kwargs) -> Result<String, Error> {
-    look(state, value, PARTS)?;
-    let indent = indent.or(rest.get("indent")?);
-    let mut out = Vec::new();
-    let written = match indent {
-        Some(width) => {
-            let width = " ".repeat(width.min(16));
-            let pretty = PrettyFormatter::with_indent(width.as_bytes());
-            value.serialize(&mut Serializer::with_formatter(&mut out, pretty))
+/// The same with a name in order: Python keeps keys as they were given.
+fn sorted(value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Object(map) => {
+            let all: std::collections::BTreeMap<_, _> =
+                map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            all.into_iter().collect()
         }
-        None => value.serialize(&mut Serializer::with_formatter(&mut out, Spaced)),
+        serde_json::Value::Array(list) => list.into_iter().map(sorted).collect(),
+        other => other,
+    }
+}
+
+/// The filter `tojson` of transformers, `tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False)`: unlike the
+/// usual one it leaves `<`, `>`, `&` and `'` as they are.
+#[expect(clippy::needless_pass_by_value, reason = "filters get their arguments like this")]
+fn to_json(state: &State<'_, '_>, value: &Value, rest: Rest<Value>, named: Kwargs) -> Result<String, Error> {
+    look(state, value, PARTS)?;
+    let given = |i: usize, name: &str| -> Result<Option<Value>, Error> {
+        let by_name: Option<Value> = named.get(name)?;
+        Ok(by_name.or(rest.get(i).cloned()).filter(|v| !v.is_none() && !v.is_undefined()))
     };
+    let (ascii, indent, separators) = (given(0, "ensure_ascii")?, given(1, "indent")?, given(2, "separators")?);
+    let is_sorted = given(3, "sort_keys")?.is_some_and(|v| v.is_true());
+    named.assert_all_used()?;
     let fault = |e: String| Error::new(ErrorKind::BadSerialization, e);
+    let mut out = Vec::new();
+    let part = |i: usize| Some(separators.as_ref()?.get_item_by_index(i).ok()?.to_string());
+    let pretty = indent.as_ref().and_then(Value::as_usize).map(|width| " ".repeat(width.min(16)));
+    let default = if pretty.is_some() { "," } else { ", " };
+    let spaced = Spaced { item: part(0).unwrap_or(default.to_owned()), key: part(1).unwrap_or(": ".to_owned()) };
+    let ordered = if is_sorted { serde_json::to_value(value).map(sorted) } else { Ok(serde_json::Value::Null) };
+    let ordered = ordered.map_err(|e| fault(e.to_string()))?;
+    let written =
+        match (&pretty, is_sorted) {
+            (Some(width), false) => value
+                .serialize(&mut Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(width.as_bytes()))),
+            (Some(width), true) => ordered
+                .serialize(&mut Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(width.as_bytes()))),
+            (None, false) => value.serialize(&mut Serializer::with_formatter(&mut out, spaced)),
+            (None, true) => ordered.serialize(&mut Serializer::with_formatter(&mut out, spaced)),
+        };
     written.map_err(|e| fault(e.to_string()))?;
-    String::from_utf8(out).map_err(|e| fault(e.to_string()))
+    let text = String::from_utf8(out).map_err(|e| fault(e.to_string()))?;
+    if !ascii.is_some_and(|v| v.is_true()) {
+        return Ok(text);
+    }
+    let mut units = [0; 2];
+    let escaped = |c: char| match c {
+        ' '..='~' | '\n' => c.to_string(),
+        _ => c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+    };
+    Ok(text.chars().map(escaped).collect())
 }
 
 #[cfg(test)]

@@ -34,6 +34,24 @@ fn looks_change_no_text() {
         ("{{ strftime_now('%Y')|length }}{{ strftime_now is defined }}", "4True"),
         ("{{ messages | tojson }}{{ {'a': [1]} | tojson(indent=2) }}", "[\"a\", \"b\"]{\n  \"a\": [\n    1\n  ]\n}"),
         ("text without any tag {", "text without any tag {"),
+        // As Jinja reads and writes them.
+        ("{% for m in messages %}\r\n{{ m }}\r\n{% endfor %}\r\nx", "a\nb\nx"),
+        ("{{ {'b': 1, 'a': 2} }}{% for k in {'b': 1, 'a': 2} %}{{ k }}{% endfor %}", "{'b': 1, 'a': 2}ba"),
+        ("{{ {'b': 1, 'a': [2, 'ü']} | tojson(separators=(',', ':'), sort_keys=true) }}", "{\"a\":[2,\"ü\"],\"b\":1}"),
+        (
+            "{{ ['ü🙂', 1] | tojson(true) }}{{ [1, 2] | tojson(false, 1) }}",
+            "[\"\\u00fc\\ud83d\\ude42\", 1][\n 1,\n 2\n]",
+        ),
+        ("{{ 'a' is sequence }}{{ {} is sequence }}{{ [1] is sequence }}{{ 1 is sequence }}", "TrueTrueTrueFalse"),
+        (
+            "{{ 'a.b.c'.rsplit('.', 1) }}{{ 'a.b.c'.partition('.')[2] }}{{ 'a.b.c'.rpartition('.')[0] }}",
+            "['a.b', 'c']b.ca.b",
+        ),
+        ("{{ 'ab'.removeprefix('a') }}{{ 'ab'.removesuffix('b') }}{{ 'éb'.index('b') }}{{ '-7'.zfill(4) }}", "ba1-007"),
+        (
+            "{{ 'a'.ljust(3, '.') }}{{ 'a'.rjust(3) }}{{ 'ab'.center(5, '.') }}{{ 'a'.center(4, '.') }}{{ 'aB'.swapcase() }}",
+            "a..  a..ab..a..Ab",
+        ),
     ] {
         assert_eq!(render(source).as_deref(), Ok(want), "{source}");
     }
@@ -69,10 +87,17 @@ fn values_without_bound_are_refused() {
         "{% with a = ['x'] * 99999 %}{{ a }}{% endwith %}".to_owned(),
         "{{ '{:>9999999999}'.format('a') }}".to_owned(),
         "{{ '{:>{}}'.format('a', 999999999) }}".to_owned(),
+        "{% set s = '{0:9999}' * 20000 %}{{ s.format(1) | length }}".to_owned(),
+        "{% set s = 'a' * 9000 %}{{ s.replace('', s) | length }}".to_owned(),
+        "{% set s = 'a' * 9000000 %}{{ s.join([s, s, s]) | length }}".to_owned(),
+        format!("{{{{ {}0{} }}}}", "messages[".repeat(140), "]".repeat(140)),
+        format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(5000)),
+        format!("{}{}", "{% if 0 %}x{% else %}".repeat(20_000), "{% endif %}".repeat(20_000)),
+        "{{ 1 }}".repeat(15_000) + &"{% if 1 %}{% endif %}".repeat(9000),
         "{% set w = '9999999999' %}{{ ('{:>' ~ w ~ '}').format('a') }}".to_owned(),
     ] {
         let error = render(&source).expect_err(&source);
-        let bound = ["parts", "levels", "fuel", "wider", "stands behind"].iter().any(|w| error.contains(w));
+        let bound = ["parts", "levels", "fuel", "wider", "stands behind", "bytes of a text", "statements"].iter().any(|w| error.contains(w));
         assert!(bound, "{source}: {error}");
     }
 }

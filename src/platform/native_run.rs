@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// The file in a run's folder that is locked as long as the run lasts; it has the process's number.
 const LOCK: &str = ".hive-run";
@@ -15,8 +16,13 @@ fn came() -> &'static Arc<AtomicUsize> {
     CAME.get_or_init(Arc::default)
 }
 
+/// Time after the first signal in which others are the same one: `timeout` and terminals send it to the program and to its
+/// group.
+const SAME: Duration = Duration::from_secs(1);
+
 /// From now on the first signal that wants the program to end is only written down, see [`interrupted`]; the second, of
 /// whatever kind, ends it at once. Where the system refuses, signals end the program as they always do.
+#[expect(clippy::disallowed_methods, reason = "the platform layer is the one home of threads")]
 pub fn watch_signals() {
     use signal_hook::consts::{SIGINT, SIGTERM};
     #[cfg(unix)]
@@ -28,14 +34,20 @@ pub fn watch_signals() {
         let second = Arc::new(std::sync::atomic::AtomicBool::new(false));
         // `nohup` keeps the end of a terminal away from what it starts.
         for signal in [SIGINT, SIGTERM].into_iter().chain(hangup.filter(|signal| !is_ignored(*signal))) {
-            // In this order: the first signal arms the second.
             let ready = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&second))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&second)))
                 .and_then(|_| signal_hook::flag::register_usize(signal, Arc::clone(came()), signal as usize));
             if let Err(e) = ready {
                 log::warn!("signal {signal} is not watched: {e}");
             }
         }
+        // The first signal arms the second, a little later.
+        std::thread::spawn(move || {
+            while interrupted().is_none() {
+                std::thread::sleep(SAME / 10);
+            }
+            std::thread::sleep(SAME);
+            second.store(true, Ordering::Relaxed);
+        });
     });
 }
 

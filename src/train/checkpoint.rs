@@ -41,6 +41,9 @@ pub struct Meta {
     /// What decided which entries of a folder are held out.
     #[serde(default, skip_serializing_if = "SplitBy::is_by_id")]
     pub split: SplitBy,
+    /// A number for what the folder said and showed that it was trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<u64>,
     #[serde(default)]
     pub scores: Vec<(Label, Scores)>,
 }

@@ -38,6 +38,7 @@ pub fn meta(preset: &Preset, source: &Source, update: u64) -> Meta {
         update,
         more: false,
         split: source.split_by(),
+        data: source.fingerprint(),
         scores: Vec::new(),
     }
 }

@@ -270,6 +270,7 @@ impl Run {
             update,
             more: self.more,
             split: self.source.split_by(),
+            data: self.source.fingerprint(),
             scores: self.scores.clone(),
         };
         [&weights, &moments.0, &moments.1].into_iter().try_for_each(finite::check)?;

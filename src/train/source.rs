@@ -90,6 +90,15 @@ impl Source {
         }
     }
 
+    /// A number for what a folder says and shows; none for made-up data, which are what their name says.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Made(_) => None,
+            Kind::Folder { folder, .. } => Some(folder.fingerprint()),
+        }
+    }
+
     /// Tokens that a turn of a folder takes in a row of its own: what begins and ends it, question and answer.
     fn turn_tokens(&self, turn: &Turn) -> usize {
         2 + self.tokenizer.encode(&turn.question).len() + self.tokenizer.encode(&turn.answer).len()

@@ -123,6 +123,7 @@ pub(crate) fn start_file(preset: &Preset, seed: u64) -> Vec<u8> {
         update: 0,
         more: false,
         split: hive::data::folder::SplitBy::Id,
+        data: None,
         scores: Vec::new(),
     };
     let mut weights = drawn(preset, seed);

@@ -418,7 +418,10 @@ fn a_second_signal_ends_at_once() {
         let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(wait);
         send(&child, "INT");
-        std::thread::sleep(Duration::from_millis(300));
+        // As `timeout` does, which sends it to the program and to its group.
+        std::thread::sleep(Duration::from_millis(100));
+        send(&child, "INT");
+        std::thread::sleep(Duration::from_millis(1500));
         if let Some(status) = child.try_wait().unwrap() {
             assert_eq!(status.signal(), Some(2), "it did not finish its step");
             wait *= 2;

@@ -45,6 +45,12 @@ fn refused(list: &[u8], parts: &[&str]) {
     }
 }
 
+#[track_caller]
+fn refused_file(list: &[u8], says: &str) {
+    let said = read(list).unwrap_err().to_string();
+    assert!(said.contains(says), "{said}");
+}
+
 #[test]
 fn a_list_is_read_in_the_encoding_that_it_has() {
     let mut list = entries(4);
@@ -56,6 +62,7 @@ fn a_list_is_read_in_the_encoding_that_it_has() {
     let marked = |mark: &[u8], bytes: &[u8]| [mark, bytes].concat();
     let whole = read(plain.as_bytes()).unwrap();
     assert_eq!(whole, (4, Problems::default()));
+    refused_file(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull");
     let encodings = [
         marked(b"\xef\xbb\xbf", plain.as_bytes()),
         marked(b"\xff\xfe", &little),
@@ -155,6 +162,41 @@ fn of_what_is_not_held_out_no_accuracy_is_told() {
     said.complains(&["none of the pictures of list.json is held out", "8 different ones are needed"]);
     let model = here.join("out/checkpoint.safetensors");
     hive(&["eval", "--model", text(&model), "--data", text(&here)]).code(1).complains(&["no picture is held out"]);
+}
+
+#[test]
+fn a_run_that_goes_on_with_other_entries_says_so() {
+    if !adapter() {
+        return;
+    }
+    let here = pictures("other-entries");
+    let list = here.join("list.json");
+    std::fs::write(&list, Value::from(entries(16)).to_string()).unwrap();
+    let out = here.join("out");
+    let file = out.join("checkpoint.safetensors");
+    let begun = ["--data", text(&here), "--steps", "3", "--stage", "1", "--save-every", "1", "--kill-after", "2"];
+    train(&out, &begun).code(1);
+    let resume = |more: &[&str]| {
+        hive(
+            &[&["train", "--resume", text(&file), "--stage", "1", "--questions", "2", "--out", text(&out)], more]
+                .concat(),
+        )
+    };
+    resume(&[]).code(2).complains(&["give it again, with --data FOLDER"]);
+    let kept = std::fs::read(&file).unwrap();
+    let same = resume(&["--data", text(&here)]).code(0);
+    assert!(!same.err.contains("the run was begun with"), "{}", same.err);
+    // In another order they are the same.
+    std::fs::write(&file, &kept).unwrap();
+    std::fs::write(&list, Value::from(entries(16).into_iter().rev().collect::<Vec<_>>()).to_string()).unwrap();
+    let same = resume(&["--data", text(&here)]).code(0);
+    assert!(!same.err.contains("the run was begun with"), "{}", same.err);
+    std::fs::write(&file, &kept).unwrap();
+    let mut other = entries(16);
+    other[3]["conversations"][1]["value"] = "A circle.".into();
+    std::fs::write(&list, Value::from(other).to_string()).unwrap();
+    resume(&["--data", text(&here)]).code(0).complains(&["are not those that the run was begun with"]);
+    resume(&["--data", text(&here)]).code(0).complains(&["nothing was trained"]);
 }
 
 #[test]

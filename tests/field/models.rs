@@ -39,7 +39,7 @@ fn files_of_other_programs_are_named() {
     }
     let model = copy("models-tokenizer");
     std::fs::rename(model.join("tokenizer.json"), model.join("tokenizer.model")).unwrap();
-    refuses(&model, &["tokenizer.model is not read", "save_pretrained"]);
+    refuses(&model, &["tokenizer.model, or vocab.json with merges.txt, is not read", "save_pretrained"]);
     let gguf = folder("models-gguf");
     std::fs::write(gguf.join("model.gguf"), "GGUF").unwrap();
     refuses(&gguf, &["model.gguf is a GGUF file, which is not read"]);
@@ -190,6 +190,29 @@ fn settings_of_generation_that_are_not_followed_are_named() {
     std::fs::rename(model.join("model.safetensors"), model.join("weights.safetensors")).unwrap();
     std::fs::write(model.join("._weights.safetensors"), [0, 5, 22, 7]).unwrap();
     ask(&[]);
+}
+
+#[test]
+fn a_picture_for_a_model_without_sight_is_no_question() {
+    if !adapter() {
+        return;
+    }
+    let model = repository("tests/field/data/text-model");
+    let picture = repository("tests/field/data/llava/picture.png");
+    let ask = hive(&["ask", "--model", text(&model), text(&picture), "What is it?"]);
+    ask.code(1).complains(&["this model takes no pictures: leave", "picture.png out"]);
+}
+
+#[test]
+fn two_scalings_of_one_rotation_are_refused() {
+    if !adapter() {
+        return;
+    }
+    let model = copy("models-rope");
+    let config = std::fs::read_to_string(model.join("config.json")).unwrap();
+    let both = config.replacen('{', "{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0},", 1);
+    std::fs::write(model.join("config.json"), both).unwrap();
+    refuses(&model, &["rope_scaling and rope_parameters say different things"]);
 }
 
 #[test]

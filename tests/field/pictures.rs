@@ -118,6 +118,23 @@ fn torn_pictures_are_named() {
 }
 
 #[test]
+fn files_that_people_take_for_pictures_are_named() {
+    for (bytes, says) in [
+        (&b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"[..], "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "HEIC"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1", "AVIF"),
+        (b"GIF89a", "GIF"),
+        (b"II*\0", "TIFF"),
+    ] {
+        let said = decode(bytes, "photo.jpg", None).unwrap_err().to_string();
+        assert!(said.starts_with("photo.jpg cannot be read as a picture (") && said.contains(says), "{said}");
+    }
+}
+
+#[test]
 fn the_limit_of_a_picture_is_the_real_one() {
     let says = |file: &str| decode(&data(&format!("large-pictures/{file}")), file, None).unwrap_err().to_string();
     for (file, size) in [("black-16384.png", "16384x16384"), ("palette-16000.png", "16000x16000")] {

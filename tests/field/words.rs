@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::common::program::{adapter, folder, hive, picture, text, train};
+use crate::common::program::{adapter, folder, hive, picture, start, text, train};
 
 #[test]
 fn a_word_too_many_is_refused_by_every_command() {
@@ -144,4 +144,22 @@ fn a_run_does_not_go_on_with_other_data_without_a_word() {
     };
     go_on(&other).code(1).complains(&["unknown to the model", "wren", "other data"]);
     go_on(&near).code(0).complains(&["1 of", "ticket", "unknown word"]);
+}
+
+#[test]
+fn a_stage_that_does_not_exist_is_refused() {
+    if !adapter() {
+        return;
+    }
+    let out = folder("words-stages");
+    for stage in ["0", "4"] {
+        let said =
+            hive(&["train", "--preset", "tiny", "--stage", stage, "--start", text(start()), "--out", text(&out)]);
+        said.code(2).complains(&["is none of the preset's stages, which are [1, 2, 3]"]);
+    }
+    let none =
+        hive(&["train", "--preset", "tiny", "--set", "stages=[]", "--start", text(start()), "--out", text(&out)]);
+    assert!(none.code != Some(0), "{}", none.out);
+    hive(&["train", "-h"]).code(0);
+    hive(&["ask", "a.png", "b", "--temperature", "nan"]).code(2).complains(&["--temperature needs a number"]);
 }

@@ -151,6 +151,7 @@ pub(crate) fn meta() -> Meta {
         update: 0,
         more: false,
         split: hive::data::folder::SplitBy::Id,
+        data: None,
         scores: Vec::new(),
     }
 }

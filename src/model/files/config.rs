@@ -386,6 +386,15 @@ fn rope(keys: Keys<'_>, theta: f64, positions: usize) -> Result<(f64, Option<Rop
     if rope.is_nested() {
         return Err(keys.fault("rope_parameters", "differ between layers; all layers have the same angles"));
     }
+    let kind = |k: Keys<'_>| -> Result<String, FilesError> {
+        Ok(k.text("rope_type")?.or(k.text("type")?).unwrap_or("default").to_owned())
+    };
+    if let (Some(one), Some(other)) = (new, keys.object("rope_scaling", "rope_scaling.")?)
+        && kind(one)? == "default"
+        && kind(other)? != "default"
+    {
+        return Err(keys.fault("rope_scaling", "and rope_parameters say different things: remove one of them"));
+    }
     let theta = rope.number("rope_theta")?.unwrap_or(theta);
     let kind = rope.text("rope_type")?.or(rope.text("type")?).unwrap_or("default");
     if kind == "default" {

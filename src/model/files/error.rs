@@ -48,7 +48,7 @@ pub enum FilesError {
     Adapter,
     /// A tokenizer of sentencepiece.
     #[error(
-        "tokenizer.json is missing; tokenizer.model is not read. Make the former with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+        "tokenizer.json is missing; tokenizer.model, or vocab.json with merges.txt, is not read. Make the former with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
     )]
     Sentencepiece,
     /// A weight that is no number.

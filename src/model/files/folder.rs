@@ -99,7 +99,9 @@ impl Folder {
         }
         match name {
             "config.json" if self.get("adapter_config.json").is_some() => FilesError::Adapter,
-            "tokenizer.json" if self.get("tokenizer.model").is_some() => FilesError::Sentencepiece,
+            "tokenizer.json" if ["tokenizer.model", "vocab.json"].iter().any(|n| self.get(n).is_some()) => {
+                FilesError::Sentencepiece
+            }
             _ => FilesError::NoFile(name.to_owned()),
         }
     }
