@@ -115,8 +115,13 @@ fn bytes_each(bytes: &[u8], format: Option<ImageFormat>, colour: ColorType) -> u
     let given = u64::from(colour.bytes_per_pixel()).max(3);
     let kept = match format {
         Some(ImageFormat::Jpeg) => frequencies(bytes),
-        // Red, green, blue and transparency, of which what is wanted is copied.
-        Some(ImageFormat::WebP) => 4,
+        // Brightness and two colours of a quarter of the pixels; or red, green, blue and transparency, of which what is wanted
+        // is copied; or both, and the picture before it.
+        Some(ImageFormat::WebP) => match bytes.get(12..16) {
+            Some(b"VP8 ") => 2,
+            Some(b"VP8L") => 4,
+            _ => 8,
+        },
         _ => 0,
     };
     given + kept
