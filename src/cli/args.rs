@@ -130,10 +130,10 @@ impl Args {
     pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Fault> {
         let most = MOST.iter().find(|(n, _)| *n == name).map_or(f64::MAX, |(_, most)| *most);
         let parse = |v: &str| {
-            // NaN is above everything here.
             if v.parse::<f64>().is_ok_and(|value| !value.is_finite()) && most == f64::MAX {
                 return Err(Fault::usage(format!("--{name} needs a number, not \"{v}\"")));
             }
+            // NaN is above everything here.
             if v.parse::<f64>().is_ok_and(|value| value.is_nan() || value.abs() > most) {
                 return Err(Fault::usage(format!("--{name} is at most {most}, not \"{v}\"")));
             }

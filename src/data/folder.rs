@@ -85,6 +85,7 @@ pub struct Folder {
     train: Vec<usize>,
     held_out: Vec<usize>,
     by: SplitBy,
+    fingerprint: u64,
     seen: BTreeMap<String, Seen>,
     /// What the squares of `seen` were prepared by.
     prepare: Option<Preprocess>,
@@ -153,6 +154,7 @@ impl Folder {
             train: Vec::new(),
             held_out: Vec::new(),
             by: SplitBy::Id,
+            fingerprint: 0,
             seen: BTreeMap::new(),
             prepare: None,
         };
@@ -172,6 +174,12 @@ impl Folder {
         };
         let of = |split| (0..self.records.len()).filter(|i| part(&self.records[*i]) == split).collect();
         (self.train, self.held_out) = (of(Split::Train), of(Split::HeldOut));
+        let mark = |record: &Record| {
+            let shown = self.seen.get(&record.image).map_or(0, |s| s.content);
+            let said = record.turns.iter().flat_map(|t| [t.question.as_bytes(), &[0], t.answer.as_bytes(), &[0]]);
+            splitmix64(shown ^ hash_bytes(&said.collect::<Vec<_>>().concat()))
+        };
+        self.fingerprint = self.records.iter().fold(0, |sum, record| sum.wrapping_add(mark(record)));
     }
 
     /// Leaves out the entries whose picture cannot be read or decoded, adding to `problems`, and splits the rest. Looking at all
@@ -230,12 +238,7 @@ impl Folder {
     /// A number for what the entries say and show, in whatever order.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let of = |record: &Record| {
-            let shown = self.seen.get(&record.image).map_or(0, |s| s.content);
-            let said = record.turns.iter().flat_map(|t| [t.question.as_bytes(), &[0], t.answer.as_bytes(), &[0]]);
-            splitmix64(shown ^ hash_bytes(&said.collect::<Vec<_>>().concat()))
-        };
-        self.records.iter().fold(0, |sum, record| sum.wrapping_add(of(record)))
+        self.fingerprint
     }
 
     /// The list's file name.

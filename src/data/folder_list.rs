@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::chat::IMAGE;
+use super::disguise::is_pointer;
 use super::folder_fault::FolderError;
 use super::worlds::Turn;
 
@@ -43,7 +44,7 @@ pub(super) fn text_of<'a>(bytes: &'a [u8], file: &str) -> Result<Cow<'a, str>, F
         [a, 0, b, 0, ..] if *a > 0 && *b > 0 => wide(bytes, u16::from_le_bytes),
         [0, a, 0, b, ..] if *a > 0 && *b > 0 => wide(bytes, u16::from_be_bytes),
         [0x1f, 0x8b, ..] => Err(wrong(1, " (it is compressed by gzip: unpack it)")),
-        _ if bytes.starts_with(b"version https://git-lfs") => {
+        _ if is_pointer(bytes) => {
             Err(wrong(1, " (it is a Git LFS pointer, not the list itself: git lfs pull fetches it)"))
         }
         _ => match std::str::from_utf8(bytes) {

@@ -16,6 +16,7 @@
 //! | [`chat`], `template` | chat templates: a conversation as text; what a template may do |
 //! | [`json`] | JSON as Python writes it |
 //! | `strftime` | times as chat templates write them |
+//! | [`disguise`] | what stands where another file should |
 //! | [`picture_file`] | decoding: upright, whole, within bounds |
 //! | [`image`] | Pillow's bicubic resampling, [`image::Preprocess`] |
 //! | [`folder`] | [`folder::Folder`]: `LLaVA` conversation data about the pictures of a folder |
@@ -28,6 +29,7 @@ pub mod bpe;
 mod bpe_check;
 pub mod chat;
 pub mod dataset;
+pub mod disguise;
 pub mod folder;
 mod folder_fault;
 mod folder_list;

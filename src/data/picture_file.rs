@@ -6,6 +6,7 @@
 use ::image::metadata::Orientation;
 use ::image::{ColorType, ImageDecoder, ImageFormat, ImageReader};
 
+use super::disguise::{begins, is_page, is_pointer};
 use super::rng::{hash_bytes, splitmix64};
 
 /// The widest or highest picture that is decoded, in pixels.
@@ -90,15 +91,12 @@ pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<R
 
 /// What a file is that people take for a picture, and is none that can be read.
 fn other_kind(bytes: &[u8]) -> Option<&'static str> {
-    let start = bytes.trim_ascii_start();
-    let begins = |text: &[u8]| start.get(..text.len()).is_some_and(|s| s.eq_ignore_ascii_case(text));
+    let begins = |letters: &[u8]| begins(bytes, letters);
     let brand = bytes.get(4..12).unwrap_or_default();
     match bytes {
         [] => Some("the file is empty"),
-        _ if begins(b"version https://git-lfs") => {
-            Some("it is a Git LFS pointer, not the file itself: git lfs pull fetches it")
-        }
-        _ if begins(b"<!doct") || begins(b"<html") => Some("it is a web page: download the picture again"),
+        _ if is_pointer(bytes) => Some("it is a Git LFS pointer, not the file itself: git lfs pull fetches it"),
+        _ if is_page(bytes) => Some("it is a web page: download the picture again"),
         _ if begins(b"<svg") || begins(b"<?xml") => Some("it is a drawing, SVG"),
         _ if begins(b"%PDF") => Some("it is a PDF document"),
         _ if brand.starts_with(b"ftypavif") => Some("it is an AVIF file"),

@@ -97,21 +97,18 @@ pub(super) fn prepared(source: &str) -> Result<String, Error> {
 
 /// Bytes of the tag that a text begins with, `}}` or `%}` included.
 fn length(tag: &str) -> usize {
-    let block = tag.starts_with("{%");
-    let (mut braces, mut quote, mut before) = (0, None, ' ');
-    for (i, c) in tag.char_indices().skip(2) {
+    let end = if tag.starts_with("{%") { '%' } else { '}' };
+    let (mut braces, mut before) = (0, ' ');
+    for (i, c) in outside(&tag[2..]) {
         let mut seen = c;
-        match (quote, c) {
-            (Some(q), _) => quote = Some(q).filter(|q| before == '\\' || c != *q),
-            (None, '\'' | '"') => quote = Some(c),
-            (None, '}') if before == if block { '%' } else { '}' } => return i + 1,
-            (None, '{') => braces += 1,
+        match c {
+            '}' if before == end => return 2 + i + 1,
+            '{' => braces += 1,
             // One that closes a dictionary closes no tag.
-            (None, '}') if braces > 0 => (braces, seen) = (braces - 1, ' '),
+            '}' if braces > 0 => (braces, seen) = (braces - 1, ' '),
             _ => {}
         }
-        // A backslash that is escaped escapes nothing.
-        before = if before == '\\' && c == '\\' { ' ' } else { seen };
+        before = seen;
     }
     tag.len()
 }
@@ -404,16 +401,18 @@ impl Formatter for Spaced {
     }
 }
 
-/// The same with a name in order: Python keeps keys as they were given.
-fn sorted(value: serde_json::Value) -> serde_json::Value {
-    match value {
-        serde_json::Value::Object(map) => {
-            let all: std::collections::BTreeMap<_, _> =
-                map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
-            all.into_iter().collect()
+/// On lines that are indented by this, or on one.
+fn write_json(
+    value: &impl Serialize,
+    to: &mut Vec<u8>,
+    indent: Option<String>,
+    spaced: Spaced,
+) -> serde_json::Result<()> {
+    match indent {
+        Some(width) => {
+            value.serialize(&mut Serializer::with_formatter(to, PrettyFormatter::with_indent(width.as_bytes())))
         }
-        serde_json::Value::Array(list) => list.into_iter().map(sorted).collect(),
-        other => other,
+        None => value.serialize(&mut Serializer::with_formatter(to, spaced)),
     }
 }
 
@@ -435,17 +434,12 @@ fn to_json(state: &State<'_, '_>, value: &Value, rest: Rest<Value>, named: Kwarg
     let pretty = indent.as_ref().and_then(Value::as_usize).map(|width| " ".repeat(width.min(16)));
     let default = if pretty.is_some() { "," } else { ", " };
     let spaced = Spaced { item: part(0).unwrap_or(default.to_owned()), key: part(1).unwrap_or(": ".to_owned()) };
-    let ordered = if is_sorted { serde_json::to_value(value).map(sorted) } else { Ok(serde_json::Value::Null) };
-    let ordered = ordered.map_err(|e| fault(e.to_string()))?;
-    let written =
-        match (&pretty, is_sorted) {
-            (Some(width), false) => value
-                .serialize(&mut Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(width.as_bytes()))),
-            (Some(width), true) => ordered
-                .serialize(&mut Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(width.as_bytes()))),
-            (None, false) => value.serialize(&mut Serializer::with_formatter(&mut out, spaced)),
-            (None, true) => ordered.serialize(&mut Serializer::with_formatter(&mut out, spaced)),
-        };
+    // The library keeps the keys of its own objects in order.
+    let ordered = is_sorted.then(|| serde_json::to_value(value)).transpose();
+    let written = match ordered.map_err(|e| fault(e.to_string()))? {
+        Some(ordered) => write_json(&ordered, &mut out, pretty, spaced),
+        None => write_json(value, &mut out, pretty, spaced),
+    };
     written.map_err(|e| fault(e.to_string()))?;
     let text = String::from_utf8(out).map_err(|e| fault(e.to_string()))?;
     if !ascii.is_some_and(|v| v.is_true()) {

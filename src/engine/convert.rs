@@ -269,7 +269,7 @@ impl Conversion {
                 }
                 let (mut kinds, mut layers) = (Kinds::plain(request), Vec::new());
                 if request.weights.is_some() {
-                    let spec = ModelSpec::open_with(folder, &checkpoint).await?;
+                    let spec = ModelSpec::open(folder).await?.beside(&checkpoint).await?;
                     kinds = Kinds::of(&spec, request);
                     layers = spec.config.link_config.language_layers;
                 }
@@ -277,7 +277,7 @@ impl Conversion {
                 all.map(|(name, place)| kinds.item(&canonical(name, &layers), name, 0, name, place)).collect()
             }
             Some(part) => {
-                let spec = ModelSpec::open_with(folder, &checkpoint).await?;
+                let spec = ModelSpec::open(folder).await?.beside(&checkpoint).await?;
                 if !part.is_in(spec.kind) {
                     return Err(lacks(part, "this folder"));
                 }
@@ -301,7 +301,7 @@ impl Conversion {
         let [tower, language, links] = folders;
         let sources =
             [Checkpoint::open(tower).await?, Checkpoint::open(language).await?, Checkpoint::open(links).await?];
-        let (seen, read) = (ModelSpec::open(tower).await?, ModelSpec::open_with(language, &sources[1]).await?);
+        let (seen, read) = (ModelSpec::open(tower).await?, ModelSpec::open(language).await?.beside(&sources[1]).await?);
         for (part, spec, folder) in [(Part::Tower, &seen, "--tower"), (Part::Language, &read, "--language")] {
             if !part.is_in(spec.kind) {
                 return Err(lacks(part, &format!("the folder of {folder}")));

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use hive::gpu::GpuOptions;
@@ -17,6 +17,11 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
     /// The program ended in order with this code; a panic never is.
     #[track_caller]
     pub(crate) fn code(self, code: i32) -> Self {
@@ -52,9 +57,7 @@ pub(crate) fn command(words: &[&str]) -> Command {
 }
 
 pub(crate) fn hive(words: &[&str]) -> Said {
-    let output = command(words).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    Said::of(command(words).output().unwrap())
 }
 
 /// The same with this on its standard input.
@@ -62,9 +65,7 @@ pub(crate) fn hive_reading(words: &[&str], input: &[u8]) -> Said {
     let pipes = command(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = pipes.unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    Said::of(child.wait_with_output().unwrap())
 }
 
 /// An empty folder for one test.

@@ -143,8 +143,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 
 fn said(mut command: Command) -> Said {
     let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    Said::of(output)
 }
 
 /// The steps that a program told in full.
@@ -395,10 +394,11 @@ fn interrupted(words: &[&str]) -> Said {
         let ended = child.try_wait().unwrap();
         gone(&mut child, 20);
         let output = child.wait_with_output().unwrap();
-        let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        assert!(ended.is_none(), "{words:?} ended before: {err}");
-        if output.status.signal() != Some(2) {
-            return Said { code: output.status.code(), out, err }.code(130);
+        let by = output.status.signal();
+        let said = Said::of(output);
+        assert!(ended.is_none(), "{words:?} ended before: {}", said.err);
+        if by != Some(2) {
+            return said.code(130);
         }
         wait *= 2;
     }

@@ -112,11 +112,12 @@ impl ModelFolder {
     /// # Errors
     /// A sentence about the file that is missing or wrong.
     pub async fn open(folder: &Folder) -> Result<Self, OpenError> {
-        if ModelSpec::open(folder).await?.kind == Wiring::Tower {
+        let spec = ModelSpec::open(folder).await?;
+        if spec.kind == Wiring::Tower {
             return Err(OpenError::Tower);
         }
         let checkpoint = Checkpoint::open(folder).await?;
-        let spec = ModelSpec::open_with(folder, &checkpoint).await?;
+        let spec = spec.beside(&checkpoint).await?;
         let (model, specs) = Model::new(&spec.config, spec.kind);
         let mut resolved = resolve(&checkpoint, &specs, &spec.config.link_config.language_layers)?;
         let tokenizer = Bpe::from_json(&folder.required_text("tokenizer.json").await?)?;

@@ -47,17 +47,17 @@ impl ModelSpec {
         Self::read(&config, generation.as_deref())
     }
 
-    /// The same beside the weights: a head of their own is used, whatever the configuration says.
+    /// The same beside its weights: a head of their own is used, whatever the configuration says.
     ///
     /// # Errors
-    /// As [`Self::open`], or weights that cannot be read.
-    pub async fn open_with(folder: &Folder, weights: &Checkpoint) -> Result<Self, FilesError> {
-        let mut spec = Self::open(folder).await?;
+    /// Weights that cannot be read.
+    pub async fn beside(mut self, weights: &Checkpoint) -> Result<Self, FilesError> {
+        let text = &mut self.config.text_config;
         // MobileLLM's own code has no head at all.
-        if spec.config.text_config.tie_word_embeddings && spec.model_type != "mobilellm" {
-            spec.config.text_config.tie_word_embeddings = !head_differs(weights).await?;
+        if text.tie_word_embeddings && self.model_type != "mobilellm" {
+            text.tie_word_embeddings = !head_differs(weights).await?;
         }
-        Ok(spec)
+        Ok(self)
     }
 
     /// The same from the files' texts.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::error::{FilesError, listed, shown};
 use super::header::{self, TensorInfo};
 use super::json::{Entries, parse};
+use crate::data::disguise::{is_page, is_pointer};
 use crate::platform::Blob;
 
 /// Longest `tokenizer.json` that is read, bytes.
@@ -17,8 +18,6 @@ pub const CONFIG_LIMIT: u64 = 8 << 20;
 pub(super) const WHOLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 const EXTENSION: &str = ".safetensors";
-/// How a pointer of Git LFS begins.
-const POINTER: &[u8] = b"version https://git-lfs";
 /// Buffers that models compute by themselves: older programs listed them in an index without saving them.
 const COMPUTED: [&str; 3] = ["rotary_emb.inv_freq", ".position_ids", ".masked_bias"];
 
@@ -72,10 +71,10 @@ impl Folder {
         let too_long = || FilesError::TextSize { file: shown(name), len: blob.len(), limit };
         let len = usize::try_from(blob.len()).ok().filter(|_| blob.len() <= limit).ok_or_else(too_long)?;
         let bytes = blob.read(0, len).await.map_err(FilesError::Read)?;
-        if bytes.starts_with(POINTER) {
+        if is_pointer(&bytes) {
             return Err(FilesError::Pointer(shown(name)));
         }
-        if header::is_page(&bytes) {
+        if is_page(&bytes) {
             return Err(FilesError::Page(shown(name)));
         }
         let text = String::from_utf8(bytes);

@@ -12,6 +12,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use super::dtype::FileDType;
 use super::error::{FilesError, shown};
 use super::json::{Dimensions, Entries, brief, parse};
+use crate::data::disguise::is_page;
 use crate::platform::Blob;
 
 /// Longest header, bytes: the format's own limit.
@@ -51,13 +52,6 @@ pub async fn read(blob: &Blob) -> Result<Header, FilesError> {
 pub fn of(name: &str, bytes: &[u8]) -> Result<Header, FilesError> {
     let len = text_len(name, bytes, bytes.len() as u64)?;
     check(parse(name, &bytes[8..8 + len])?, name, len as u64 + 8, bytes.len() as u64)
-}
-
-/// Whether a file begins as web pages do.
-pub(super) fn is_page(first: &[u8]) -> bool {
-    let start = first.trim_ascii_start();
-    let is = |tag: &[u8]| start.get(..tag.len()).is_some_and(|s| s.eq_ignore_ascii_case(tag));
-    is(b"<!doct") || is(b"<html")
 }
 
 /// Bytes of the JSON, by the first bytes of a file of `len`.
