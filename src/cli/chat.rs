@@ -6,14 +6,16 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::Args;
+use super::folder::picture_file;
 use super::progress::Progress;
 use super::shared::{self, png};
 use super::{Fault, fetch, open_gpu, say, warn};
 use crate::data::chat::{IMAGE, Message};
 use crate::data::dataset::Dataset;
+use crate::data::image::Preprocess;
 use crate::data::worlds::Split;
 use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply, ReplyError};
-use crate::engine::answers::open::{ModelFolder, OpenError, of_checkpoint};
+use crate::engine::answers::open::{ModelFolder, OpenError, of_checkpoint, preprocess_of};
 use crate::gpu::Gpu;
 use crate::model::decode::Made;
 use crate::model::files::Folder;
@@ -21,7 +23,7 @@ use crate::model::load::{self, Formats};
 use crate::ops::packed::Format;
 use crate::ops::sample::Settings;
 use crate::platform::{self, block_on};
-use crate::train::checkpoint::Meta;
+use crate::train::checkpoint::{Checkpoint, Meta};
 
 /// Options of every command that loads a model.
 const MODEL: [&str; 4] = ["model", "weights", "room", "memory"];
@@ -78,7 +80,10 @@ pub(super) fn format_of(args: &Args) -> Result<Format, Fault> {
 /// Loads with a line of progress; `room` is the requested where the arguments have none.
 pub(super) fn load(args: &Args, gpu: &Gpu, room: Option<usize>) -> Result<Assistant, Fault> {
     let path = args.option("model").ok_or_else(|| Fault::usage("--model FOLDER is needed"))?;
-    let source = open(path)?;
+    load_opened(args, gpu, room, &open(path)?)
+}
+
+fn load_opened(args: &Args, gpu: &Gpu, room: Option<usize>, source: &ModelFolder) -> Result<Assistant, Fault> {
     if !source.extra.is_empty() {
         warn(&format!("{} tensors are not used: {}\n", source.extra.len(), shortened(&source.extra)));
     }
@@ -125,12 +130,12 @@ fn options(args: &Args) -> Result<Options, Fault> {
 }
 
 /// Pixels of a picture file, as the model wants them.
-fn pixels(assistant: &Assistant, image: &str) -> Result<Vec<f32>, Fault> {
-    let Some(preprocess) = assistant.preprocess() else {
+fn pixels(preprocess: Option<&Preprocess>, image: &str) -> Result<Vec<f32>, Fault> {
+    let Some(preprocess) = preprocess else {
         return Err(Fault::Failed("this model takes no pictures: ask it without one, with hive chat".into()));
     };
     let path = Path::new(image);
-    let bytes = platform::read_regular(path).map_err(|e| Fault::unreadable(path, &e))?;
+    let bytes = picture_file(path).map_err(|e| Fault::unreadable(path, &e))?;
     preprocess.decode(&bytes, image).map_err(|e| Fault::Failed(e.to_string()))
 }
 
@@ -201,14 +206,45 @@ fn drop_oldest(messages: &mut Vec<Message>) -> bool {
     true
 }
 
-/// The model of the arguments, and what is known of it where this program trained it.
-fn answering(args: &Args) -> Result<(Assistant, Option<Meta>), Fault> {
-    let name = args.option("model").unwrap_or("grounds");
-    if platform::is_folder(name) || fetch::is_name(name) {
-        return Ok((load(args, &open_gpu(args)?, None)?, None));
+/// The model of the arguments, not yet on a GPU: what a picture takes while it is decoded and what a driver takes are never
+/// taken at once.
+enum Chosen {
+    Folder(Box<ModelFolder>),
+    /// One that this program trained.
+    Trained(Box<Checkpoint>),
+}
+
+impl Chosen {
+    fn of(args: &Args) -> Result<Self, Fault> {
+        let name = args.option("model").unwrap_or("grounds");
+        if platform::is_folder(name) || fetch::is_name(name) {
+            return Ok(Self::Folder(Box::new(open(name)?)));
+        }
+        Ok(Self::Trained(Box::new(shared::load(name)?)))
     }
-    let checkpoint = shared::load(name)?;
-    Ok((block_on(of_checkpoint(&open_gpu(args)?, &checkpoint))?, Some(checkpoint.meta)))
+
+    fn preprocess(&self) -> Option<Preprocess> {
+        match self {
+            Self::Folder(folder) => folder.preprocess(),
+            Self::Trained(checkpoint) => preprocess_of(checkpoint),
+        }
+    }
+
+    /// What is known of it where this program trained it.
+    fn meta(&self) -> Option<&Meta> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Trained(checkpoint) => Some(&checkpoint.meta),
+        }
+    }
+
+    fn start(&self, args: &Args) -> Result<Assistant, Fault> {
+        let gpu = open_gpu(args)?;
+        match self {
+            Self::Folder(folder) => load_opened(args, &gpu, None, folder),
+            Self::Trained(checkpoint) => Ok(block_on(of_checkpoint(&gpu, checkpoint))?),
+        }
+    }
 }
 
 /// The answer with each link cut in turn: layer, the depth that it reads, the answer.
@@ -259,12 +295,9 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
         return Err(needs(picture));
     }
     let options = options(&args)?;
-    let (mut assistant, meta) = answering(&args)?;
-    if args.flag("cut") && assistant.decoder().model().links().is_empty() {
-        return Err(Fault::Failed("this model has no links to cut: leave --cut out".into()));
-    }
-    let meta = meta.as_ref();
-    let sees = assistant.preprocess().is_some();
+    let chosen = Chosen::of(&args)?;
+    let (meta, preprocess) = (chosen.meta(), chosen.preprocess());
+    let sees = preprocess.is_some();
     let words = args.words();
     let shown = words.first().filter(|w| !sees && Path::new(w).is_file() && words.len() > 1);
     if let Some(picture) = shown {
@@ -277,9 +310,13 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
     let held_out_index = image.first().and_then(|image| image.strip_prefix("held-out:"));
     let pixels = match (image, held_out_index, meta) {
         (_, Some(n), Some(meta)) => held_out(n, meta)?,
-        ([image, ..], ..) => pixels(&assistant, image)?,
+        ([image, ..], ..) => pixels(preprocess.as_ref(), image)?,
         ([], ..) => Vec::new(),
     };
+    let mut assistant = chosen.start(&args)?;
+    if args.flag("cut") && assistant.decoder().model().links().is_empty() {
+        return Err(Fault::Failed("this model has no links to cut: leave --cut out".into()));
+    }
     let mut question = question.join(" ");
     let mut unknown = Vec::new();
     if let Some(meta) = meta {
@@ -322,8 +359,11 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
     let help = format!("{CHAT_HELP}{OPTIONS}");
     let Some(args) = Args::or_help(list, (0, &options_of_text()), &[], &help)? else { return Ok(()) };
     let options = options(&args)?;
-    let (mut assistant, _) = answering(&args)?;
-    let mut picture = args.option("image").map_or(Ok(Vec::new()), |image| pixels(&assistant, image))?;
+    let chosen = Chosen::of(&args)?;
+    let preprocess = chosen.preprocess();
+    let mut picture = args.option("image").map_or(Ok(Vec::new()), |image| pixels(preprocess.as_ref(), image))?;
+    let mut assistant = chosen.start(&args)?;
+    drop(chosen);
     let start = || args.option("system").map(|s| Message::new("system", s)).into_iter().collect::<Vec<_>>();
     let mut messages = start();
     if assistant.preprocess().is_some() && picture.is_empty() {
@@ -344,7 +384,7 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
             "" => {}
             "/quit" => break,
             "/new" => messages = start(),
-            command if command.starts_with("/image ") => match pixels(&assistant, command[7..].trim()) {
+            command if command.starts_with("/image ") => match pixels(preprocess.as_ref(), command[7..].trim()) {
                 Ok(pixels) => (picture, messages) = (pixels, start()),
                 Err(e) => warn(&format!("{e}\n")),
             },

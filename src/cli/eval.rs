@@ -1,5 +1,7 @@
 //! `hive eval`: held-out accuracy.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::args::Args;
@@ -36,7 +38,10 @@ pub(super) fn eval(list: &[String]) -> Result<(), Fault> {
         rows.push((label.to_owned(), block_on(run.evaluate(picture, count))?));
     }
     if args.flag("json") {
-        say(&format!("{}\n", json!(rows.into_iter().collect::<std::collections::BTreeMap<_, _>>())));
+        let mut all: BTreeMap<String, serde_json::Value> = rows.into_iter().map(|(l, s)| (l, json!(s))).collect();
+        all.insert("notes".to_owned(), json!(run.source.said()));
+        all.insert("left_out".to_owned(), json!(run.source.left_out));
+        say(&format!("{}\n", json!(all)));
     } else {
         say(&table(&rows));
     }

@@ -1,15 +1,19 @@
 //! `--data`: a user's folder of pictures with its list, or the list itself.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
 use super::output::warn;
-use crate::data::folder::{Folder, Problems, SplitBy};
+use super::progress::Progress;
+use super::shared::{ended, stop_if_asked};
+use crate::data::folder::{Files, Folder, Problems, SplitBy, Stamp};
+use crate::data::image::LARGEST_FILE;
 use crate::data::tokenizer::Tokenizer;
 use crate::platform;
 use crate::train::checkpoint::Meta;
 use crate::train::recipe::Preset;
-use crate::train::source::Source;
+use crate::train::source::{LeftOut, Source};
 
 /// Most words of a folder's vocabulary.
 const FOLDER_WORDS: usize = 2000;
@@ -26,9 +30,16 @@ pub(super) fn folder_source(data: &str, preset: &mut Preset, earlier: Option<&Me
     let (data, mut problems) = Folder::load(&text, &list).map_err(Fault::failed)?;
     let total = data.records().len() + problems.count;
     let size = preset.model.vision_config.image_size;
-    let reader = move |name: &str| picture(&folder, name);
+    let reader = Pictures(folder);
     let by = earlier.map_or(SplitBy::Picture, |meta| meta.split);
-    let data = data.check_pictures(&mut problems, by, &Source::preprocess(size), &reader).map_err(Fault::failed)?;
+    let mut progress = Progress::new();
+    let checked = data.check_pictures(&mut problems, by, &Source::preprocess(size), &reader, &mut |done, of| {
+        progress.show(|| format!("{done} of {of} pictures are prepared"));
+        ended().is_none()
+    });
+    drop(progress);
+    stop_if_asked(|| Ok(format!("stopped while the pictures of {list} were prepared: nothing was begun")))?;
+    let data = checked.map_err(Fault::failed)?;
     for p in problems.first.iter().take(SHOWN) {
         warn(&format!("{p}\n"));
     }
@@ -52,6 +63,8 @@ pub(super) fn folder_source(data: &str, preset: &mut Preset, earlier: Option<&Me
     notes.extend(source.too_long(preset.tokens).map(|long| long.to_string()));
     notes.iter().for_each(|note| warn(&format!("{note}\n")));
     source.notes = notes;
+    let first = problems.first.iter().take(SHOWN).map(ToString::to_string).collect();
+    source.left_out = Some(LeftOut { entries: problems.count, of: total, first });
     Ok(source)
 }
 
@@ -89,14 +102,40 @@ fn left_out(problems: &Problems, list: &str, total: usize) -> Option<String> {
     (count > 0).then(|| format!("{count} entries of {list} were skipped, {} of {total} are used{first}", total - count))
 }
 
-/// The bytes of a picture. A list from Windows may part the name by backslashes.
-fn picture(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
-    let read = |name: &str| platform::read_regular(&folder.join(name));
-    let read = match read(name) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && name.contains('\\') => read(&name.replace('\\', "/")),
-        other => other,
-    };
-    read.map_err(|e| e.to_string())
+/// The pictures beside a list.
+struct Pictures(PathBuf);
+
+impl Pictures {
+    /// What `get` finds by a name. A list from Windows may part it by backslashes.
+    fn find<T>(&self, name: &str, get: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+        match get(&self.0.join(name)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && name.contains('\\') => {
+                get(&self.0.join(name.replace('\\', "/")))
+            }
+            other => other,
+        }
+    }
+}
+
+impl Files for Pictures {
+    fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+        self.find(name, picture_file).map_err(|e| e.to_string())
+    }
+
+    fn stamp(&self, name: &str) -> Option<Stamp> {
+        self.find(name, platform::stamp).ok()
+    }
+}
+
+/// The bytes of a picture's file.
+pub(super) fn picture_file(path: &Path) -> io::Result<Vec<u8>> {
+    let (size, _) = platform::stamp(path)?;
+    if size > LARGEST_FILE {
+        let millions = |bytes| bytes / 1_000_000;
+        let (size, most) = (millions(size), millions(LARGEST_FILE));
+        return Err(io::Error::other(format!("it has {size} MB, and pictures of at most {most} MB are read")));
+    }
+    platform::read_regular(path)
 }
 
 /// A list and what is beside it.

@@ -1,10 +1,12 @@
-//! The demo's report: one HTML file with everything inside, so that it opens from disk, offline.
+//! Reports of the demo and of training on a folder: one HTML file with everything inside, so that it opens from disk, offline.
 
 use std::fmt::Write as _;
 
 use crate::train::depths::Depths;
-use crate::train::evaluate::{Label, Picture, Scores};
+use crate::train::evaluate::{Label, Picture, Scores, Share};
 use crate::train::recipe::Preset;
+use crate::train::run::Run;
+use crate::train::source::LeftOut;
 use crate::train::stage::Stage;
 
 /// Attention over the picture's patches by linked layer.
@@ -100,12 +102,8 @@ pub(super) fn html(page: &Page<'_>) -> String {
          where a model looks, not always why it answers).</p><div class=\"examples\">",
     );
     page.examples.iter().for_each(|e| out.push_str(&example(e)));
-    out.push_str("</div><h2>Loss</h2>");
-    for c in page.curves {
-        let points: Vec<_> = c.losses.iter().map(|(s, l)| (*s as f64, f64::from(*l))).collect();
-        let title = format!("stage {}: {}", c.stage.number(), c.stage.name());
-        out.push_str(&chart(&title, &[("loss".to_owned(), smooth(&points))]));
-    }
+    out.push_str("</div>");
+    out.push_str(&losses(page.curves));
     out.push_str(
         "<h2>Gradient norms</h2><p>Which part of the model a stage moves. A part that is frozen has no line.</p>",
     );
@@ -114,6 +112,67 @@ pub(super) fn html(page: &Page<'_>) -> String {
     }
     out.push_str("</body></html>\n");
     out
+}
+
+/// The page of a training on a user's folder.
+#[allow(missing_docs, reason = "the names say it")]
+pub(super) struct FolderPage<'a> {
+    pub(super) adapter: String,
+    /// How long, seconds.
+    pub(super) secs: f64,
+    pub(super) run: &'a Run,
+    pub(super) curves: &'a [StageCurves],
+    /// What of the data is used otherwise than it stands there.
+    pub(super) notes: Vec<String>,
+    pub(super) left_out: &'a LeftOut,
+}
+
+impl FolderPage<'_> {
+    pub(super) fn html(&self) -> String {
+        let name = escape(&self.run.preset.name);
+        let mut out = begin(&format!("Hive: {name} on your pictures"));
+        let _ = write!(
+            out,
+            "<h1>Hive: {name} on your pictures</h1><p class=\"note\">{}; {:.0} s; seed {}</p><h2>What each stage did</h2>",
+            escape(&self.adapter),
+            self.secs,
+            self.run.preset.seed
+        );
+        if self.run.source.held_out_size() == 0 {
+            out.push_str("<p>Nothing is held out, so that nothing can be said of accuracy.</p>");
+        } else {
+            out.push_str("<p>Share of held-out questions answered exactly.</p>");
+            out.push_str(&score_table(&self.run.scores));
+        }
+        let LeftOut { entries, of, first } = self.left_out;
+        let _ = write!(
+            out,
+            "<h2>The data</h2><p>{} of {of} entries are used, {entries} are left out.</p><ul>",
+            of - entries
+        );
+        for said in self.notes.iter().chain(first) {
+            let _ = write!(out, "<li>{}</li>", escape(said));
+        }
+        out.push_str("</ul>");
+        out.push_str(&losses(self.curves));
+        out.push_str("</body></html>\n");
+        out
+    }
+}
+
+fn losses(curves: &[StageCurves]) -> String {
+    let mut out = "<h2>Loss</h2>".to_owned();
+    for c in curves {
+        let points: Vec<_> = c.losses.iter().map(|(s, l)| (*s as f64, f64::from(*l))).collect();
+        let title = format!("stage {}: {}", c.stage.number(), c.stage.name());
+        out.push_str(&chart(&title, &[("loss".to_owned(), smooth(&points))]));
+    }
+    out
+}
+
+/// A share in a table; a dash where nothing was asked.
+fn cell(share: Option<&Share>) -> String {
+    share.filter(|s| s.of > 0).map_or("–".to_owned(), |s| format!("{:.2}", s.value()))
 }
 
 fn score_table(scores: &[(Label, Scores)]) -> String {
@@ -127,13 +186,13 @@ fn score_table(scores: &[(Label, Scores)]) -> String {
         let class = if label.stage.is_some() && label.picture == Picture::Own { "" } else { " class=\"control\"" };
         let _ = write!(
             out,
-            "<tr{class}><td>{}</td><td>{:.2}</td><td>{:.2}</td>",
+            "<tr{class}><td>{}</td><td>{}</td><td>{}</td>",
             escape(&label.to_string()),
-            s.all.value(),
-            s.several.value()
+            cell(Some(&s.all)),
+            cell(Some(&s.several))
         );
         for k in &kinds {
-            let _ = write!(out, "<td>{:.2}</td>", s.kinds.get(k).map_or(0.0, |v| v.value()));
+            let _ = write!(out, "<td>{}</td>", cell(s.kinds.get(k)));
         }
         out.push_str("</tr>");
     }

@@ -7,7 +7,10 @@ use super::fault::Fault;
 use super::folder::folder_source;
 use super::output::{outlive_readers, say, warn};
 use super::progress::Steps;
-use super::shared::{checkpoint, claim, ended, find_preset, open_gpu, resumed, save, stop_if_asked, write};
+use super::report::{FolderPage, StageCurves};
+use super::shared::{
+    checkpoint, claim, ended, find_preset, keep_earlier, open_gpu, resumed, save, stop_if_asked, write,
+};
 use crate::engine::assets::{self, FIRST, made_source};
 use crate::gpu::Gpu;
 use crate::model::weights::Precision;
@@ -34,7 +37,8 @@ a folder with a LLaVA conversation list (*.json or *.jsonl) and pictures, or suc
 --set stages.1.1.learning_rate=0.001. --links says which depth of the tower each linked layer reads: paper (shallow states to
 early layers), deep-first, last, or a list such as 1,2,3,4. --stage runs only the stages named, --steps cuts each to N steps.
 --f16 writes the final weights alone, in half precision. --questions is how many held-out questions are asked after each
-stage (default 500). --kill-after stops after N steps without saving, as a crash would, to try --resume.
+stage (default 500). Of a folder, OUT/report.html has the scores, the curves and what of the data is left out. --kill-after
+stops after N steps without saving, as a crash would, to try --resume.
 ";
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
@@ -65,7 +69,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     }
     // Before the folder is made: what cannot begin leaves none.
     let earlier = resumed.map(checkpoint).transpose()?;
-    let preset = match &earlier {
+    let mut preset = match &earlier {
         Some(earlier) => earlier.meta.preset.clone(),
         // A folder is of any colour; the tower of the first preset learned its names without.
         None => find_preset(&args, if args.option("data").is_some() { "pictures" } else { FIRST })?,
@@ -73,29 +77,61 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let _claim = claim(&out)?;
     watch_signals();
     outlive_readers();
+    let start = match (&earlier, args.option("start")) {
+        (None, Some(path)) => Some(checkpoint(Path::new(path))?),
+        (None, None) if preset.data != "folder" => Some(block_on(assets::model(&format!("{}-start", preset.data)))?),
+        _ => None,
+    };
+    // Before the GPU: what pictures take while they are decoded and what a driver takes are never taken at once.
+    let source = match args.option("data") {
+        Some(folder) => folder_source(folder, &mut preset, earlier.as_ref().map(|e| &e.meta))?,
+        None if preset.data == "folder" => {
+            return Err(Fault::usage("the run learns from a folder of pictures: give it again, with --data FOLDER"));
+        }
+        None => made_source(&preset)?,
+    };
     let gpu = open_gpu(&args)?;
-    let job = Job {
+    let mut job = Job {
         path,
         every: args.number("save-every")?.unwrap_or(200),
         questions: args.number("questions")?.unwrap_or(500),
         json: args.flag("json"),
         again: ["out", "data"].iter().filter_map(|o| Some(format!(" --{o} {}", args.option(o)?))).collect(),
         kill_after: args.number("kill-after")?,
+        curves: Vec::new(),
+        adapter: format!("{} ({})", gpu.summary.name, gpu.summary.driver),
+        report: out.join("report.html"),
     };
+    let began = now_secs();
+    if earlier.is_none() && source.left_out.is_some() {
+        keep_earlier(&job.report)?;
+    }
     let mut run = match earlier {
-        Some(earlier) => resume(&args, &gpu, earlier, preset, &job)?,
-        None => begin(&args, &gpu, preset, &job)?,
+        Some(earlier) => resume(&gpu, earlier, preset, source, &job)?,
+        None => begin(&gpu, preset, source, start, &job)?,
     };
-    stages(&args, &mut run, &job)?;
+    stages(&args, &mut run, &mut job)?;
     if args.flag("f16") {
         let mut checkpoint = block_on(run.checkpoint())?;
         checkpoint.moments = Default::default();
         write(&job.path, &checkpoint.to_bytes(&run.specs(), Precision::F16)?)?;
     }
+    finish(&run, &job, began)
+}
+
+/// Says what of the data was left out, again, and writes the page of a training on a folder.
+fn finish(run: &Run, job: &Job, began: f64) -> Result<(), Fault> {
     // Said before the first step, too, which is far up by now.
-    run.source.notes.iter().for_each(|note| warn(&format!("{note}\n")));
-    if args.flag("json") && !run.source.notes.is_empty() {
-        say(&format!("{}\n", serde_json::json!({"notes": run.source.notes})));
+    let notes = run.source.said();
+    notes.iter().for_each(|note| warn(&format!("{note}\n")));
+    if job.json && !notes.is_empty() {
+        say(&format!("{}\n", serde_json::json!({"notes": notes, "left_out": run.source.left_out})));
+    }
+    if let Some(left_out) = &run.source.left_out {
+        let (secs, curves) = (now_secs() - began, job.curves.as_slice());
+        let page = FolderPage { adapter: job.adapter.clone(), secs, run, curves, notes, left_out };
+        write(&job.report, page.html().as_bytes())?;
+        say(&format!("wrote {}\n", job.report.display()));
     }
     say(&format!("wrote {}\n", job.path.display()));
     Ok(())
@@ -113,6 +149,10 @@ struct Job {
     again: String,
     /// Stop without saving after so many steps: what a crash would do (tests of resuming).
     kill_after: Option<u64>,
+    /// Losses of the stages so far, for the report.
+    curves: Vec<StageCurves>,
+    adapter: String,
+    report: PathBuf,
 }
 
 impl Job {
@@ -122,18 +162,9 @@ impl Job {
     }
 }
 
-fn begin(args: &Args, gpu: &Gpu, mut preset: Preset, job: &Job) -> Result<Run, Fault> {
-    let start = match args.option("start") {
-        Some(path) => Some(checkpoint(Path::new(path))?),
-        None if preset.data == "folder" => None,
-        None => Some(block_on(assets::model(&format!("{}-start", preset.data)))?),
-    };
-    let source = match args.option("data") {
-        Some(folder) => folder_source(folder, &mut preset, None)?,
-        None => made_source(&preset)?,
-    };
+fn begin(gpu: &Gpu, preset: Preset, source: Source, start: Option<Checkpoint>, job: &Job) -> Result<Run, Fault> {
     // A folder has words of its own: of the start weights only the tower can serve.
-    let folder = args.option("data").is_some();
+    let folder = source.dataset().is_none();
     let keep = |name: &String| !folder || name.starts_with("vision_model.");
     let mut weights: Weights =
         start.map_or_else(Default::default, |c| c.weights.into_iter().filter(|(n, _)| keep(n)).collect());
@@ -177,14 +208,7 @@ fn read_captions(
     Ok(weights)
 }
 
-fn resume(args: &Args, gpu: &Gpu, mut earlier: Checkpoint, mut preset: Preset, job: &Job) -> Result<Run, Fault> {
-    let source = match args.option("data") {
-        Some(folder) => folder_source(folder, &mut preset, Some(&earlier.meta))?,
-        None if preset.data == "folder" => {
-            return Err(Fault::usage("the run learns from a folder of pictures: give it again, with --data FOLDER"));
-        }
-        None => made_source(&preset)?,
-    };
+fn resume(gpu: &Gpu, mut earlier: Checkpoint, preset: Preset, source: Source, job: &Job) -> Result<Run, Fault> {
     // With moments before all stages: it was stopped while it read.
     if earlier.meta.stage.is_some() || earlier.moments.0.is_empty() {
         return Ok(Run::resume(gpu, earlier, source)?);
@@ -200,7 +224,7 @@ fn resume(args: &Args, gpu: &Gpu, mut earlier: Checkpoint, mut preset: Preset, j
     Ok(Run::new(gpu, preset, source, &weights)?)
 }
 
-fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
+fn stages(args: &Args, run: &mut Run, job: &mut Job) -> Result<(), Fault> {
     let wanted: Vec<usize> = args
         .all("stage")
         .map(|v| v.parse().map_err(|_unparsed| Fault::usage(format!("--stage needs 1, 2 or 3, not \"{v}\""))))
@@ -228,7 +252,10 @@ fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
         block_on(run.leave())?;
         let scores = block_on(run.evaluate(Picture::Own, job.questions))?;
         say(&format!("stage {}: {}\n", stage.number(), line(&scores)));
-        run.scores.push((Label::after(stage), scores));
+        // Of nothing no share is kept, which others would read as none of all.
+        if scores.all.of > 0 {
+            run.scores.push((Label::after(stage), scores));
+        }
         save(run, &job.path)?;
         stop_if_asked(|| Ok(job.again()))?;
     }
@@ -238,16 +265,17 @@ fn stages(args: &Args, run: &mut Run, job: &Job) -> Result<(), Fault> {
     Ok(())
 }
 
-fn stage_loop(run: &mut Run, stage: Stage, job: &Job) -> Result<(), Fault> {
+fn stage_loop(run: &mut Run, stage: Stage, job: &mut Job) -> Result<(), Fault> {
     let steps = run.preset.stage(stage).map_or(0, |r| r.steps);
     let mut progress = Steps::new(format!("stage {}", stage.number()), steps);
-    let (mut here, mut saved) = (0, now_secs());
+    let (mut here, mut saved, mut losses) = (0, now_secs(), Vec::new());
     while let Some(report) = block_on(run.step())? {
         if job.json {
             say(&format!("{}\n", json(stage, &report)));
         } else {
             progress.show(&report);
         }
+        losses.push((report.update, report.loss));
         here += 1;
         if job.kill_after == Some(here) {
             return Err(Fault::Failed(format!("stopped after {here} steps without saving, as asked")));
@@ -262,6 +290,7 @@ fn stage_loop(run: &mut Run, stage: Stage, job: &Job) -> Result<(), Fault> {
     if !job.json {
         progress.end("");
     }
+    job.curves.push(StageCurves { stage, losses, norms: Vec::new() });
     Ok(())
 }
 

@@ -7,21 +7,26 @@
 //! {"from": "gpt", "value": "A duck."}, ...]}`. A question that is `<image>` alone asks for a caption.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::folder_cache::{Cache, Room};
+pub use super::folder_cache::{Files, Read, Stamp};
 pub use super::folder_fault::{FolderError, Problem, Problems};
 use super::folder_list::{End, entries, keys_of_no_entry, record, text_of};
 pub use super::folder_list::{KINDS, Record};
-use super::image::{Preprocess, content, decode};
+use super::image::Preprocess;
 use super::rng::{Rng, hash_bytes, splitmix64};
 use super::worlds::{Sample, Split};
 
 /// One of so many entries is held out.
 const HELD_OUT_EVERY: u64 = 8;
-/// Bytes of prepared pictures that are kept: 50,000 of 40 pixels a side.
-const KEPT_BYTES: usize = 256 << 20;
+/// Bytes of prepared pictures that are kept in memory: 50,000 of 40 pixels a side.
+const MEMORY: u64 = 256 << 20;
+/// The same on the disk: 27,000 of 224 pixels a side.
+const DISK: u64 = 4 << 30;
 
 /// What decides which part an entry belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,19 +71,8 @@ fn parts_of(contents: &BTreeSet<u64>) -> BTreeSet<u64> {
     held_out
 }
 
-/// Fetches the bytes of a picture by its name in the list; an error is the reason in words.
-pub type Read<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
-
-/// What is kept of a picture when it was looked at.
-#[derive(Clone, Debug)]
-struct Seen {
-    content: u64,
-    /// (S, S, 3), unless there was no room for it any more.
-    square: Option<Vec<u8>>,
-}
-
 /// The usable entries of a list, split into training and held-out ones.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Folder {
     file: String,
     records: Vec<Record>,
@@ -86,9 +80,7 @@ pub struct Folder {
     held_out: Vec<usize>,
     by: SplitBy,
     fingerprint: u64,
-    seen: BTreeMap<String, Seen>,
-    /// What the squares of `seen` were prepared by.
-    prepare: Option<Preprocess>,
+    pictures: RefCell<Cache>,
 }
 
 impl Folder {
@@ -155,19 +147,19 @@ impl Folder {
             held_out: Vec::new(),
             by: SplitBy::Id,
             fingerprint: 0,
-            seen: BTreeMap::new(),
-            prepare: None,
+            pictures: RefCell::default(),
         };
         folder.split();
         Ok((folder, problems))
     }
 
     fn split(&mut self) {
-        let contents: BTreeSet<u64> = self.seen.values().map(|s| s.content).collect();
-        let held_out = parts_of(&contents);
+        let held_out = parts_of(&self.pictures.borrow().contents());
         let part = |record: &Record| match self.by {
             SplitBy::Id => record.split(),
-            SplitBy::Picture if self.seen.get(&record.image).is_some_and(|s| held_out.contains(&s.content)) => {
+            SplitBy::Picture
+                if self.pictures.borrow().content(&record.image).is_some_and(|c| held_out.contains(&c)) =>
+            {
                 Split::HeldOut
             }
             SplitBy::Picture => Split::Train,
@@ -175,7 +167,7 @@ impl Folder {
         let of = |split| (0..self.records.len()).filter(|i| part(&self.records[*i]) == split).collect();
         (self.train, self.held_out) = (of(Split::Train), of(Split::HeldOut));
         let mark = |record: &Record| {
-            let shown = self.seen.get(&record.image).map_or(0, |s| s.content);
+            let shown = self.pictures.borrow().content(&record.image).unwrap_or(0);
             let said = record.turns.iter().flat_map(|t| [t.question.as_bytes(), &[0], t.answer.as_bytes(), &[0]]);
             splitmix64(shown ^ hash_bytes(&said.collect::<Vec<_>>().concat()))
         };
@@ -183,34 +175,32 @@ impl Folder {
     }
 
     /// Leaves out the entries whose picture cannot be read or decoded, adding to `problems`, and splits the rest. Looking at all
-    /// pictures before training costs seconds; a bad one found in the middle of a run would cost the run. Each is decoded once:
-    /// what `prepare` makes of it is kept, as far as there is room.
+    /// pictures before training costs seconds; a bad one found in the middle of a run would cost the run. Each is decoded once,
+    /// several at a time: what `prepare` makes of it is kept, as far as there is room. `heard` is told how many pictures of how
+    /// many were looked at, and says whether to go on.
     ///
     /// # Errors
-    /// When more than half of all entries, those left out before included, are unusable.
+    /// When more than half of all entries, those left out before included, are unusable, or `heard` said no.
     pub fn check_pictures(
         mut self,
         problems: &mut Problems,
         by: SplitBy,
         prepare: &Preprocess,
         read: Read<'_>,
+        heard: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Self, FolderError> {
         let total = self.records.len() + problems.count;
-        let mut refused: BTreeMap<String, String> = BTreeMap::new();
-        let mut room = KEPT_BYTES;
+        let names: Vec<String> =
+            self.records.iter().map(|r| r.image.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut stopped = false;
+        let (pictures, refused) = Cache::look(&names, Room::new(MEMORY, DISK), prepare, read, &mut |done, of| {
+            stopped = !heard(done, of);
+            !stopped
+        });
+        if stopped {
+            return Err(FolderError::Stopped);
+        }
         for record in std::mem::take(&mut self.records) {
-            if !self.seen.contains_key(&record.image) && !refused.contains_key(&record.image) {
-                match look(&record.image, prepare, read) {
-                    Ok((content, square)) => {
-                        let square = (square.len() <= room).then_some(square);
-                        room -= square.as_ref().map_or(0, Vec::len);
-                        self.seen.insert(record.image.clone(), Seen { content, square });
-                    }
-                    Err(reason) => {
-                        refused.insert(record.image.clone(), reason);
-                    }
-                }
-            }
             match refused.get(&record.image) {
                 None => self.records.push(record),
                 Some(reason) => {
@@ -224,7 +214,7 @@ impl Folder {
             }
         }
         problems.bearable(&self.file, total)?;
-        (self.by, self.prepare) = (by, Some(prepare.clone()));
+        (self.by, self.pictures) = (by, RefCell::new(pictures));
         self.split();
         Ok(self)
     }
@@ -239,6 +229,12 @@ impl Folder {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// Which pictures changed after they were checked, and how many have no room, in sentences.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.pictures.borrow().notes(&self.file)
     }
 
     /// The list's file name.
@@ -289,14 +285,12 @@ impl Folder {
         read: Read<'_>,
     ) -> Result<Sample, FolderError> {
         let (record, mut sample) = self.chosen(split, seed, index, max_turns)?;
-        if self.prepare.as_ref() == Some(prepare)
-            && let Some(square) = self.seen.get(&record.image).and_then(|s| s.square.as_ref())
-        {
-            sample.pixels = prepare.normal(square);
+        if let Some(square) = self.pictures.borrow_mut().square(&record.image, prepare, read) {
+            sample.pixels = prepare.normal(&square);
             return Ok(sample);
         }
         let place = || (self.file.clone(), record.line);
-        let bytes = read(&record.image).map_err(|reason| {
+        let bytes = read.read(&record.image).map_err(|reason| {
             let (file, line) = place();
             FolderError::Missing { file, line, image: record.image.clone(), reason }
         })?;
@@ -348,13 +342,6 @@ impl Folder {
         };
         Ok((record, sample))
     }
-}
-
-/// The content of a picture, and what becomes of it; or why it cannot be used.
-fn look(image: &str, prepare: &Preprocess, read: Read<'_>) -> Result<(u64, Vec<u8>), String> {
-    let bytes = read(image)?;
-    let picture = decode(&bytes, image, prepare.background).map_err(|e| e.to_string())?;
-    Ok((content(&bytes, &picture), prepare.square(&picture).data))
 }
 
 /// Where position `i` of `n` goes in the random order number `key`, worked out without a list of them all.

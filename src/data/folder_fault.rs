@@ -74,6 +74,9 @@ impl Problems {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentences say what the fields are")]
 pub enum FolderError {
+    /// It was to end.
+    #[error("stopped while pictures were looked at")]
+    Stopped,
     /// The list has no entries.
     #[error(
         "{file} has no entries: write one JSON object per picture, or a JSON array of them, with `id`, `image` and `conversations`"

@@ -134,11 +134,13 @@ fn pictures_are_read_when_needed() {
     let row = batch::conversation(&[sample], &tokenizer, 40);
     assert!(tokenizer.decode(&row.ids).starts_with("what is [ it ] , { really } ? a \" duck \""));
     let missing = folder
-        .sample(Split::Train, 1, 2, 4, &Preprocess::new(8), &|_| Err("no such file".to_owned()))
+        .sample(Split::Train, 1, 2, 4, &Preprocess::new(8), &|_: &str| Err("no such file".to_owned()))
         .unwrap_err()
         .to_string();
     assert!(missing.starts_with("c.jsonl:") && missing.contains("(no such file)"), "{missing}");
-    let broken =
-        folder.sample(Split::Train, 1, 2, 4, &Preprocess::new(8), &|_| Ok(vec![1, 2, 3])).unwrap_err().to_string();
+    let broken = folder
+        .sample(Split::Train, 1, 2, 4, &Preprocess::new(8), &|_: &str| Ok(vec![1, 2, 3]))
+        .unwrap_err()
+        .to_string();
     assert!(broken.starts_with("c.jsonl:") && broken.contains("cannot be read as a picture"), "{broken}");
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::picture_file::{ImageError, LARGEST_SIDE, Rgb, content, decode};
+pub use super::picture_file::{ImageError, LARGEST_FILE, LARGEST_SIDE, Rgb, content, counted_bytes, decode};
 
 /// The paper behind what is transparent.
 pub const WHITE: [u8; 3] = [255; 3];

@@ -31,6 +31,7 @@ pub mod chat;
 pub mod dataset;
 pub mod disguise;
 pub mod folder;
+mod folder_cache;
 mod folder_fault;
 mod folder_list;
 pub mod image;

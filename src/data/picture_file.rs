@@ -3,6 +3,8 @@
 //! The reading half of `image`, which makes pixels for a vision tower of them. A decoder fills what a file lacks with grey, and
 //! a few bytes can stand for gigabytes: both are found before anything is decoded.
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 use ::image::metadata::Orientation;
 use ::image::{ColorType, ImageDecoder, ImageFormat, ImageReader};
 
@@ -14,6 +16,8 @@ pub const LARGEST_SIDE: u32 = 16_384;
 /// Most bytes that decoding takes: 50 million pixels of a PNG file or a usual photograph. A few bytes of a file can stand for
 /// all of them, and a page never gives memory back.
 const MOST_BYTES: u64 = 151_000_000;
+/// Most bytes of a picture's file: more than 50 million pixels have in any format.
+pub const LARGEST_FILE: u64 = 100_000_000;
 /// Bytes of a picture in colour up to which a turned one is a copy, which is faster than turning it in its place.
 const COPIED: usize = 48_000_000;
 
@@ -68,25 +72,50 @@ pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<R
     let (width, height) = decoder.dimensions();
     let colour = decoder.color_type();
     let each = bytes_each(bytes, format, colour);
-    if width.max(height) > LARGEST_SIDE || u64::from(width) * u64::from(height) * each > MOST_BYTES {
+    let takes = u64::from(width) * u64::from(height) * each;
+    if width.max(height) > LARGEST_SIDE || takes > MOST_BYTES {
         let millions = MOST_BYTES / each / 1_000_000;
         return Err(ImageError::TooLarge { name: name.to_owned(), width, height, millions });
     }
     // A tag that cannot be read is none, as other programs see it.
-    let orientation = match decoder.orientation() {
-        Ok(Orientation::NoTransforms) | Err(_) => late_orientation(bytes),
-        Ok(orientation) => orientation,
+    let orientation = match format {
+        Some(ImageFormat::WebP) => webp_part(bytes, *b"EXIF").and_then(Orientation::from_exif_chunk),
+        _ => decoder.orientation().ok().filter(|o| *o != Orientation::NoTransforms),
     };
+    let orientation = orientation.unwrap_or_else(|| late_orientation(bytes));
     let (width, height) = (width as usize, height as usize);
     if width == 0 || height == 0 {
         return Err(ImageError::Empty { name: name.to_owned(), width, height });
     }
+    let _turn = Turn::of(takes);
     let len = usize::try_from(decoder.total_bytes()).map_err(|e| unreadable(e.to_string()))?;
     let mut data = Vec::with_capacity(len.max(width * height * 3));
     data.resize(len, 0);
     decoder.read_image(&mut data).map_err(|e| unreadable(e.to_string()))?;
     let data = in_colour(data, colour, width * height, background).ok_or_else(|| unreadable(format!("{colour:?}")))?;
     Ok(turned(Rgb { width, height, data }, orientation))
+}
+
+/// Bytes up to which pictures are decoded beside each other.
+const BESIDE_BYTES: u64 = MOST_BYTES / 4;
+
+/// Held while a picture is decoded: of several threads one alone decodes a large one, so that all of them together take little
+/// more than one picture may.
+#[expect(dead_code, reason = "they are held, not looked at")]
+enum Turn {
+    Beside(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+impl Turn {
+    fn of(bytes: u64) -> Self {
+        static TURNS: RwLock<()> = RwLock::new(());
+        // Nothing is behind the lock that a thread that panicked could have spoilt.
+        match bytes {
+            ..=BESIDE_BYTES => Self::Beside(TURNS.read().unwrap_or_else(PoisonError::into_inner)),
+            _ => Self::Alone(TURNS.write().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
 }
 
 /// What a file is that people take for a picture, and is none that can be read.
@@ -107,30 +136,68 @@ fn other_kind(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// Bytes that each pixel of a file takes while it is decoded, as they are counted for the limit; none if it is no picture.
+#[must_use]
+pub fn counted_bytes(bytes: &[u8]) -> Option<u64> {
+    let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().ok()?;
+    let format = reader.format();
+    Some(bytes_each(bytes, format, reader.into_decoder().ok()?.color_type()))
+}
+
 /// Bytes that each pixel takes while a file is decoded: what the decoder keeps, and what it gives.
 fn bytes_each(bytes: &[u8], format: Option<ImageFormat>, colour: ColorType) -> u64 {
     // Whatever it is in the file, red, green and blue are made of it, in its place.
     let given = u64::from(colour.bytes_per_pixel()).max(3);
     let kept = match format {
         Some(ImageFormat::Jpeg) => frequencies(bytes),
-        // Brightness and two colours of a quarter of the pixels; or red, green, blue and transparency, of which what is wanted
-        // is copied; or both, and the picture before it.
-        Some(ImageFormat::WebP) => match bytes.get(12..16) {
-            Some(b"VP8 ") => 2,
-            Some(b"VP8L") => 4,
-            _ => 8,
-        },
+        Some(ImageFormat::WebP) => webp_layers(bytes),
         _ => 0,
     };
     given + kept
 }
 
-/// Bytes that each pixel of a JPEG file takes where it is kept as frequencies until all of it is there: two for each of its
-/// channels, of which some have fewer pixels.
+/// Bytes that the decoder of WebP files keeps of each pixel beside what it gives.
+fn webp_layers(bytes: &[u8]) -> u64 {
+    match bytes.get(12..16) {
+        // Brightness, and a quarter of two colours.
+        Some(b"VP8 ") => 2,
+        // A frame, the canvas that it is drawn on, and the transparency of the frame.
+        _ if webp_part(bytes, *b"ANIM").is_some() => 9,
+        // Red, green, blue and transparency, of which what is wanted is copied.
+        _ if webp_part(bytes, *b"VP8L").is_some() => 4,
+        // Transparency is a picture of its own, of which one colour is copied.
+        _ if webp_part(bytes, *b"ALPH").is_some() => 7,
+        Some(b"VP8X") => 2,
+        _ => 4,
+    }
+}
+
+/// A part of a WebP file that has parts beside its picture.
+fn webp_part(bytes: &[u8], name: [u8; 4]) -> Option<&[u8]> {
+    let mut rest = bytes.get(12..).filter(|rest| rest.starts_with(b"VP8X"))?;
+    while let [a, b, c, d, e, f, g, h, after @ ..] = rest {
+        // A size of more than there is would be asked of the memory.
+        let size = u32::from_le_bytes([*e, *f, *g, *h]) as usize;
+        let body = after.get(..size)?;
+        if [*a, *b, *c, *d] == name {
+            return Some(body);
+        }
+        rest = after.get(size.checked_next_multiple_of(2)?..).unwrap_or_default();
+    }
+    None
+}
+
+/// Bytes that each pixel of a JPEG file takes where it is kept as frequencies until all of it is there, as its channels come
+/// one after the other or in several passes: two for each of its channels, of which some have fewer pixels.
 fn frequencies(bytes: &[u8]) -> u64 {
-    let frame = |part: &&(u8, &[u8])| matches!(part.0, 0xc2 | 0xc6 | 0xca | 0xce);
     let parts = jpeg_parts(bytes).unwrap_or_default();
-    let Some((_, frame)) = parts.iter().find(frame) else { return 0 };
+    let frame = |part: &&(u8, &[u8])| matches!(part.0, 0xc0..=0xcf) && !matches!(part.0, 0xc4 | 0xc8 | 0xcc);
+    let Some((mark, frame)) = parts.iter().find(frame) else { return 0 };
+    // How many channels the first pass has stands behind its length.
+    let together = parts.iter().find(|part| part.0 == 0xda).and_then(|part| part.1.get(2));
+    if matches!(mark, 0xc0 | 0xc1) && together == frame.get(7) {
+        return 0;
+    }
     // Its length, the precision, height and width; how many channels; three bytes of each, the second with its sampling.
     let channels = frame.get(8..).unwrap_or_default().chunks(3).filter_map(|c| c.get(1));
     let areas: Vec<u64> = channels.map(|s| u64::from(s >> 4) * u64::from(s & 15)).collect();
@@ -258,8 +325,9 @@ const JPEG: [u8; 2] = [0xff, 0xd8];
 /// How a PNG file begins.
 const PNG: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
-/// The parts of a JPEG file up to its end with their marks (0 for the picture itself), those for other programs (colour profile, EXIF, comments) left out. None where the
-/// end is missing: it is looked for part by part, as a small picture inside has an end of its own.
+/// The parts of a JPEG file up to its end with their marks (0 for the picture itself), those for other programs (colour profile,
+/// EXIF, comments) left out. None where the end is missing: it is looked for part by part, as a small picture inside has an
+/// end of its own.
 fn jpeg_parts(bytes: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let (mut parts, mut at) = (Vec::new(), JPEG.len());
     loop {

@@ -19,6 +19,8 @@ mod native_run;
 #[cfg(not(target_arch = "wasm32"))]
 mod native_store;
 #[cfg(not(target_arch = "wasm32"))]
+mod native_work;
+#[cfg(not(target_arch = "wasm32"))]
 mod native_write;
 mod store;
 #[cfg(target_arch = "wasm32")]
@@ -51,6 +53,8 @@ pub use native_partial::Claim;
 pub use native_run::{RunFolder, interrupted, watch_signals};
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_store::*;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native_work::{Scratch, in_parallel};
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_write::{NewFile, NewFolder, free_bytes, real_path};
 pub use store::StoreError;

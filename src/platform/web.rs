@@ -57,6 +57,34 @@ pub fn spawn<F: Future<Output = ()> + 'static>(_name: &str, make: impl FnOnce() 
     wasm_bindgen_futures::spawn_local(make());
 }
 
+/// Does `work` for each number below `count`, one after the other. `heard` has each result, and says whether to go on.
+pub fn in_parallel<T>(count: usize, work: &dyn Fn(usize) -> T, heard: &mut dyn FnMut(usize, T) -> bool) {
+    let _ = (0..count).all(|i| heard(i, work(i)));
+}
+
+/// Room beside memory; a page has none.
+#[derive(Debug)]
+pub enum Scratch {}
+
+#[allow(missing_docs, clippy::missing_errors_doc, reason = "as in programs")]
+impl Scratch {
+    pub fn new() -> std::io::Result<Self> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    pub fn keep(&mut self, _bytes: &[u8]) -> std::io::Result<u64> {
+        match *self {}
+    }
+
+    pub fn replace(&mut self, _at: u64, _bytes: &[u8]) -> std::io::Result<()> {
+        match *self {}
+    }
+
+    pub fn get(&mut self, _at: u64, _len: usize) -> std::io::Result<Vec<u8>> {
+        match *self {}
+    }
+}
+
 /// Turns of the event loop by messages to ourselves: unlike timers, messages are not slowed down in a hidden tab.
 struct Turns {
     port: MessagePort,

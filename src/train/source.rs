@@ -1,10 +1,12 @@
 //! Where batches come from: a generated data set or a folder. Every batch is a pure function of seed and index, so that a
 //! resumed run sees the same data.
 
+use serde::Serialize;
+
 use super::recipe::DataRecipe;
 use crate::data::batch::{self, Batch};
 use crate::data::dataset::Dataset;
-use crate::data::folder::{Folder, SplitBy};
+use crate::data::folder::{Files, Folder, SplitBy};
 use crate::data::image::Preprocess;
 use crate::data::rng::splitmix64;
 use crate::data::tokenizer::Tokenizer;
@@ -30,8 +32,19 @@ pub struct TooLong {
     pub needed: usize,
 }
 
-/// Reads a file of the data folder by its name in the list.
-pub type ReadFile = Box<dyn Fn(&str) -> Result<Vec<u8>, String>>;
+/// Entries of a list that are not used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// How many.
+    pub entries: usize,
+    /// Of so many.
+    pub of: usize,
+    /// The first of them, a sentence each.
+    pub first: Vec<String>,
+}
+
+/// Reads files of the data folder by their names in the list.
+pub type ReadFile = Box<dyn Files>;
 
 /// Data with its words.
 pub struct Source {
@@ -41,6 +54,8 @@ pub struct Source {
     seed: u64,
     /// What of the data is left out or used otherwise than it stands there, a sentence each.
     pub notes: Vec<String>,
+    /// What of a folder's list is left out.
+    pub left_out: Option<LeftOut>,
 }
 
 enum Kind {
@@ -52,7 +67,7 @@ impl Source {
     /// A generated data set.
     #[must_use]
     pub fn made(dataset: Dataset, tokenizer: Tokenizer, recipe: DataRecipe, seed: u64) -> Self {
-        Self { kind: Kind::Made(dataset), tokenizer, recipe, seed, notes: Vec::new() }
+        Self { kind: Kind::Made(dataset), tokenizer, recipe, seed, notes: Vec::new(), left_out: None }
     }
 
     /// A user's folder.
@@ -72,7 +87,18 @@ impl Source {
             recipe,
             seed,
             notes: Vec::new(),
+            left_out: None,
         }
+    }
+
+    /// The notes, and which pictures changed since they were written.
+    #[must_use]
+    pub fn said(&self) -> Vec<String> {
+        let changed = match &self.kind {
+            Kind::Made(_) => Vec::new(),
+            Kind::Folder { folder, .. } => folder.notes(),
+        };
+        [self.notes.clone(), changed].concat()
     }
 
     /// How a folder's pictures become pixels. Cut-out pictures stand on white, as they would on a page.

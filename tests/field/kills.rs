@@ -190,7 +190,9 @@ impl Training {
         let out = folder("kills-train");
         let path = out.join("checkpoint.safetensors");
         let ended = kills.kill("train", self.begin(&out), signal, self.whole);
-        only(&out, &["checkpoint.safetensors"], ended.end);
+        let report = self.data.as_ref().map(|_| "report.html");
+        let files: Vec<&str> = ["checkpoint.safetensors"].into_iter().chain(report).collect();
+        only(&out, &files, ended.end);
         let left = opened(&path);
         assert!(ended.end == End::Once || left.is_some(), "nothing is saved: {}", ended.said.err);
         let rest = if left.is_some() { self.command(&out, &["--resume", text(&path)]) } else { self.begin(&out) };
@@ -204,7 +206,7 @@ impl Training {
         all.extend(after);
         assert_eq!(all, self.steps);
         assert!(std::fs::read(&path).unwrap() == self.bytes, "the file differs from that of the uninterrupted run");
-        assert_eq!(hive::platform::list_folder(&out).unwrap(), ["checkpoint.safetensors"]);
+        assert_eq!(hive::platform::list_folder(&out).unwrap(), files);
         kills.counts.get_mut(&("train", ended.signal)).unwrap().again += again;
     }
 }

@@ -157,10 +157,14 @@ fn of_what_is_not_held_out_no_accuracy_is_told() {
     let said = trained_on(&here, &[]).code(0);
     let told = said.out.lines().find(|line| line.starts_with("stage 1:")).unwrap().to_owned();
     assert_eq!(told, "stage 1: nothing is held out, so that nothing can be said of accuracy");
-    let notes = said.out.lines().find(|line| line.starts_with("{\"notes\"")).unwrap();
+    let notes = said.out.lines().find(|line| line.contains("\"notes\"")).unwrap();
+    let page = std::fs::read_to_string(here.join("out/report.html")).unwrap();
+    assert!(page.contains("Nothing is held out") && !page.contains("0.00<"), "{page}");
     assert!(notes.contains("none of the pictures of list.json is held out"), "{notes}");
     said.complains(&["none of the pictures of list.json is held out", "8 different ones are needed"]);
     let model = here.join("out/checkpoint.safetensors");
+    let checkpoint = Checkpoint::from_bytes(&std::fs::read(&model).unwrap()).unwrap();
+    assert!(checkpoint.meta.scores.is_empty());
     hive(&["eval", "--model", text(&model), "--data", text(&here)]).code(1).complains(&["no picture is held out"]);
 }
 
@@ -305,9 +309,21 @@ fn answers_longer_than_the_row_are_told_and_never_exact() {
     // Before the first step, and again at the end.
     assert_eq!(said.err.matches(told).count(), 2, "{}", said.err);
     assert_eq!(said.err.matches("were skipped, 15 of 16 are used").count(), 2, "{}", said.err);
+    // And to programs, and in the report.
+    let last = said.out.lines().find(|line| line.starts_with("{\"left_out\"")).unwrap();
+    let last: Value = serde_json::from_str(last).unwrap();
+    assert_eq!((&last["left_out"]["entries"], &last["left_out"]["of"]), (&json!(1), &json!(16)));
+    assert!(last["left_out"]["first"][0].as_str().unwrap().starts_with("list.json:1: entry 10 (id 9): "), "{last}");
+    let page = std::fs::read_to_string(here.join("out/report.html")).unwrap();
+    for part in
+        ["15 of 16 entries are used, 1 are left out", "entry 10 (id 9): ", told, "<td>stage 1</td>", "<polyline"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
     let checkpoint = here.join("out/checkpoint.safetensors");
     let scores = hive(&["eval", "--model", text(&checkpoint), "--data", text(&here), "--json"]).code(0);
     assert!(scores.err.contains(told), "{}", scores.err);
+    assert_eq!(scores.json()["left_out"]["entries"], 1);
     assert_eq!(scores.json()["own picture"]["all"]["hits"], 0);
     assert!(scores.json()["own picture"]["all"]["of"].as_u64().unwrap() > 0);
     let said = train(

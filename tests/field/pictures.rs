@@ -1,18 +1,22 @@
 //! Pictures as people have them: turned by a tag, cut off, huge, no files at all, the same one in several entries.
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
-use hive::data::folder::{Folder, Problems, SplitBy};
+use hive::data::folder::{Files, Folder, Problems, SplitBy, Stamp};
 use hive::data::image::{ImageError, Preprocess, Rgb, content, decode, resize, resize_padded};
 use hive::data::worlds::Split;
 use hive::platform::read_regular;
 use image::{ImageFormat, RgbImage};
+use serde_json::json;
 
-use crate::common::program::{folder, hive, text};
+use crate::common::program::{adapter, command, folder, hive, text};
 use crate::common::repository;
 
 fn data(path: &str) -> Vec<u8> {
@@ -179,7 +183,8 @@ fn what_is_no_file_is_told_at_once() {
     let names = ["pipe.png", "folder.png", "empty.png", "missing.png", "0.png", "1.png", "2.png", "3.png", "4.png"];
     let (all, mut problems) = Folder::load(&list(&names.map(|n| (n.to_owned(), 1))), "list.jsonl").unwrap();
     let read = |name: &str| read_regular(&here.join(name)).map_err(|e| e.to_string());
-    let all = all.check_pictures(&mut problems, SplitBy::Picture, &Preprocess::new(8), &read).unwrap();
+    let all =
+        all.check_pictures(&mut problems, SplitBy::Picture, &Preprocess::new(8), &read, &mut |_, _| true).unwrap();
     assert_eq!((all.records().len(), problems.count), (5, 4));
     let said: Vec<String> = problems.first.iter().map(ToString::to_string).collect();
     for (said, (line, why)) in
@@ -187,6 +192,10 @@ fn what_is_no_file_is_told_at_once() {
     {
         assert!(said.starts_with(&format!("list.jsonl:{line}: entry {line} (id ")) && said.contains(why), "{said}");
     }
+    // As large as no picture is, without taking any room.
+    let huge = here.join("huge.png");
+    std::fs::File::create(&huge).unwrap().set_len(5_000_000_000).unwrap();
+    hive(&["ask", text(&huge), "what is it ?"]).code(1).complains(&["huge.png", "5000 MB", "at most 100 MB are read"]);
     for path in [&pipe, Path::new("/dev/zero")] {
         hive(&["ask", text(path), "what is it ?"]).code(1).complains(&["a pipe or a device"]);
     }
@@ -196,17 +205,17 @@ fn what_is_no_file_is_told_at_once() {
 #[test]
 fn pictures_are_decoded_once() {
     let pictures: Vec<(String, usize)> = (0..10).map(|i| (format!("{i}.png"), 3)).collect();
-    let reads = Cell::new(0);
+    let reads = AtomicUsize::new(0);
     let read = |name: &str| {
-        reads.set(reads.get() + 1);
+        reads.fetch_add(1, Relaxed);
         let number = name.trim_end_matches(".png").parse().unwrap();
         Ok(file_of(&noise(number, 300, 200), ImageFormat::Png))
     };
     let (all, mut problems) = Folder::load(&list(&pictures), "list.jsonl").unwrap();
-    let unseen = all.clone();
+    let (unseen, _) = Folder::load(&list(&pictures), "list.jsonl").unwrap();
     let prepare = Preprocess::on_white(16);
-    let all = all.check_pictures(&mut problems, SplitBy::Picture, &prepare, &read).unwrap();
-    assert_eq!((reads.get(), problems), (10, Problems::default()));
+    let all = all.check_pictures(&mut problems, SplitBy::Picture, &prepare, &read, &mut |_, _| true).unwrap();
+    assert_eq!((reads.load(Relaxed), problems), (10, Problems::default()));
     for index in 0..90 {
         let sample = all.sample(Split::Train, 5, index, 1, &prepare, &read).unwrap();
         let name = sample.turns[0].answer.trim_start_matches("a ");
@@ -214,11 +223,130 @@ fn pictures_are_decoded_once() {
         let bytes = file_of(&noise(number, 300, 200), ImageFormat::Png);
         assert_eq!(sample.pixels, prepare.decode(&bytes, name).unwrap(), "{name}");
     }
-    assert_eq!(reads.get(), 10);
+    assert_eq!(reads.load(Relaxed), 10);
     // Prepared otherwise, or never looked at: read again.
     all.sample(Split::Train, 5, 0, 1, &Preprocess::on_white(8), &read).unwrap();
     unseen.sample(Split::Train, 5, 0, 1, &prepare, &read).unwrap();
-    assert_eq!(reads.get(), 12);
+    assert_eq!(reads.load(Relaxed), 12);
+}
+
+/// When a file was written, and its bytes, or none if it is being written.
+type Written = (u64, Option<Vec<u8>>);
+
+/// Pictures whose files change, by name.
+#[derive(Default)]
+struct Disk {
+    files: Mutex<BTreeMap<String, Written>>,
+    reads: AtomicUsize,
+}
+
+impl Files for Disk {
+    fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+        self.reads.fetch_add(1, Relaxed);
+        self.files.lock().unwrap().get(name).and_then(|f| f.1.clone()).ok_or_else(|| "gone".to_owned())
+    }
+
+    fn stamp(&self, name: &str) -> Option<Stamp> {
+        let time = |f: &Written| std::time::UNIX_EPOCH + std::time::Duration::from_secs(f.0);
+        self.files.lock().unwrap().get(name).map(|f| (7, Some(time(f))))
+    }
+}
+
+/// A picture that changes while it is in use is used as it is then; of one that goes, the last is.
+#[test]
+fn pictures_that_change_are_noticed() {
+    let disk = Disk::default();
+    let put = |i: u32, time: u64, shows: Option<u32>| {
+        let bytes = shows.map(|n| file_of(&noise(n, 30, 20), ImageFormat::Png));
+        disk.files.lock().unwrap().insert(format!("{i}.png"), (time, bytes));
+    };
+    (0..4).for_each(|i| put(i, 1, Some(i)));
+    let pictures: Vec<(String, usize)> = (0..4).map(|i| (format!("{i}.png"), 2)).collect();
+    let (all, mut problems) = Folder::load(&list(&pictures), "list.jsonl").unwrap();
+    let prepare = Preprocess::on_white(16);
+    let all = all.check_pictures(&mut problems, SplitBy::Picture, &prepare, &disk, &mut |_, _| true).unwrap();
+    let shown = |number: u32| prepare.decode(&file_of(&noise(number, 30, 20), ImageFormat::Png), "p").unwrap();
+    // What each name shows in a round.
+    let round = |shows: [u32; 4]| {
+        for index in 0..8 {
+            let sample = all.sample(Split::Train, 5, index, 1, &prepare, &disk).unwrap();
+            let name: usize = sample.turns[0].answer[2..3].parse().unwrap();
+            assert_eq!(sample.pixels, shown(shows[name]), "{name}");
+        }
+    };
+    round([0, 1, 2, 3]);
+    assert_eq!((disk.reads.load(Relaxed), all.notes()), (4, Vec::new()));
+    // Touched, changed, changed while it is being written, removed: each is read once more.
+    put(0, 2, Some(0));
+    put(1, 2, Some(11));
+    put(2, 2, None);
+    disk.files.lock().unwrap().remove("3.png");
+    round([0, 11, 2, 3]);
+    round([0, 11, 2, 3]);
+    assert_eq!(disk.reads.load(Relaxed), 8);
+    let said = all.notes().join("; ");
+    assert!(said.starts_with("1 pictures of list.jsonl changed") && said.contains(": 1.png; 2 pictures"), "{said}");
+    assert!(said.ends_with("what they showed before is used: 2.png, 3.png"), "{said}");
+    // Written at last.
+    put(2, 3, Some(12));
+    round([0, 11, 12, 3]);
+    assert!(all.notes()[0].ends_with("1.png, 2.png"), "{:?}", all.notes());
+}
+
+/// The right values are Pillow's: `convert("RGB")`, and `alpha_composite` over white; Pillow 13.0 with libjpeg-turbo wrote them.
+#[test]
+fn pictures_of_every_kind_are_pillows() {
+    let want: serde_json::Value = serde_json::from_slice(&data("pillow/want.json")).unwrap();
+    for (file, right) in want.as_object().unwrap() {
+        let numbers = |key: &str| -> Option<Vec<u8>> { serde_json::from_value(right.get(key)?.clone()).ok() };
+        for (key, background) in [("rgb", None), ("on_white", Some([255; 3]))] {
+            let Some(values) = numbers(key) else { continue };
+            let made = decode(&data(&format!("pillow/{file}")), file, background).unwrap();
+            assert_eq!((json!(made.width), json!(made.height)), (right["width"].clone(), right["height"].clone()));
+            // Grey of 16 bits Pillow cuts at 255, which shows nothing: the upper byte is taken, as of every other kind.
+            let cut = file == "grey-16.png";
+            let off = |(a, b): (&u8, &u8)| if cut { u8::from(*a > 0 && *b == 0) } else { a.abs_diff(*b) };
+            let off: Vec<u8> = made.data.iter().zip(&values).map(off).collect();
+            let (most, sum) = (off.iter().copied().max().unwrap(), off.iter().map(|v| usize::from(*v)).sum::<usize>());
+            // Decoders of JPEG files round differently; blending over white, Pillow does.
+            let allowed = if file.ends_with(".jpg") { 4 } else { u8::from(key == "on_white") };
+            assert!(made.data.len() == values.len() && most <= allowed, "{file} {key}: {most}");
+            assert!(sum <= values.len(), "{file} {key}: {sum} of {}", values.len());
+        }
+    }
+}
+
+/// The most memory that the program had while it answered, in bytes.
+#[cfg(target_os = "linux")]
+fn peak(picture: &Path) -> u64 {
+    let mut child = command(&["ask", text(picture), "what is it ?"]).stdout(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        let lines = std::fs::read_to_string(&status).unwrap_or_default();
+        let peak =
+            lines.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        most = most.max(peak.unwrap_or(0) * 1024);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(child.wait().unwrap().success());
+    most
+}
+
+/// With the largest picture that is read, too. A driver may take what it likes: what the picture adds is little then.
+#[cfg(target_os = "linux")]
+#[test]
+fn asking_about_the_largest_picture_takes_little_memory() {
+    if !adapter() {
+        return;
+    }
+    let here = folder("largest-picture");
+    let (small, large) = (here.join("small.png"), here.join("large.png"));
+    RgbImage::new(40, 40).save(&small).unwrap();
+    image::GrayImage::new(7090, 7090).save(&large).unwrap();
+    let (small, large) = (peak(&small), peak(&large));
+    assert!(small > 20_000_000 && large > 150_000_000, "{small} {large}");
+    assert!(large < 280_000_000 || large < small + 80_000_000, "{small} {large}");
 }
 
 #[test]
@@ -256,8 +384,9 @@ fn no_picture_is_in_both_parts() {
         };
         let (all, mut problems) = Folder::load(&list(&pictures), "list.jsonl").unwrap();
         let prepare = Preprocess::on_white(8);
-        let by_id = all.clone().check_pictures(&mut problems, SplitBy::Id, &prepare, &read).unwrap();
-        let all = all.check_pictures(&mut problems, SplitBy::Picture, &prepare, &read).unwrap();
+        let (by_id, _) = Folder::load(&list(&pictures), "list.jsonl").unwrap();
+        let by_id = by_id.check_pictures(&mut problems, SplitBy::Id, &prepare, &read, &mut |_, _| true).unwrap();
+        let all = all.check_pictures(&mut problems, SplitBy::Picture, &prepare, &read, &mut |_, _| true).unwrap();
         let names = |folder: &Folder, split| -> BTreeSet<u32> {
             let name = |i| {
                 let answer = folder.text_sample(split, 1, i, 1).unwrap().turns[0].answer.clone();

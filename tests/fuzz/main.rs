@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use allocator::Counting;
+use hive::data::image::{counted_bytes, decode};
 use hive::data::rng::Rng;
 use targets::{TARGETS, Target, WRONG};
 
@@ -157,6 +158,19 @@ fn all(options: &Options, start: Instant) -> bool {
     wrong.is_empty()
 }
 
+/// A grey JPEG file that has its three channels one after the other, each in a pass of its own.
+fn channel_by_channel(side: u16) -> Vec<u8> {
+    let part = |mark: u8, body: &[u8]| [&[0xff, mark], &(body.len() as u16 + 2).to_be_bytes()[..], body].concat();
+    let size = side.to_be_bytes();
+    let frame = [&[8], &size[..], &size, &[3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0]].concat();
+    // Codes of one bit: no change of the mean, and nothing else in a block.
+    let codes = |class: u8| [&[class, 1][..], &[0; 15], &[0]].concat();
+    let blocks = usize::from(side / 8) * usize::from(side / 8);
+    let pass = |channel: u8| [part(0xda, &[1, channel, 0, 0, 63, 0]), vec![0; blocks * 2 / 8]].concat();
+    let tables = [part(0xdb, &[&[0][..], &[1; 64]].concat()), part(0xc4, &codes(0)), part(0xc4, &codes(0x10))].concat();
+    [vec![0xff, 0xd8], tables, part(0xc0, &frame), pass(1), pass(2), pass(3), vec![0xff, 0xd9]].concat()
+}
+
 /// Bytes that decoding takes for each pixel, by kind: what limits the size of a picture has to count them all.
 fn pictures_take_what_is_counted() -> bool {
     let side: u32 = 1600;
@@ -165,27 +179,33 @@ fn pictures_take_what_is_counted() -> bool {
         picture.write_to(&mut file, format).unwrap_or_else(|e| panic!("{e}"));
         file.into_inner()
     };
-    let jpeg = |kind: &str| {
-        let path = format!("{}/tests/field/data/large-pictures/progressive-{kind}.jpg", env!("CARGO_MANIFEST_DIR"));
+    let stored = |name: &str| {
+        let path = format!("{}/tests/field/data/large-pictures/{name}", env!("CARGO_MANIFEST_DIR"));
         std::fs::read(path).unwrap_or_else(|e| panic!("{e}"))
     };
     use image::DynamicImage as Of;
     use image::ImageFormat::{Jpeg, Png, WebP};
-    let kinds: [(&str, i64, Vec<u8>); 8] = [
-        ("grey", 3, png(Of::new_luma8(side, side), Png)),
-        ("colour", 3, png(Of::new_rgb8(side, side), Png)),
-        ("with transparency", 4, png(Of::new_rgba8(side, side), Png)),
-        ("16 bits", 8, png(Of::new_rgba16(side, side), Png)),
-        ("jpeg", 3, png(Of::new_rgb8(side, side), Jpeg)),
-        ("progressive jpeg", 6, jpeg("420")),
-        ("progressive jpeg, whole", 9, jpeg("444")),
-        ("webp", 7, png(Of::new_rgb8(side, side), WebP)),
+    let kinds: [(&str, Vec<u8>); 13] = [
+        ("grey", png(Of::new_luma8(side, side), Png)),
+        ("colour", png(Of::new_rgb8(side, side), Png)),
+        ("with transparency", png(Of::new_rgba8(side, side), Png)),
+        ("16 bits", png(Of::new_rgba16(side, side), Png)),
+        ("jpeg", png(Of::new_rgb8(side, side), Jpeg)),
+        ("progressive jpeg", stored("progressive-420.jpg")),
+        ("progressive jpeg, whole", stored("progressive-444.jpg")),
+        ("jpeg, channel by channel", channel_by_channel(side as u16)),
+        ("webp", png(Of::new_rgb8(side, side), WebP)),
+        ("webp with losses", stored("lossy.webp")),
+        ("webp with losses and transparency", stored("lossy-transparent.webp")),
+        ("webp with transparency", stored("lossless-transparent.webp")),
+        ("moving webp", stored("animated.webp")),
     ];
     let mut fine = true;
-    for (name, each, file) in kinds {
+    for (name, file) in kinds {
+        let each = counted_bytes(&file).unwrap_or(0) as i64;
         let before = USED.load(Ordering::Relaxed);
         MOST.store(before, Ordering::Relaxed);
-        let decoded = hive::data::image::decode(&file, name, Some([255; 3]));
+        let decoded = decode(&file, name, Some([255; 3]));
         let most = MOST.load(Ordering::Relaxed) - before;
         // The decoder's own tables, and a copy of the file.
         let allowed = each * i64::from(side * side) + file.len() as i64 + 1_500_000;

@@ -152,10 +152,13 @@ fn list(input: &[u8]) -> bool {
     let png = &seeds::pictures()[0];
     let preprocess = Preprocess::on_white(8);
     let by = hive::data::folder::SplitBy::Picture;
-    let Ok(folder) = folder.check_pictures(&mut problems, by, &preprocess, &|_| Ok(png.clone())) else { return false };
+    let read = |_: &str| Ok(png.clone());
+    let Ok(folder) = folder.check_pictures(&mut problems, by, &preprocess, &read, &mut |_, _| true) else {
+        return false;
+    };
     for split in [hive::data::worlds::Split::Train, hive::data::worlds::Split::HeldOut] {
         if folder.size(split) > 0 {
-            let _ = folder.sample(split, 1, 3, 4, &preprocess, &|_| Ok(png.clone()));
+            let _ = folder.sample(split, 1, 3, 4, &preprocess, &read);
         }
     }
     true

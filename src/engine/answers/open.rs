@@ -62,10 +62,20 @@ pub async fn trained(model: Arc<Model>, params: Arc<Params>, words: &Tokenizer) 
     let tokenizer = Bpe::from_json(&tokenizer_json(words))?;
     let settings = tokenizer_config(c.text_config.max_position_embeddings);
     let template = ChatTemplate::from_files(Some(&settings), None)?;
-    let preprocess = model.sees().then(|| Preprocess::on_white(c.vision_config.image_size));
+    let preprocess = sees(&model);
     let room = TRAINED_ROOM + model.image_rows();
     let decoder = Decoder::new(model, params, room, true).await?;
     Ok(Assistant::new(decoder, tokenizer, template, vec![END], preprocess))
+}
+
+fn sees(model: &Model) -> Option<Preprocess> {
+    model.sees().then(|| Preprocess::on_white(model.config().vision_config.image_size))
+}
+
+/// How pictures become pixels for the model of a checkpoint; none where it takes none.
+#[must_use]
+pub fn preprocess_of(checkpoint: &checkpoint::Checkpoint) -> Option<Preprocess> {
+    sees(&Model::new(&checkpoint.meta.model, checkpoint.meta.preset.wiring).0)
 }
 
 /// The model of a checkpoint and its weights on the GPU.
