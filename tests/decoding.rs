@@ -61,7 +61,7 @@ fn tolerance(format: Format) -> f64 {
 /// Logits after the first `count` tokens of row 0.
 fn logits(fixture: &Fixture, decoder: &mut Decoder, count: usize) -> Vec<f32> {
     let (ids, offset, pixels) = fixture.row();
-    let prompt = Prompt { ids: &ids[..count], pixels: &pixels, offset };
+    let prompt = Prompt { ids: &ids[..count], pixels: &pixels, offset, rows: &[] };
     block_on(decoder.begin(prompt, &Settings::default())).unwrap();
     block_on(decoder.next(1)).unwrap();
     block_on(decoder.logits()).unwrap()
@@ -125,7 +125,8 @@ fn greedy_text_is_that_published_however_it_is_cut_into_submissions() {
         let (prompt, want) = (fixture.whole("prompt"), fixture.whole("out.greedy"));
         for most in [1, 3, 64] {
             let mut decoder = fixture.decoder(&gpu, Format::F32, prompt.len() + want.len() + 1);
-            block_on(decoder.begin(Prompt { ids: &prompt, pixels: &pixels, offset }, &Settings::default())).unwrap();
+            block_on(decoder.begin(Prompt { ids: &prompt, pixels: &pixels, offset, rows: &[] }, &Settings::default()))
+                .unwrap();
             let mut got = Vec::new();
             while got.len() < want.len() {
                 let made = block_on(decoder.next(most.min(want.len() - got.len()))).unwrap();
@@ -171,7 +172,8 @@ fn a_conversation_about_a_picture_goes_on() {
         let other: Vec<f32> = pixels.iter().map(|v| -v).collect();
         let ids: Vec<u32> = (0..60).map(|i| (i * 31 + 7) % 97).collect();
         let logits = |decoder: &mut Decoder, count: usize, pixels: &[f32], offset: usize| {
-            block_on(decoder.begin(Prompt { ids: &ids[..count], pixels, offset }, &Settings::default())).unwrap();
+            block_on(decoder.begin(Prompt { ids: &ids[..count], pixels, offset, rows: &[] }, &Settings::default()))
+                .unwrap();
             block_on(decoder.next(2)).unwrap();
             block_on(decoder.logits()).unwrap()
         };
@@ -192,7 +194,7 @@ fn a_conversation_about_a_picture_goes_on() {
         // Only what is new is read: 25 tokens in two pieces.
         let mut asked = 0;
         logits(&mut decoder, 20, &pixels, offset);
-        let longer = Prompt { ids: &ids[..45], pixels: &pixels, offset };
+        let longer = Prompt { ids: &ids[..45], pixels: &pixels, offset, rows: &[] };
         let mut count = || {
             asked += 1;
             true
@@ -215,7 +217,7 @@ fn reading_can_be_ended_between_pieces() {
         let fixture = Fixture::open(name);
         let (_, offset, pixels) = fixture.row();
         let ids: Vec<u32> = (0..150).map(|i| (i * 31 + 7) % 97).collect();
-        let prompt = Prompt { ids: &ids, pixels: &pixels, offset };
+        let prompt = Prompt { ids: &ids, pixels: &pixels, offset, rows: &[] };
         let mut decoder = fixture.decoder(&gpu, Format::F32, 200);
         let after = |decoder: &mut Decoder| {
             block_on(decoder.begin(prompt, &Settings::default())).unwrap();
@@ -268,7 +270,8 @@ fn plans_are_what_models_take() {
                 let mut decoder = fixture.decoder(&gpu, format, room);
                 let spliced = if name == "cascade" { fixture.model.config().vision_config.tokens() } else { 0 };
                 let ids: Vec<u32> = (0..(room - spliced - 1) as u32).map(|i| (i * 31 + 7) % vocabulary).collect();
-                block_on(decoder.begin(Prompt { ids: &ids, pixels: &pixels, offset }, &Settings::default())).unwrap();
+                block_on(decoder.begin(Prompt { ids: &ids, pixels: &pixels, offset, rows: &[] }, &Settings::default()))
+                    .unwrap();
                 block_on(decoder.next(1)).unwrap();
                 let (got, planned) = ((gpu.allocated_bytes() - before) as f64, plan.gpu() as f64);
                 let what = format!("{name} {} room {room}", format.name());

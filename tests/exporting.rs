@@ -9,6 +9,7 @@ use hive::data::bpe::Bpe;
 use hive::data::chat::{ChatTemplate, Message};
 use hive::data::dataset::Dataset;
 use hive::data::rng::hash_bytes;
+use hive::data::tiles::Picture;
 use hive::data::tokenizer::START;
 use hive::data::worlds::Split;
 use hive::engine::answers::assistant::Options;
@@ -196,19 +197,19 @@ fn the_whole_model_answers_as_the_checkpoint_does() {
         let source = block_on(ModelFolder::open(&folder(&export(name), ""))).unwrap();
         assert_eq!(source.extra, [""; 0]);
         let mut assistant = block_on(source.load(&gpu, Formats::of(Format::F32), 96, None, |_| true)).unwrap();
-        assert_eq!(assistant.preprocess().unwrap().background, Some([255; 3]));
+        assert_eq!(assistant.recipe().unwrap().square.background, Some([255; 3]));
         let mut answers = std::collections::BTreeSet::new();
         for sample in dataset.samples(Split::HeldOut, 0, 0, 12, 1) {
             let asked = &sample.turns[0].question;
-            let messages = [Message::question(asked, true)];
+            let (messages, shown) = ([Message::question(asked, true)], [Picture::of(&sample.pixels)]);
             // As training rows are made.
             let row = [&[START][..], &run.meta.tokenizer.encode(asked)].concat();
-            assert_eq!(trained.tokens(&messages).unwrap().ids, row);
-            let want = block_on(trained.reply(&messages, &sample.pixels, &Options::default(), |_| true)).unwrap().text;
+            assert_eq!(trained.tokens(&messages, &shown).unwrap().ids, row);
+            let want = block_on(trained.reply(&messages, &shown, &Options::default(), |_| true)).unwrap().text;
             // As hive ask puts it.
             let content = format!("<image>\n{}", asked.trim_end_matches(" ?").to_uppercase());
             let messages = [Message { role: "user".into(), content }];
-            let got = block_on(assistant.reply(&messages, &sample.pixels, &Options::default(), |_| true)).unwrap();
+            let got = block_on(assistant.reply(&messages, &shown, &Options::default(), |_| true)).unwrap();
             assert_eq!(got.text, want, "{name}: {asked}");
             answers.insert(want);
         }
@@ -288,7 +289,8 @@ fn checkpoints_of_either_wiring_answer_as_their_folders_do() {
         let messages = [Message::question(&sample.turns[0].question, true)];
         let options = Options { limit: 6, ..Options::default() };
         let [by_itself, by_folder] = [block_on(of_checkpoint(&gpu, &run)).unwrap(), loaded].map(|mut assistant| {
-            let reply = block_on(assistant.reply(&messages, &sample.pixels, &options, |_| true)).unwrap();
+            let reply =
+                block_on(assistant.reply(&messages, &[Picture::of(&sample.pixels)], &options, |_| true)).unwrap();
             reply.tokens.iter().map(|made| made.token).collect::<Vec<_>>()
         });
         assert!(!by_itself.is_empty() && by_itself == by_folder, "{wiring:?}: {by_itself:?} and {by_folder:?}");

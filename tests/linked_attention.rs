@@ -43,6 +43,7 @@ fn small() -> (HiveConfig, Model, Vec<hive::nn::ParamSpec>, Weights) {
             ..LanguageConfig::default()
         },
         link_config: LinkConfig { vision_layers: vec![1, 3], language_layers: vec![0, 2], ..LinkConfig::default() },
+        ..HiveConfig::default()
     };
     config.check().unwrap();
     let (model, specs) = Model::new(&config, Wiring::Linked);
@@ -74,7 +75,7 @@ fn the_cached_decoder_agrees_with_the_whole_text_at_every_token() {
         let made = Decoder::new(Arc::clone(&model), Arc::clone(&params), ROOM + 1, with_image);
         let mut decoder = block_on(made).unwrap();
         let begin = |decoder: &mut Decoder, ids: &[u32], pixels: &[f32]| {
-            block_on(decoder.begin(Prompt { ids, pixels, offset }, &Settings::default())).unwrap();
+            block_on(decoder.begin(Prompt { ids, pixels, offset, rows: &[] }, &Settings::default())).unwrap();
         };
         // A second text with the same decoder must not see the first.
         begin(&mut decoder, &[7, 8, 9], &pixels(&config, 99));

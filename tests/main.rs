@@ -40,4 +40,5 @@ mod taste;
 mod tokenizers;
 mod training;
 mod training_cost;
+mod vision_language;
 mod weight_files;

@@ -131,7 +131,7 @@ impl Size {
     /// Reads picture and text.
     fn begin(&self, decoder: &mut Decoder, pixels: &[f32]) {
         let ids = weights::ids(PROMPT, self.model.language_config().vocab_size);
-        let prompt = Prompt { ids: &ids, pixels, offset: self.offset };
+        let prompt = Prompt { ids: &ids, pixels, offset: self.offset, rows: &[] };
         block_on(decoder.begin(prompt, &Settings::default())).unwrap();
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::common::repository;
 use hive::data::chat::Message;
 use hive::data::rng::Rng;
+use hive::data::tiles::Picture;
 use hive::engine::answers::assistant::{End, Options};
 use hive::engine::{
     ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatQuestion, Command, Event, Fault, FaultKind, Format, GpuOptions,
@@ -134,7 +135,7 @@ impl Driver {
 
 fn question(id: u64, text: &str, limit: usize) -> ChatQuestion {
     let messages = vec![Message { role: "user".into(), content: text.into() }];
-    ChatQuestion { id, messages, pixels: Arc::default(), options: Options { limit, ..Options::default() } }
+    ChatQuestion { id, messages, pictures: Vec::new(), options: Options { limit, ..Options::default() } }
 }
 
 #[test]
@@ -212,14 +213,16 @@ fn an_answer_ends_within_a_submission_and_so_does_loading() {
 fn a_model_that_sees_wants_a_picture_of_its_size() {
     let Some(d) = Driver::start() else { return };
     let model = d.open(files("hive"));
-    let preprocess = model.sees.unwrap();
-    assert_eq!((model.kind, preprocess.image_size), (Wiring::Linked, 20));
+    let recipe = model.sees.unwrap();
+    assert_eq!((model.kind, recipe.square.image_size), (Wiring::Linked, 20));
     d.load(Format::F32, 96);
     let about = |id, shade: f32| ChatQuestion {
-        pixels: Arc::new((0..3 * 20 * 20).map(|i| shade * (i as f32 * 0.1).sin()).collect()),
+        pictures: vec![Arc::new(Picture::of(
+            &(0..3 * 20 * 20).map(|i| shade * (i as f32 * 0.1).sin()).collect::<Vec<_>>(),
+        ))],
         ..question(id, "<image> what is it", 8)
     };
-    d.say(ChatQuestion { pixels: Arc::default(), ..about(1, 1.0) });
+    d.say(ChatQuestion { pictures: Vec::new(), ..about(1, 1.0) });
     let fault = d.fault();
     assert!(fault.what.contains("talks about a picture"), "{fault:?}");
     let first = d.answer(about(2, 1.0)).1;

@@ -172,7 +172,7 @@ fn a_decoder_answers_by_the_weights_as_they_are() {
         block_on(Decoder::new(Arc::clone(trainer.model()), Arc::clone(&trainer.params), 40, true)).unwrap()
     };
     let logits = |decoder: &mut Decoder| {
-        let prompt = Prompt { ids: &batch.ids[..6], pixels, offset: 0 };
+        let prompt = Prompt { ids: &batch.ids[..6], pixels, offset: 0, rows: &[] };
         block_on(decoder.begin(prompt, &Settings::default())).unwrap();
         block_on(decoder.next(1)).unwrap();
         block_on(decoder.logits()).unwrap()

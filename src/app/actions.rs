@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::chat::Doing;
+use super::chat::{Doing, Photo};
 use super::files::Purpose;
 use super::lessons::Place;
 use super::permalink::{Panel, Permalink, Tab};
@@ -68,7 +68,11 @@ pub enum Action {
     Send(String, String, Box<Options>),
     NewConversation,
     /// The picture that it is asked about.
-    ChatPicture(Picture),
+    ChatPicture(Photo),
+    /// A picture that was not asked about is taken back.
+    TakeBack(usize),
+    /// One square for each picture, or as many as the model cuts it into.
+    SingleSquares(bool),
     /// Bring its weights to the GPU, in this format, within so much memory.
     Load(Format, Option<u64>),
 }
@@ -172,10 +176,12 @@ fn perform_chat(action: Action, state: &mut AppState, out: &mut Vec<Command>) {
             }
             state.chat.begin_again();
         }
-        Action::ChatPicture(picture) => {
-            state.announcement = format!("{} is the picture now. Ask about it.", picture.origin);
-            state.chat.show(picture);
+        Action::ChatPicture(photo) => {
+            state.announcement = format!("{} is the picture now. Ask about it.", photo.origin);
+            state.chat.show(photo);
         }
+        Action::TakeBack(index) => state.chat.take_back(index),
+        Action::SingleSquares(on) => state.chat.single = on,
         Action::Load(format, memory) => {
             let Some(model) = &state.chat.model else { return };
             let total = model.plans.of(format).map_or(0, crate::engine::Plan::file);

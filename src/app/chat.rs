@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::picture::Picture;
+use super::picture::Origin;
 use crate::data::chat::Message;
+use crate::data::image::Rgb;
+use crate::data::tiles::Recipe;
 use crate::engine::answers::assistant::{End, Options};
 use crate::engine::{ChatAnswer, ChatEvent, ChatModel, ChatQuestion, Fault, Format, Progress};
 
@@ -39,10 +41,21 @@ pub struct Loaded {
 pub struct Turn {
     /// What was asked.
     pub question: String,
+    /// Pictures that were shown with it.
+    pub pictures: usize,
     /// The answer as far as it came.
     pub answer: String,
     /// What is known once it ended.
     pub said: Option<ChatAnswer>,
+}
+
+/// A picture that a conversation is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Photo {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// All of it.
+    pub whole: Arc<Rgb>,
 }
 
 /// The model from files.
@@ -55,8 +68,10 @@ pub struct ChatState {
     /// What is under way.
     pub doing: Doing,
     pub turns: Vec<Turn>,
-    /// The picture that it is about.
-    pub picture: Option<Picture>,
+    /// Pictures of the conversation, in their order; the last ones may be of a question that is not asked yet.
+    pub photos: Vec<Photo>,
+    /// Is each picture shown as one square, where the model would cut it into many?
+    pub single: bool,
     /// Number of the last question.
     pub last_id: u64,
     /// Does the column show it, rather than the model in training?
@@ -80,6 +95,25 @@ impl ChatState {
     #[must_use]
     pub fn sees(&self) -> bool {
         self.model.as_ref().is_some_and(|m| m.sees.is_some())
+    }
+
+    /// How pictures become squares for it now.
+    #[must_use]
+    pub fn recipe(&self) -> Option<Recipe> {
+        let recipe = self.model.as_ref()?.sees.clone()?;
+        Some(if self.single { recipe.single() } else { recipe })
+    }
+
+    /// Does it take any number of pictures?
+    #[must_use]
+    pub fn takes_several(&self) -> bool {
+        self.model.as_ref().is_some_and(|model| model.takes_several())
+    }
+
+    /// How many pictures were asked about.
+    #[must_use]
+    pub fn asked_about(&self) -> usize {
+        self.turns.iter().map(|turn| turn.pictures).sum()
     }
 
     /// Takes in an event.
@@ -141,35 +175,50 @@ impl ChatState {
     /// The question as the session wants it; the conversation has it from now on.
     pub fn ask(&mut self, question: &str, system: &str, options: Options) -> ChatQuestion {
         self.last_id += 1;
-        self.turns.push(Turn { question: question.to_owned(), ..Turn::default() });
+        let pictures = self.photos.len().saturating_sub(self.asked_about());
+        self.turns.push(Turn { question: question.to_owned(), pictures, ..Turn::default() });
         self.doing = Doing::Answering;
         let mut messages = Vec::new();
         if !system.trim().is_empty() {
             messages.push(Message::new("system", system.trim()));
         }
         for (i, turn) in self.turns.iter().enumerate() {
-            messages.push(Message::question(&turn.question, i == 0 && self.sees()));
+            messages.push(Message::about(&turn.question, turn.pictures));
             if i + 1 < self.turns.len() {
                 messages.push(Message::new("assistant", turn.answer.clone()));
             }
         }
-        let pixels = self.picture.as_ref().filter(|_| self.sees()).map_or_else(Arc::default, |p| p.pixels.clone());
-        ChatQuestion { id: self.last_id, messages, pixels, options }
+        let recipe = self.recipe();
+        let alone = self.photos.len() == 1;
+        let seen = |photo: &Photo| Some(Arc::new(recipe.as_ref()?.picture(&photo.whole, alone)));
+        ChatQuestion { id: self.last_id, messages, pictures: self.photos.iter().filter_map(seen).collect(), options }
     }
 
     /// Puts the conversation away. What is still said of it is not heard.
     pub fn begin_again(&mut self) {
         self.turns.clear();
+        // The picture that was looked at last stays.
+        self.photos.drain(..self.photos.len().saturating_sub(1));
         self.last_id += 1;
         if self.doing == Doing::Answering {
             self.doing = Doing::Nothing;
         }
     }
 
-    /// Another picture: what was said is about the old one.
-    pub fn show(&mut self, picture: Picture) {
-        self.begin_again();
-        self.picture = Some(picture);
+    /// A picture for the next question. A model that takes one alone begins again: what was said is about the old one.
+    pub fn show(&mut self, photo: Photo) {
+        if !self.takes_several() {
+            self.begin_again();
+            self.photos.clear();
+        }
+        self.photos.push(photo);
+    }
+
+    /// Takes a picture back that was not asked about.
+    pub fn take_back(&mut self, index: usize) {
+        if (self.asked_about()..self.photos.len()).contains(&index) {
+            self.photos.remove(index);
+        }
     }
 }
 

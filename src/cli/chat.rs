@@ -10,16 +10,18 @@ use super::folder::picture_file;
 use super::progress::Progress;
 use super::shared::{self, png};
 use super::{Fault, fetch, open_gpu, say, warn};
-use crate::data::chat::{IMAGE, Message};
+use crate::data::chat::{Message, said};
 use crate::data::dataset::Dataset;
-use crate::data::image::Preprocess;
+use crate::data::image::{Rgb, decode};
+use crate::data::tiles::{Cut, Picture, Recipe};
 use crate::data::worlds::Split;
-use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply, ReplyError};
+use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply};
 use crate::engine::answers::open::{ModelFolder, OpenError, of_checkpoint, preprocess_of};
 use crate::gpu::Gpu;
 use crate::model::decode::Made;
 use crate::model::files::Folder;
 use crate::model::load::{self, Formats};
+use crate::model::model::Wiring;
 use crate::ops::packed::Format;
 use crate::ops::sample::Settings;
 use crate::platform::{self, block_on};
@@ -28,37 +30,39 @@ use crate::train::checkpoint::{Checkpoint, Meta};
 /// Options of every command that loads a model.
 const MODEL: [&str; 4] = ["model", "weights", "room", "memory"];
 /// Options of every command that makes text.
-const TEXT: [&str; 9] =
-    ["limit", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "stop", "system", "image"];
+const TEXT: [&str; 10] =
+    ["limit", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "stop", "system", "image", "tiles"];
 
 /// What `--help` says of both.
 const OPTIONS: &str = "\
   --model FOLDER|ID          config.json, *.safetensors (also in shards), tokenizer.json; or what hive fetch got
   --weights FORMAT           f32, f16 (default), int8 or int4 on the GPU
-  --room N                   tokens of question and answer together (default 1024)
+  --room N                   tokens of question and answer together (default 1024, and those of a picture that is cut)
   --memory MIB               refuse what needs more GPU memory, and say what would fit
   --limit N                  most tokens of an answer (default 256)
   --temperature T            0 (default): always the likeliest token
   --top-k N  --top-p P  --min-p P  --repetition-penalty X  --seed N
   --stop TEXT                ends the answer; can be given several times
   --system TEXT              the system message
+  --tiles 1                  one square for each picture, where a model cuts pictures into many: fast, but small things are lost
 ";
 
 const ASK_HELP: &str = "\
-hive ask IMAGE QUESTION [--model NAME|FILE|FOLDER|ID] [--cut]
+hive ask IMAGE... QUESTION [--model NAME|FILE|FOLDER|ID] [--cut]
 
-Asks a model about a picture (PNG, JPEG or WebP), with the options of hive chat. --model is a shipped model (grounds, pictures,
-shapes), a checkpoint file, a folder with Hugging Face's files, or the id of a model that hive fetch got; default grounds. Where
-the model knows text alone there is no IMAGE. IMAGE can also be held-out:N, a held-out picture of the data that the model was
-trained on, which is then saved beside you as held-out-N.png. The shipped models know a small world; hive ask --model NAME --help
-lists its words. --cut asks again with each link of the model cut in turn: that layer sees no picture, and the answer shows what
-it was for.
+Asks a model about a picture (PNG, JPEG or WebP), or about several where it was trained for that, with the options of hive chat.
+--model is a shipped model (grounds, pictures, shapes), a checkpoint file, a folder with Hugging Face's files, or the id of a model
+that hive fetch got; default grounds. Where the model knows text alone there is no IMAGE. IMAGE can also be held-out:N, a held-out
+picture of the data that the model was trained on, which is then saved beside you as held-out-N.png. The shipped models know a
+small world; hive ask --model NAME --help lists its words. --cut asks again with each link of the model cut in turn: that layer
+sees no picture, and the answer shows what it was for.
 ";
 
 const CHAT_HELP: &str = "\
 hive chat --model NAME|FILE|FOLDER|ID [--image PICTURE]
 
-Talks with a model, line by line. /image FILE shows it another picture, /new begins again, /quit or end of input leaves.
+Talks with a model, line by line. /image FILE shows it another picture (a further one, where it takes several), /new begins again,
+/quit or end of input leaves.
 
 ";
 
@@ -129,20 +133,26 @@ fn options(args: &Args) -> Result<Options, Fault> {
     Ok(Options { sampling, limit, stop: args.all("stop").map(str::to_owned).collect() })
 }
 
-/// Pixels of a picture file, as the model wants them.
-fn pixels(preprocess: Option<&Preprocess>, image: &str) -> Result<Vec<f32>, Fault> {
-    let Some(preprocess) = preprocess else {
+/// A picture file.
+fn seen(recipe: Option<&Recipe>, image: &str) -> Result<Rgb, Fault> {
+    let Some(recipe) = recipe else {
         return Err(Fault::Failed("this model takes no pictures: ask it without one, with hive chat".into()));
     };
     let path = Path::new(image);
     let bytes = picture_file(path).map_err(|e| Fault::unreadable(path, &e))?;
-    preprocess.decode(&bytes, image).map_err(|e| Fault::Failed(e.to_string()))
+    decode(&bytes, image, recipe.square.background).map_err(|e| Fault::Failed(e.to_string()))
+}
+
+/// Pictures of a conversation, as the model wants them.
+fn squares(recipe: Option<&Recipe>, pictures: &[Rgb]) -> Vec<Picture> {
+    let all = recipe.iter().flat_map(|recipe| pictures.iter().map(|p| recipe.picture(p, pictures.len() == 1)));
+    all.collect()
 }
 
 fn reply(
     assistant: &mut Assistant,
     messages: &[Message],
-    pixels: &[f32],
+    pictures: &[Picture],
     options: &Options,
     quiet: bool,
 ) -> Result<Reply, Fault> {
@@ -152,7 +162,7 @@ fn reply(
         }
         true
     };
-    let reply = block_on(assistant.reply(messages, pixels, options, told))?;
+    let reply = block_on(assistant.reply(messages, pictures, options, told))?;
     let tail = match reply.end {
         End::Limit => format!(", cut at --limit {}", options.limit),
         End::Full => format!(", cut at --room {}", assistant.decoder().room()),
@@ -175,12 +185,12 @@ fn reply(
 fn reply_within(
     assistant: &mut Assistant,
     messages: &mut Vec<Message>,
-    pixels: &[f32],
+    pictures: &[Picture],
     options: &Options,
 ) -> Result<Reply, Fault> {
     let (mut dropped, mut shorter) = (0, messages.clone());
     // An answer of a word or two is none.
-    let fits = |all: &[Message]| assistant.has_room(all, options.limit.clamp(1, 16)).map_err(ReplyError::from);
+    let fits = |all: &[Message]| assistant.has_room(all, pictures, options.limit.clamp(1, 16));
     while !fits(&shorter)? && drop_oldest(&mut shorter) {
         dropped += 1;
     }
@@ -192,15 +202,16 @@ fn reply_within(
         ));
         *messages = shorter;
     }
-    reply(assistant, messages, pixels, options, false)
+    reply(assistant, messages, pictures, options, false)
 }
 
-/// Drops the first question and its answer where another follows, which then shows the picture.
+/// Drops the first question and its answer where another follows, which then shows the pictures.
 fn drop_oldest(messages: &mut Vec<Message>) -> bool {
     let users: Vec<usize> = (0..messages.len()).filter(|i| messages[*i].role == "user").collect();
     let [first, second, ..] = users[..] else { return false };
-    let picture = messages[first].content.starts_with(IMAGE);
-    let next = Message::question(&messages[second].content, picture);
+    let (shown, _) = said(&messages[first].content);
+    let (own, text) = said(&messages[second].content);
+    let next = Message::about(text, shown + own);
     messages[second] = next;
     messages.drain(first..second);
     true
@@ -217,17 +228,38 @@ enum Chosen {
 impl Chosen {
     fn of(args: &Args) -> Result<Self, Fault> {
         let name = args.option("model").unwrap_or("grounds");
+        let single = match args.option("tiles") {
+            None => false,
+            Some("1") => true,
+            Some(other) => return Err(Fault::usage(format!("--tiles is 1 or left out, not {other}"))),
+        };
         if platform::is_folder(name) || fetch::is_name(name) {
-            return Ok(Self::Folder(Box::new(open(name)?)));
+            let mut folder = open(name)?;
+            if single {
+                folder.single();
+            }
+            return Ok(Self::Folder(Box::new(folder)));
         }
         Ok(Self::Trained(Box::new(shared::load(name)?)))
     }
 
-    fn preprocess(&self) -> Option<Preprocess> {
+    fn recipe(&self) -> Option<Recipe> {
         match self {
-            Self::Folder(folder) => folder.preprocess(),
-            Self::Trained(checkpoint) => preprocess_of(checkpoint),
+            Self::Folder(folder) => folder.recipe().cloned(),
+            Self::Trained(checkpoint) => preprocess_of(checkpoint).map(Recipe::from),
         }
+    }
+
+    /// Does it take any number of pictures? A model with links has one, before all that is said.
+    fn takes_several(&self) -> bool {
+        match self {
+            Self::Folder(folder) => folder.spec.kind == Wiring::Flattened && folder.spec.background.is_none(),
+            Self::Trained(_) => false,
+        }
+    }
+
+    fn folder(&self) -> Option<&ModelFolder> {
+        if let Self::Folder(folder) = self { Some(folder) } else { None }
     }
 
     /// What is known of it where this program trained it.
@@ -247,11 +279,27 @@ impl Chosen {
     }
 }
 
+/// Says what pictures take, before anything runs; nothing of a model that sees each as one small square.
+fn say_cost(folder: Option<&ModelFolder>, pictures: &[Picture]) {
+    let Some((folder, recipe)) = folder.and_then(|f| Some((f, f.recipe()?))) else { return };
+    let squares: usize = pictures.iter().map(|p| p.squares).sum();
+    if squares == 0 || recipe.cut == Cut::Whole {
+        return;
+    }
+    let side = folder.spec.config.image_rows().isqrt();
+    let rows: usize = pictures.iter().map(|p| recipe.rows(p, side, 0).len()).sum();
+    let (pixels, work) = (folder.spec.config.vision_config.image_size, folder.tower_teraflops(squares));
+    let hint = if squares > pictures.len() { ". --tiles 1 takes one square a picture" } else { "" };
+    warn(&format!(
+        "({squares} squares of {pixels} x {pixels} pixels become {rows} tokens; {work:.2} teraflop for the tower{hint})\n"
+    ));
+}
+
 /// The answer with each link cut in turn: layer, the depth that it reads, the answer.
 fn with_links_cut(
     assistant: &Assistant,
     messages: &[Message],
-    pixels: &[f32],
+    pictures: &[Picture],
     options: &Options,
 ) -> Result<Vec<(usize, usize, Reply)>, Fault> {
     let links = &assistant.decoder().model().config().link_config;
@@ -259,7 +307,7 @@ fn with_links_cut(
     pairs
         .map(|(layer, depth)| {
             let mut cut = block_on(assistant.without(&[*layer]))?;
-            Ok((*layer, *depth, reply(&mut cut, messages, pixels, options, true)?))
+            Ok((*layer, *depth, reply(&mut cut, messages, pictures, options, true)?))
         })
         .collect()
 }
@@ -296,23 +344,29 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
     }
     let options = options(&args)?;
     let chosen = Chosen::of(&args)?;
-    let (meta, preprocess) = (chosen.meta(), chosen.preprocess());
-    let sees = preprocess.is_some();
+    let (meta, recipe) = (chosen.meta(), chosen.recipe());
+    let sees = recipe.is_some();
     let words = args.words();
     let shown = words.first().filter(|w| !sees && Path::new(w).is_file() && words.len() > 1);
     if let Some(picture) = shown {
         return Err(Fault::Failed(format!("this model takes no pictures: leave {picture} out")));
     }
-    let (image, question) = words.split_at(usize::from(sees).min(words.len()));
+    // Of a model that takes several: all files before the question.
+    let files = words.iter().take_while(|w| Path::new(w).is_file()).count();
+    let count = if chosen.takes_several() { files } else { usize::from(sees) };
+    let (image, question) = words.split_at(count.min(words.len()));
     if question.is_empty() {
         return Err(needs(if sees { picture } else { "a question" }));
     }
     let held_out_index = image.first().and_then(|image| image.strip_prefix("held-out:"));
-    let pixels = match (image, held_out_index, meta) {
-        (_, Some(n), Some(meta)) => held_out(n, meta)?,
-        ([image, ..], ..) => pixels(preprocess.as_ref(), image)?,
-        ([], ..) => Vec::new(),
+    let pictures = match (held_out_index, meta) {
+        (Some(n), Some(meta)) => vec![Picture::of(&held_out(n, meta)?)],
+        _ => {
+            let all = image.iter().map(|image| seen(recipe.as_ref(), image)).collect::<Result<Vec<_>, _>>()?;
+            squares(recipe.as_ref(), &all)
+        }
     };
+    say_cost(chosen.folder(), &pictures);
     let mut assistant = chosen.start(&args)?;
     if args.flag("cut") && assistant.decoder().model().links().is_empty() {
         return Err(Fault::Failed("this model has no links to cut: leave --cut out".into()));
@@ -328,9 +382,9 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
         warn(&format!("the model does not know: {list}. hive ask --model {name} --help lists its words\n"));
     }
     let mut messages: Vec<Message> = args.option("system").map(|s| Message::new("system", s)).into_iter().collect();
-    messages.push(Message::question(&question, sees));
-    let whole = reply(&mut assistant, &messages, &pixels, &options, args.flag("json"))?;
-    let cut = if args.flag("cut") { with_links_cut(&assistant, &messages, &pixels, &options)? } else { Vec::new() };
+    messages.push(Message::about(&question, pictures.len()));
+    let whole = reply(&mut assistant, &messages, &pictures, &options, args.flag("json"))?;
+    let cut = if args.flag("cut") { with_links_cut(&assistant, &messages, &pictures, &options)? } else { Vec::new() };
     for (layer, depth, reply) in cut.iter().filter(|_| !args.flag("json")) {
         let changed = if reply.text == whole.text { "" } else { "  <- another answer" };
         say(&format!("without the link of layer {} (depth {depth}): {}{changed}\n", layer + 1, reply.text));
@@ -360,13 +414,18 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
     let Some(args) = Args::or_help(list, (0, &options_of_text()), &[], &help)? else { return Ok(()) };
     let options = options(&args)?;
     let chosen = Chosen::of(&args)?;
-    let preprocess = chosen.preprocess();
-    let mut picture = args.option("image").map_or(Ok(Vec::new()), |image| pixels(preprocess.as_ref(), image))?;
+    let (recipe, several) = (chosen.recipe(), chosen.takes_several());
+    let mut shown =
+        args.option("image").map(|image| seen(recipe.as_ref(), image)).transpose()?.map_or(vec![], |p| vec![p]);
+    // Pictures that no question was asked about yet.
+    let mut new = shown.len();
     let mut assistant = chosen.start(&args)?;
-    drop(chosen);
+    // The weights of a checkpoint are on the GPU now; of a folder there are headers alone.
+    let folder = if let Chosen::Folder(folder) = chosen { Some(folder) } else { None };
+    say_cost(folder.as_deref(), &squares(recipe.as_ref(), &shown));
     let start = || args.option("system").map(|s| Message::new("system", s)).into_iter().collect::<Vec<_>>();
     let mut messages = start();
-    if assistant.preprocess().is_some() && picture.is_empty() {
+    if recipe.is_some() && shown.is_empty() {
         warn("this model talks about pictures: /image FILE shows it one\n");
     }
     let mut input = std::io::stdin().lock();
@@ -383,20 +442,33 @@ pub fn chat(list: &[String]) -> Result<(), Fault> {
         match line.trim() {
             "" => {}
             "/quit" => break,
-            "/new" => messages = start(),
-            command if command.starts_with("/image ") => match pixels(preprocess.as_ref(), command[7..].trim()) {
-                Ok(pixels) => (picture, messages) = (pixels, start()),
+            "/new" => {
+                messages = start();
+                // One picture stays, as long as no other is shown.
+                shown.drain(..shown.len().saturating_sub(1));
+                new = shown.len();
+            }
+            command if command.starts_with("/image ") => match seen(recipe.as_ref(), command[7..].trim()) {
+                Ok(picture) if several => {
+                    say_cost(folder.as_deref(), &squares(recipe.as_ref(), std::slice::from_ref(&picture)));
+                    shown.push(picture);
+                    new += 1;
+                }
+                Ok(picture) => (shown, new, messages) = (vec![picture], 1, start()),
                 Err(e) => warn(&format!("{e}\n")),
             },
             text => {
-                if assistant.preprocess().is_some() && picture.is_empty() {
+                if recipe.is_some() && !several && shown.is_empty() {
                     warn("first show it a picture: /image FILE\n");
                     continue;
                 }
-                let first = !messages.iter().any(|m| m.role == "user");
-                messages.push(Message::question(text, first && !picture.is_empty()));
+                messages.push(Message::about(text, new));
+                let picture = squares(recipe.as_ref(), &shown);
                 match reply_within(&mut assistant, &mut messages, &picture, &options) {
-                    Ok(reply) => messages.push(Message::new("assistant", reply.text)),
+                    Ok(reply) => {
+                        messages.push(Message::new("assistant", reply.text));
+                        new = 0;
+                    }
                     Err(e) => {
                         messages.pop();
                         warn(&format!("{e}. /new begins a new conversation\n"));

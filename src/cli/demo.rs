@@ -11,8 +11,9 @@ use super::report::{self, Example, Maps, Page, StageCurves};
 use super::shared::{claim, find_preset, keep_earlier, png, save, stop_if_asked, table};
 use super::{Fault, open_gpu, say, write};
 use crate::data::chat::Message;
+use crate::data::tiles::Picture as Shown;
 use crate::data::worlds::{Sample, Split};
-use crate::engine::answers::assistant::{Options, ReplyError};
+use crate::engine::answers::assistant::Options;
 use crate::engine::answers::look::Looker;
 use crate::engine::answers::open::trained;
 use crate::engine::assets::{self, FIRST, made_source};
@@ -238,7 +239,7 @@ pub(super) fn answers(run: &Run, samples: &[Sample]) -> Result<Vec<String>, Faul
     let mut assistant = block_on(trained(model, params, run.source.tokenizer()))?;
     let mut answer = |s: &Sample| {
         let messages = [Message::question(asked(s), true)];
-        Ok(block_on(assistant.reply(&messages, &s.pixels, &Options::default(), |_| true))?.text)
+        Ok(block_on(assistant.reply(&messages, &[Shown::of(&s.pixels)], &Options::default(), |_| true))?.text)
     };
     samples.iter().map(&mut answer).collect()
 }
@@ -256,7 +257,7 @@ pub(super) fn attention(run: &Run, samples: &[Sample]) -> Result<Vec<Maps>, Faul
         None => format!("layer {}", layer + 1),
     };
     let look = |s: &Sample| {
-        let prompt = assistant.tokens(&[Message::question(asked(s), true)]).map_err(ReplyError::from)?.ids;
+        let prompt = assistant.tokens(&[Message::question(asked(s), true)], &[Shown::of(&s.pixels)])?.ids;
         let maps = block_on(looker.maps(&s.pixels, &prompt, &[], words))?;
         let layers = maps.layers.iter().enumerate();
         Ok(layers.map(|(i, layer)| (name(*layer), maps.map(i, None, maps.first_answer))).collect())

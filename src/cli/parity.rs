@@ -7,6 +7,7 @@ use serde_json::json;
 use super::args::Args;
 use super::fault::Fault;
 use super::output::say;
+use crate::engine::{self, parity::EXPECT};
 use crate::gpu::{Gpu, GpuOptions};
 use crate::model::files::Folder;
 use crate::platform::{self, block_on};
@@ -15,7 +16,8 @@ use crate::train::parity::{self, Group};
 const HELP: &str = "\
 hive parity DIR
 
-DIR is a fixture folder (config.json, model.safetensors, io.safetensors), or a folder of such folders. Prints the worst error
+DIR is a fixture folder (config.json, model.safetensors, io.safetensors; of vision-language models also expect.json, pictures,
+tokenizer and processor), or a folder of such folders. Prints the worst error
 of each group of tensors against its tolerance; fails when one is exceeded or an expected tensor is missing.
 ";
 
@@ -38,6 +40,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     for (name, path) in &folders {
         let blobs = platform::folder_blobs(path).map_err(|e| Fault::unreadable(path, &e))?;
         let checked = match Folder::new(blobs) {
+            Ok(folder) if folder.get(EXPECT).is_some() => block_on(engine::parity::check_folder(&gpu, &folder)),
             Ok(folder) => block_on(parity::check_folder(&gpu, &folder)),
             Err(e) => Err(e.into()),
         };

@@ -3,7 +3,7 @@
 //! Text comes back token by token without ever cutting a character.
 
 use thiserror::Error;
-use tokenizers::Tokenizer;
+use tokenizers::{AddedToken, Tokenizer};
 
 use super::bpe_check::check;
 
@@ -21,6 +21,8 @@ pub enum BpeError {
 #[derive(Clone)]
 pub struct Bpe {
     inner: Tokenizer,
+    /// Are special tokens left out of texts?
+    plain: bool,
 }
 
 impl Bpe {
@@ -34,7 +36,7 @@ impl Bpe {
         // What a file asks for when texts are padded or cut to one length has no place in a conversation.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| BpeError::Unusable(e.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner, plain: true })
     }
 
     /// Ids of a text. Special tokens are recognised where they are written; `add_special` adds those that the file puts around
@@ -44,10 +46,22 @@ impl Bpe {
         self.inner.encode_fast(text, add_special).map_or(Vec::new(), |e| e.get_ids().to_vec())
     }
 
-    /// Text of ids, special tokens left out; ids without a token are left out too.
+    /// From now on special tokens are part of texts: answers of some models are made of them.
+    pub fn show_specials(&mut self) {
+        self.plain = false;
+    }
+
+    /// Text of ids, special tokens left out unless they are shown; ids without a token are left out too.
     #[must_use]
     pub fn decode(&self, ids: &[u32]) -> String {
-        self.inner.decode(ids, true).unwrap_or_default()
+        self.inner.decode(ids, self.plain).unwrap_or_default()
+    }
+
+    /// Adds special tokens that it has not, in their order.
+    pub fn add(&mut self, tokens: &[String]) {
+        let all: Vec<AddedToken> = tokens.iter().map(|t| AddedToken::from(t.as_str(), true)).collect();
+        // A vocabulary that refuses one has it not, which the prompt then says.
+        let _ = self.inner.add_special_tokens(all);
     }
 
     /// The id of a token, as it is written in the file.

@@ -52,7 +52,13 @@ impl Message {
     /// What the user asks, below a picture or without one.
     #[must_use]
     pub fn question(text: &str, picture: bool) -> Self {
-        Self::new("user", if picture { format!("{IMAGE}\n{text}") } else { text.to_owned() })
+        Self::about(text, usize::from(picture))
+    }
+
+    /// The same below so many pictures.
+    #[must_use]
+    pub fn about(text: &str, pictures: usize) -> Self {
+        Self::new("user", format!("{}{text}", format!("{IMAGE}\n").repeat(pictures)))
     }
 }
 
@@ -97,13 +103,20 @@ pub struct ChatTemplate {
 
 /// What a message says as its parts, a picture or text each, as processors give them to templates.
 fn parts(content: &str) -> serde_json::Value {
-    let (picture, text) = match content.strip_prefix(IMAGE) {
-        Some(text) => (true, text.strip_prefix('\n').unwrap_or(text)),
-        None => (false, content),
-    };
-    let image = picture.then(|| json!({"type": "image"}));
-    let text = (!text.is_empty() || !picture).then(|| json!({"type": "text", "text": text}));
-    image.into_iter().chain(text).collect()
+    let (pictures, text) = said(content);
+    let images = (0..pictures).map(|_| json!({"type": "image"}));
+    let text = (!text.is_empty() || pictures == 0).then(|| json!({"type": "text", "text": text}));
+    images.chain(text).collect()
+}
+
+/// How many pictures a message begins with, and what is said of them.
+#[must_use]
+pub fn said(content: &str) -> (usize, &str) {
+    let (mut pictures, mut text) = (0, content);
+    while let Some(rest) = text.strip_prefix(IMAGE) {
+        (pictures, text) = (pictures + 1, rest.strip_prefix('\n').unwrap_or(rest));
+    }
+    (pictures, text)
 }
 
 /// A special token: its text, or an object with it.
@@ -190,12 +203,21 @@ impl ChatTemplate {
             unk_token: text(settings.unk_token),
         };
         let (file, source) = named.or(own).unwrap_or_else(|| (SETTINGS, PLAIN.to_owned()));
-        let wrong = |e: Error| ChatError::Template { file, reason: said(&e) };
+        let wrong = |e: Error| ChatError::Template { file, reason: reason(&e) };
         let source = prepared(&source).map_err(wrong)?;
         environment(&source).map(drop).map_err(wrong)?;
         let mut template = Self { source, file, specials, parts: [false; 2] };
         template.parts = [false, true].map(|picture| template.wants_parts(picture));
         Ok(template)
+    }
+
+    /// The same with a template that a configuration has.
+    ///
+    /// # Errors
+    /// As [`Self::from_files`].
+    pub fn from_config(settings: Option<&str>, template: &str) -> Result<Self, ChatError> {
+        let named = serde_json::json!({"chat_template": template}).to_string();
+        Self::from_folder(settings, Some(("config.json", &named)))
     }
 
     /// A built-in template: `plain`, `qwen_2` or `smollm2`.
@@ -250,8 +272,8 @@ impl ChatTemplate {
 
     fn written(&self, messages: &(impl Serialize + ?Sized), answer: bool) -> Result<String, ChatError> {
         let refused = |e: Error| match e.kind() {
-            ErrorKind::InvalidOperation => ChatError::Refused(said(&e)),
-            _ => ChatError::Template { file: self.file, reason: said(&e) },
+            ErrorKind::InvalidOperation => ChatError::Refused(reason(&e)),
+            _ => ChatError::Template { file: self.file, reason: reason(&e) },
         };
         let all = environment(&self.source).map_err(refused)?;
         let s = &self.specials;
@@ -270,7 +292,7 @@ impl ChatTemplate {
     }
 }
 
-fn said(e: &Error) -> String {
+fn reason(e: &Error) -> String {
     e.detail().map_or_else(|| e.to_string(), str::to_owned)
 }
 

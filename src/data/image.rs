@@ -125,6 +125,12 @@ impl Preprocess {
         Self { background: Some(WHITE), ..Self::new(image_size) }
     }
 
+    /// The same, centred on a square of the mean colour.
+    #[must_use]
+    pub fn padded(self) -> Self {
+        Self { fit: Fit::Pad, ..self }
+    }
+
     /// A picture as pixels, `(3, S, S)`.
     #[must_use]
     pub fn pixels(&self, picture: &Rgb) -> Vec<f32> {
@@ -198,6 +204,12 @@ fn padded(picture: &Rgb, colour: [u8; 3], side: usize, filter: Filter) -> Rgb {
 #[must_use]
 pub fn resize(picture: &Rgb, width: usize, height: usize) -> Rgb {
     resize_ranges(picture, [width, height], [0..width, 0..height], Filter::Bicubic)
+}
+
+/// The same by another filter.
+#[must_use]
+pub fn resize_by(picture: &Rgb, width: usize, height: usize, filter: Filter) -> Rgb {
+    resize_ranges(picture, [width, height], [0..width, 0..height], filter)
 }
 
 /// The centre of the picture at another size [width, height], a square of so many pixels. Nothing else of it is made: of a

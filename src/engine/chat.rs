@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::answers::assistant::{End, Options};
 use super::words::Fault;
 use crate::data::chat::Message;
-use crate::data::image::Preprocess;
+use crate::data::tiles::{Picture, Recipe};
 use crate::model::load::Progress;
 use crate::model::memory::Plan;
 use crate::model::model::Wiring;
@@ -20,8 +20,8 @@ pub struct ChatQuestion {
     pub id: u64,
     /// The conversation so far; the last message is to be answered. A picture stands where [`IMAGE`](crate::data::chat::IMAGE) is written.
     pub messages: Vec<Message>,
-    /// (3, S, S), made by the model's [`ChatModel::sees`]; empty where it takes no picture.
-    pub pixels: Arc<Vec<f32>>,
+    /// Those of all messages, in their order, made by the model's [`ChatModel::sees`].
+    pub pictures: Vec<Arc<Picture>>,
     /// How to answer.
     pub options: Options,
 }
@@ -66,7 +66,11 @@ pub struct ChatModel {
     /// What it is made of.
     pub kind: Wiring,
     /// How pictures become its pixels; none where it knows text alone.
-    pub sees: Option<Preprocess>,
+    pub sees: Option<Recipe>,
+    /// Rows of the text that a side of a square of a picture becomes.
+    pub side: usize,
+    /// What the tower computes for a square, 10^12 multiplications and additions.
+    pub square_teraflops: f64,
     /// Tensors of the files that nothing explains.
     pub extra: Vec<String>,
     /// What the files ask for and is not done by itself, a sentence; or nothing.
@@ -83,6 +87,14 @@ pub struct ChatPlans {
     pub room: usize,
     /// One per format, best first.
     pub plans: Vec<Plan>,
+}
+
+impl ChatModel {
+    /// Does it take any number of pictures, in any turn? A model of this program's own has one, before all that is said.
+    #[must_use]
+    pub fn takes_several(&self) -> bool {
+        self.kind == Wiring::Flattened && self.sees.as_ref().is_some_and(|recipe| recipe.square.background.is_none())
+    }
 }
 
 impl ChatPlans {

@@ -11,7 +11,9 @@ use crate::data::tokenizer_files::{tokenizer_config, tokenizer_json};
 use crate::model::config::{HiveConfig, LinkConfig};
 use crate::model::export::{self, Part};
 use crate::model::files::write::{Item, Shard, WriteError, index, shards};
-use crate::model::files::{Checkpoint, FileDType, FilesError, Folder, ModelSpec, Place, canonical, header, resolve};
+use crate::model::files::{
+    Checkpoint, Family, FileDType, FilesError, Folder, ModelSpec, Place, canonical, header, resolve,
+};
 use crate::model::load::Formats;
 use crate::model::model::{Model, Wiring};
 use crate::nn::ParamSpec;
@@ -311,7 +313,7 @@ impl Conversion {
         let link_config =
             if kind == Wiring::Linked { link_config(links, &out.sources[2]).await? } else { LinkConfig::default() };
         let (vision_config, text_config) = (seen.config.vision_config, read.config.text_config.clone());
-        let config = HiveConfig { vision_config, text_config, link_config };
+        let config = HiveConfig { vision_config, text_config, link_config, ..HiveConfig::default() };
         let spec = checked(&ModelSpec { kind, config, background: None, ..read })?;
         let rest =
             |s: &ParamSpec| !Part::ALL.iter().any(|p| s.name.starts_with(prefix(*p)) || s.name == "lm_head.weight");
@@ -356,6 +358,7 @@ async fn meta(blob: &Blob) -> Result<Option<Meta>, ConvertError> {
 /// A trained model, as its folder will describe it.
 fn run_spec(meta: &Meta) -> Result<ModelSpec, FilesError> {
     checked(&ModelSpec {
+        family: Family::default(),
         asked: Vec::new(),
         kind: meta.preset.wiring,
         config: meta.model.clone(),

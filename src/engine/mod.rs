@@ -17,6 +17,7 @@ pub mod losses;
 mod outbox;
 pub mod outline;
 pub mod packing;
+pub mod parity;
 pub mod runfile;
 pub mod session;
 pub mod shipped;

@@ -9,6 +9,7 @@ use super::assets::{AssetError, made_source};
 use super::outline::{BlockId, norms_by_block};
 use super::words::{Answer, AttentionMaps, Cost, Cut, Lane, Probe, ProbeKind, Question, StepEvent, Word};
 use crate::data::chat::{ChatError, Message};
+use crate::data::tiles::Picture as Shown;
 use crate::data::tokenizer::Tokenizer;
 use crate::gpu::{Gpu, GpuError};
 use crate::model::decode::{DecodeError, Made, Prompt};
@@ -101,10 +102,14 @@ impl Tools {
         words: &Tokenizer,
         mut tell: impl FnMut(&Word) -> bool,
     ) -> Result<Said, Trouble> {
-        let Tokens { ids: prompt, offset } = self.assistant.tokens(&[Message::question(text, true)])?;
+        let shown = [Shown::of(pixels)];
+        let Tokens { ids: prompt, offset, rows } = self.assistant.tokens(&[Message::question(text, true)], &shown)?;
         let word = |made: &Made| Word { text: words.decode(&[made.token]), probability: made.probability };
         let heard = |piece: Piece<'_>| piece.token.is_none_or(|made| tell(&word(&made)));
-        let reply = self.assistant.go_on(Prompt { ids: &prompt, pixels, offset }, &Options::default(), heard).await?;
+        let reply = self
+            .assistant
+            .go_on(Prompt { ids: &prompt, pixels, offset, rows: &rows }, &Options::default(), heard)
+            .await?;
         let ids = reply.tokens.iter().map(|made| made.token).collect();
         Ok(Said { prompt, ids, words: reply.tokens.iter().map(word).collect() })
     }

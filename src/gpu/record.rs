@@ -241,6 +241,18 @@ impl Recorder {
         self.commands.push(Command::Copy { from: from.into(), to: to.into() });
     }
 
+    /// Copies all elements to those of `to` from element `first` on.
+    #[track_caller]
+    pub fn copy_into(&mut self, from: &Tensor, to: &Tensor, first: usize) {
+        let end = first * 4 + from.bytes() as usize;
+        assert!(end <= to.bytes() as usize, "copy {from:?} to {to:?} from {first} on");
+        assert!(!from.shares_buffer(to), "copy {from:?} to {to:?} within one buffer");
+        let mut place: Slice = to.into();
+        place.offset += first as u64 * 4;
+        place.bytes = from.bytes();
+        self.commands.push(Command::Copy { from: from.into(), to: place });
+    }
+
     /// A linear grid folded to two dimensions.
     #[must_use]
     pub fn fold(groups: usize) -> [usize; 3] {

@@ -163,6 +163,34 @@ impl Default for LinkConfig {
     }
 }
 
+/// How a state of the tower becomes rows of the text, in the flattened wiring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProjectorConfig {
+    /// Hidden-state index of the tower that is read; none: the last but one.
+    pub vision_layer: Option<usize>,
+    /// Is the tower's last norm taken?
+    pub post_norm: bool,
+    /// Patches per side of a cell that becomes one row (pixel shuffle).
+    pub cell: usize,
+    /// One matrix without a bias, or two layers with a GELU between?
+    pub single: bool,
+    /// Does a row of its own stand at the end of each row of a picture?
+    pub newline: bool,
+}
+
+impl Default for ProjectorConfig {
+    fn default() -> Self {
+        Self { vision_layer: None, post_norm: false, cell: 1, single: false, newline: false }
+    }
+}
+
+impl ProjectorConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How pictures reach the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wiring {
@@ -213,6 +241,8 @@ pub struct HiveConfig {
     pub text_config: LanguageConfig,
     #[serde(default)]
     pub link_config: LinkConfig,
+    #[serde(default, skip_serializing_if = "ProjectorConfig::is_default")]
+    pub projector_config: ProjectorConfig,
 }
 
 pub(super) fn ensure(ok: bool, text: impl FnOnce() -> String) -> Result<(), ConfigError> {
@@ -256,8 +286,8 @@ impl VisionConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let layers = [self.hidden_size, self.intermediate_size, self.num_hidden_layers, self.num_attention_heads];
         check_sizes("vision_config", &layers, [self.image_size, self.patch_size, self.num_channels])?;
-        ensure(self.image_size.is_multiple_of(self.patch_size), || {
-            format!("image_size {} is not a multiple of patch_size {}", self.image_size, self.patch_size)
+        ensure(self.image_size >= self.patch_size, || {
+            format!("image_size {} is less than patch_size {}: there is no patch", self.image_size, self.patch_size)
         })?;
         check_heads("vision_config", self.hidden_size, self.num_attention_heads, 4)
     }
@@ -359,6 +389,19 @@ impl LanguageConfig {
 }
 
 impl HiveConfig {
+    /// State of the tower that the flattened wiring reads.
+    #[must_use]
+    pub fn projected_layer(&self) -> usize {
+        self.projector_config.vision_layer.unwrap_or(self.vision_config.num_hidden_layers.saturating_sub(1))
+    }
+
+    /// Rows of the text that a square of pixels becomes in the flattened wiring.
+    #[must_use]
+    pub fn image_rows(&self) -> usize {
+        let side = self.vision_config.side() / self.projector_config.cell.max(1);
+        side * side
+    }
+
     /// `count` pairs evenly spread, deep with deep: layer i of S is round(i L / S) on either side, less one.
     #[must_use]
     pub fn spread(count: usize, vision: usize, language: usize) -> (Vec<usize>, Vec<usize>) {
@@ -406,7 +449,7 @@ mod tests {
         assert!(c.check().unwrap_err().0.contains("vision_layers"));
         c.link_config.language_layers = vec![99];
         assert!(c.check().unwrap_err().0.contains("from 0 to 29"));
-        c.vision_config.image_size = 225;
+        c.vision_config.image_size = 15;
         assert!(c.check().unwrap_err().0.contains("patch_size"));
     }
 }

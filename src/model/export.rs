@@ -206,6 +206,7 @@ mod tests {
             image_token: None,
             background,
             asked: Vec::new(),
+            family: crate::model::files::Family::default(),
         }
     }
 

@@ -169,7 +169,8 @@ impl Inputs {
         let n = self.config.vision_config.tokens() as u32;
         let gpu = &self.gpu;
         let rows: Vec<u32> = (0..b).flat_map(|i| [host.lengths[i], host.offset[i], 0]).collect();
-        let joined: Vec<u32> = (0..b).flat_map(|i| [host.lengths[i] + n, 0, 0]).collect();
+        let image = self.config.image_rows() as u32;
+        let joined: Vec<u32> = (0..b).flat_map(|i| [host.lengths[i] + image, 0, 0]).collect();
         let (order, segments) = embed::sort(host.ids);
         gpu.write_u32(&self.ids, host.ids);
         for (i, told) in self.told.iter().enumerate() {
@@ -232,7 +233,7 @@ impl Inputs {
     /// Sequence with the image spliced in.
     #[must_use]
     pub fn joined_sequence(&self) -> Sequence {
-        let total = self.text + self.config.vision_config.tokens();
+        let total = self.text + self.config.image_rows();
         Sequence {
             rows: self.joined_rows.clone(),
             layout: self.config.text_config.layout(self.batch, total, total, 0),

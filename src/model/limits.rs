@@ -81,6 +81,13 @@ impl HiveConfig {
         ensure(l.language_layers.windows(2).all(|w| w[0] < w[1]), || {
             format!("link_config: language_layers must rise, got {:?}", l.language_layers)
         })?;
+        let (p, side) = (&self.projector_config, self.vision_config.side());
+        ensure(p.vision_layer.is_none_or(|layer| layer <= deepest), || {
+            format!("projector_config: vision_layer goes from 0 to {deepest}, got {:?}", p.vision_layer)
+        })?;
+        ensure(p.cell > 0 && side.is_multiple_of(p.cell), || {
+            format!("projector_config: {side} patches a side do not part into cells of {}", p.cell)
+        })?;
         let head = self.text_config.head();
         ensure(l.language_layers.is_empty() || !l.rope_2d || head.is_multiple_of(8), || {
             format!("link_config: rope_2d needs heads a multiple of 8 wide, these are {head}")

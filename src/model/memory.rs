@@ -11,6 +11,7 @@ use super::load::{Formats, UNDER_WAY, staging_bytes};
 use super::model::Model;
 use crate::nn::{Footprint, ParamSpec, Role};
 use crate::ops::packed::Format;
+use crate::ops::place::TAPS;
 use crate::ops::sample;
 
 /// A part of the model.
@@ -127,6 +128,8 @@ fn temporaries(model: &Model, room: usize) -> u64 {
     let mut buffers = Footprint::default();
     for size in pieces(room) {
         buffers.scope(|b| {
+            // The embedding, and what becomes of it with rows of pictures.
+            b.scope(|b| b.take([size * c.hidden_size, if model.image_rows() > 0 { size * c.hidden_size } else { 1 }]));
             b.take([size * c.hidden_size]);
             layers(b, model, size);
         });
@@ -138,9 +141,6 @@ fn temporaries(model: &Model, room: usize) -> u64 {
             tower(b, v, depths.len());
         }
         model.bridge_footprint(b);
-        if model.image_rows() > 0 {
-            layers(b, model, model.image_rows());
-        }
     });
     buffers.bytes()
 }
@@ -215,14 +215,19 @@ fn step(b: &mut Footprint, model: &Model) {
 /// Tensors that stay: inputs of the programs, state, choice. Key-value caches are not among them.
 fn state(model: &Model, room: usize) -> u64 {
     let (v, c) = (&model.config().vision_config, model.language_config());
-    let (head, rows) = (c.head(), room + PIECES[PIECES.len() - 1]);
+    let (head, text) = (c.head(), room + PIECES[PIECES.len() - 1]);
     let links = model.links().len();
-    let linked = if links > 0 { rows } else { 1 };
-    let token = 2 * head * (rows + linked) + 2 * (rows + 1) + sample::SETTINGS + c.vocab_size + 4;
-    let pieces: usize = pieces(room).map(|size| size + 3).sum();
+    let linked = if links > 0 { text } else { 1 };
+    let token = 2 * head * (text + linked) + 2 * (text + 1) + sample::SETTINGS + c.vocab_size + 4;
+    let rows = model.image_rows();
+    // Where rows of pictures stand in a piece.
+    let placed = if rows > 0 { 2 * TAPS } else { 0 };
+    let pieces: usize = pieces(room).map(|size| size * (1 + placed) + 3).sum();
     let picture = if model.sees() {
         let image_keys = if links > 0 { v.tokens() * head } else { 0 };
-        v.num_channels * v.image_size * v.image_size + image_keys + 3
+        // The rows of a square, the same among those of all squares, and which patches are a cell.
+        let squares = if rows > 0 { (2 * rows + 1) * c.hidden_size + v.tokens() } else { 0 };
+        v.num_channels * v.image_size * v.image_size + image_keys + 3 + squares
     } else {
         0
     };

@@ -12,8 +12,9 @@ use super::registry::Registry;
 use super::vision::{self, Vision};
 use crate::gpu::{Dest, Recorder, Tensor};
 use crate::nn::decoder_layer::LinkInput;
+use crate::nn::image_projector::{self, ImageProjector};
 use crate::nn::linked_attention::{Link, Shown as ShownTo};
-use crate::nn::{Footprint, ParamSpec, Params, Projector, Stack, projector};
+use crate::nn::{Footprint, ParamId, ParamSpec, Params, Stack};
 use crate::ops::splice::Sizes;
 
 /// What brings the tower's states to the text.
@@ -23,8 +24,8 @@ pub enum Bridge {
     None,
     /// A link into each linked decoder layer.
     Links(Vec<Link>),
-    /// The last state but one becomes N tokens of the text.
-    Projector(Projector),
+    /// A state becomes rows of the text.
+    Projector(ImageProjector),
 }
 
 /// Structure; numbers live in [`Params`].
@@ -45,7 +46,7 @@ pub struct Saved {
     /// Where the tower trains.
     tower: Option<vision::Saved>,
     read: Read,
-    projector: Option<projector::Saved>,
+    projector: Option<image_projector::Saved>,
     language: language::Saved,
     head: HeadSaved,
 }
@@ -103,7 +104,7 @@ impl Read {
 struct Pass {
     tower: Option<vision::Saved>,
     read: Read,
-    projector: Option<projector::Saved>,
+    projector: Option<image_projector::Saved>,
     language: language::Saved,
     /// Text rows (B T, C) after all layers.
     x: Tensor,
@@ -116,10 +117,8 @@ impl Model {
         let mut g = Registry::default();
         let (v, c, l) = (&config.vision_config, &config.text_config, &config.link_config);
         let tower = (wiring != Wiring::Text).then(|| Vision::new(&mut g, v));
-        let projector = (wiring == Wiring::Flattened).then(|| Projector {
-            fc1: g.linear("mm_projector.0", c.hidden_size, v.hidden_size, true),
-            fc2: g.linear("mm_projector.2", c.hidden_size, c.hidden_size, true),
-        });
+        let projector = tower.as_ref().filter(|_| wiring == Wiring::Flattened);
+        let projector = projector.map(|tower| g.image_projector(config, &tower.post_norm));
         let language = Language::new(&mut g, c);
         let bridge = match projector {
             Some(projector) => Bridge::Projector(projector),
@@ -216,7 +215,7 @@ impl Model {
         match &self.bridge {
             Bridge::None => Vec::new(),
             Bridge::Links(_) => self.config.link_config.vision_layers.clone(),
-            Bridge::Projector(_) => vec![self.config.vision_config.num_hidden_layers - 1],
+            Bridge::Projector(_) => vec![self.config.projected_layer()],
         }
     }
 
@@ -224,10 +223,19 @@ impl Model {
         self.depths().into_iter().max().unwrap_or(0)
     }
 
-    /// Rows that a picture takes in the text.
+    /// What stands at the ends of rows of pictures, in families that have it.
+    #[must_use]
+    pub fn newline(&self) -> Option<ParamId> {
+        match &self.bridge {
+            Bridge::Projector(layers) => layers.newline,
+            Bridge::None | Bridge::Links(_) => None,
+        }
+    }
+
+    /// Rows that a square of a picture takes in the text.
     #[must_use]
     pub fn image_rows(&self) -> usize {
-        if matches!(self.bridge, Bridge::Projector(_)) { self.config.vision_config.tokens() } else { 0 }
+        if matches!(self.bridge, Bridge::Projector(_)) { self.config.image_rows() } else { 0 }
     }
 
     /// One picture through tower and bridge.
@@ -243,6 +251,13 @@ impl Model {
         Shown { image, links: links.filter(|(at, ..)| !self.is_cut(*at)).collect() }
     }
 
+    /// The tower's state (N, W) that the projector of the flattened wiring reads of a square.
+    pub fn projected_state(&self, r: &mut Recorder, p: &Params, rows: &Tensor, pixels: &Tensor) -> Option<Tensor> {
+        let Bridge::Projector(layers) = &self.bridge else { return None };
+        let state = self.tower.as_ref()?.states(r, p, rows, pixels, &self.depths()).pop()?;
+        Some(layers.read(r, p, &state))
+    }
+
     /// What [`Self::show`] takes beside the tower, and a decoder to keep keys and values of linked layers.
     pub(super) fn bridge_footprint(&self, b: &mut Footprint) {
         let (v, c) = (&self.config.vision_config, &self.config.text_config);
@@ -251,10 +266,7 @@ impl Model {
             Bridge::None => {}
             // One after the other.
             Bridge::Links(_) => b.scope(|b| Link::footprint(b, n, w, width, c.layout(1, 1, 1, n))),
-            Bridge::Projector(_) => {
-                b.scope(|b| Projector::footprint(b, n, w, width));
-                b.take([n * width]);
-            }
+            Bridge::Projector(layers) => layers.footprint(b, w, width),
         }
     }
 
@@ -267,7 +279,7 @@ impl Model {
         Sizes {
             batch: inputs.batch,
             text: inputs.text,
-            image: self.config.vision_config.tokens(),
+            image: self.config.image_rows(),
             cols: self.config.text_config.hidden_size,
         }
     }

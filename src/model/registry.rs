@@ -1,7 +1,8 @@
 //! Parameters by name: every block is built here, with Hugging Face's names where a Hugging Face class has the tensor.
 
-use super::config::{LanguageConfig, LinkConfig, VisionConfig};
+use super::config::{HiveConfig, LanguageConfig, LinkConfig, VisionConfig};
 use crate::nn::decoder_layer::DecoderLayer;
+use crate::nn::image_projector::{ImageProjector, Layers};
 use crate::nn::linked_attention::Link;
 use crate::nn::self_attention::SelfAttention;
 use crate::nn::vit_block::VitBlock;
@@ -71,6 +72,25 @@ impl Registry {
                 up: self.linear(&format!("{name}.mlp.up_proj"), f, h, false),
                 down: self.linear(&format!("{name}.mlp.down_proj"), h, f, false),
             },
+        }
+    }
+
+    /// What makes rows of the text of a state of the tower, whose last norm is `post_norm`.
+    pub fn image_projector(&mut self, config: &HiveConfig, post_norm: &LayerNorm) -> ImageProjector {
+        let (v, c, own) = (&config.vision_config, &config.text_config, &config.projector_config);
+        let wide = v.hidden_size * own.cell * own.cell;
+        let layers = if own.single {
+            Layers::One(self.linear("mm_projector.proj", c.hidden_size, wide, false))
+        } else {
+            let fc1 = self.linear("mm_projector.0", c.hidden_size, wide, true);
+            Layers::Two(Projector { fc1, fc2: self.linear("mm_projector.2", c.hidden_size, c.hidden_size, true) })
+        };
+        ImageProjector {
+            norm: own.post_norm.then(|| post_norm.clone()),
+            side: v.side(),
+            cell: own.cell,
+            layers,
+            newline: own.newline.then(|| self.add("image_newline", &[c.hidden_size])),
         }
     }
 

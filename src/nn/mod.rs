@@ -6,6 +6,7 @@
 
 pub mod decoder_layer;
 pub mod footprint;
+pub mod image_projector;
 mod joint;
 pub mod layers;
 pub mod linked_attention;
@@ -17,6 +18,7 @@ pub mod stacks;
 pub mod vit_block;
 
 pub use footprint::Footprint;
+pub use image_projector::ImageProjector;
 pub use layers::{LayerNorm, Linear, RmsNorm, SwigluMlp};
 pub use params::Params;
 pub use projector::Projector;

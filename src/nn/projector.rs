@@ -21,6 +21,13 @@ pub struct Saved {
     active: Tensor,
 }
 
+impl Saved {
+    /// What went in.
+    pub(super) fn input(&self) -> &Tensor {
+        &self.x
+    }
+}
+
 impl Projector {
     /// How its weights lie in packed matrices.
     #[must_use]

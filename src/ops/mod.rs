@@ -19,6 +19,7 @@ pub mod matmul;
 pub mod mean;
 pub mod packed;
 pub mod patchify;
+pub mod place;
 pub mod rms_norm;
 pub mod rope;
 pub mod sample;
@@ -111,6 +112,8 @@ pub const ALL: &[OpEntry] = &[
         .without_gradient("decoding only"),
     OpEntry::new("patchify", patchify::cases, patchify::SABOTAGES, &[Patches])
         .without_gradient("pixels are never trained"),
+    OpEntry::new("place", place::cases, place::SABOTAGES, &[])
+        .without_gradient("pictures at many places of a text are read, not trained on"),
     OpEntry::new("sample", sample::cases, sample::SABOTAGES, &[]).without_gradient("decoding only"),
     OpEntry::new("splice", splice::cases, splice::SABOTAGES, &[Projector]),
     OpEntry::new("mean", mean::cases, mean::SABOTAGES, &[]),

@@ -203,6 +203,13 @@ impl Preset {
         let range = |what: String, value: f64, ok: bool, need| {
             if ok { Ok(()) } else { Err(PresetError::Range { what, value, need }) }
         };
+        let v = &self.model.vision_config;
+        range(
+            "model.vision_config.image_size".into(),
+            v.image_size as f64,
+            v.image_size.is_multiple_of(v.patch_size),
+            "a multiple of patch_size, or pixels at two sides are never seen",
+        )?;
         let all = parameters(&self.model);
         range(
             "number of parameters".into(),

@@ -29,6 +29,17 @@ macro_rules! seeds {
 
 seeds! {
     headers = || vec![small(Precision::F32), small(Precision::F16)];
+    families = || {
+        let all = ["granite-docling", "llava-interleave", "llava-onevision", "nanovlm", "smolvlm", "smolvlm-whole", "smolvlm2"];
+        let names = ["config.json", "preprocessor_config.json", "processor_config.json"];
+        let family = |family: &&str| {
+            let path = |name: &str| format!("tests/fixtures-vlm/{family}/{name}");
+            let there = names.iter().filter(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(path(name)).is_file());
+            let read = |name: &&str| ((*name).to_owned(), serde_json::from_slice(&file(&path(name))).unwrap());
+            Value::Object(there.map(read).collect()).to_string().into_bytes()
+        };
+        all.iter().map(family).collect()
+    };
     configs = || {
         let names = ["llama", "qwen2", "vision", "hive", "cascade", "hive-qwen2"];
         let own = json!({"model_type": "llava", "vision_config": {"model_type": "siglip_vision_model", "image_size": 32,

@@ -3,12 +3,13 @@
 use hive::data::bpe::Bpe;
 use hive::data::chat::{ChatTemplate, Message};
 use hive::data::folder::Folder as List;
-use hive::data::image::Preprocess;
+use hive::data::image::{Preprocess, Rgb};
 use hive::data::rng::Rng;
+use hive::data::tiles::Picture;
 use hive::engine::Preset;
 use hive::engine::runfile::RunFile;
 use hive::model::config::Wiring;
-use hive::model::files::{Checkpoint as Weights, Folder, ModelSpec};
+use hive::model::files::{Checkpoint as Weights, Folder, ModelSpec, recipe};
 use hive::model::model::Model;
 use hive::model::weights;
 use hive::platform::{Blob, block_on};
@@ -52,9 +53,10 @@ const fn target(name: &'static str, seeds: fn() -> Seeds, kind: Kind, mb: i64, r
 }
 
 /// All readers.
-pub(crate) const TARGETS: [Target; 13] = [
+pub(crate) const TARGETS: [Target; 14] = [
     target("header", seeds::headers, Kind::Bytes, 4, header),
     target("config", seeds::configs, Kind::Json, 40, config),
+    target("family", seeds::families, Kind::Json, 40, family),
     target("tokenizer", seeds::tokenizers, Kind::Json, 20, tokenizer),
     target("template", seeds::templates, Kind::Json, 64, template),
     target("picture", seeds::pictures, Kind::Bytes, 170, picture),
@@ -123,6 +125,34 @@ fn config(input: &[u8]) -> bool {
     let Ok(spec) = ModelSpec::read(&text(input), None) else { return false };
     // Names and shapes are made before any weight is looked at.
     Model::new(&spec.config, spec.kind).1.len() > 1
+}
+
+/// Configuration and processor of a vision-language model, and what becomes of pictures of several sizes.
+fn family(input: &[u8]) -> bool {
+    let Ok(value) = serde_json::from_slice::<Value>(input) else { return false };
+    let file = |name: &str| Blob::memory(name, value[name].to_string().into_bytes());
+    let names = ["preprocessor_config.json", "processor_config.json"];
+    let folder = Folder::new(names.into_iter().filter(|name| value.get(*name).is_some()).map(file)).unwrap();
+    let Ok(spec) = ModelSpec::read(&value["config.json"].to_string(), None) else { return false };
+    let Ok(recipe) = block_on(recipe(&folder, &spec)) else { return false };
+    let side = spec.config.image_rows().isqrt();
+    for size in [[1, 20_000], [480, 640], [7, 5]] {
+        for alone in [true, false] {
+            let (squares, grid) = recipe.squares(size, alone);
+            let picture = Picture { squares, grid, size, ..Picture::default() };
+            let rows = recipe.rows(&picture, side, 0);
+            let last = squares * side * side;
+            assert!(rows.len() <= recipe.most_rows(side), "{} rows of {size:?}", rows.len());
+            assert!(rows.iter().all(|row| row.taps.iter().all(|tap| *tap as usize <= last)), "{size:?}");
+        }
+    }
+    // Small ones whole.
+    if recipe.most_pixels() <= 40_000 {
+        let picture = Rgb { width: 9, height: 31, data: vec![77; 9 * 31 * 3] };
+        let made = recipe.picture(&picture, true);
+        assert_eq!((made.squares, made.grid), recipe.squares([31, 9], true));
+    }
+    true
 }
 
 fn tokenizer(input: &[u8]) -> bool {

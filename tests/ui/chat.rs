@@ -42,7 +42,9 @@ fn model(sees: Option<Preprocess>) -> ChatModel {
     ChatModel {
         name: "smollm2".into(),
         kind: if sees.is_some() { Wiring::Linked } else { Wiring::Text },
-        sees,
+        sees: sees.map(Into::into),
+        side: 5,
+        square_teraflops: 0.5,
         extra: vec!["lm_head.bias".into()],
         asked: String::new(),
         longest: 8192,
@@ -245,7 +247,7 @@ fn an_answer_comes_in_pieces_with_its_figures() {
         ("user", "What is the capital of France?")
     );
     assert_eq!(question.options.limit, 256);
-    assert!(question.pixels.is_empty());
+    assert!(question.pictures.is_empty());
     harness.get_by_label("reading the conversation");
     for piece in ["The capital", " of France"] {
         told(harness.state_mut(), ChatEvent::Text { id: question.id, text: piece.into() });
@@ -359,7 +361,10 @@ fn a_model_that_sees_is_asked_about_a_picture() {
     harness.get_by_label("Send").click();
     harness.run_steps(2);
     let question = last(harness.state());
-    assert_eq!((question.pixels.len(), question.messages[0].content.as_str()), (3 * 20 * 20, "<image>\nWhat is it?"));
+    assert_eq!(
+        (question.pictures[0].pixels.len(), question.messages[0].content.as_str()),
+        (3 * 20 * 20, "<image>\nWhat is it?")
+    );
     harness.state_mut().take_picture("notes.txt", b"no picture");
     assert!(harness.state().state.faults.iter().any(|f| f.what.contains("notes.txt")));
 
@@ -369,9 +374,9 @@ fn a_model_that_sees_is_asked_about_a_picture() {
     let mut harness = shown(bench);
     harness.get_by_label("Use the selected picture").click();
     harness.run_steps(2);
-    let picture = harness.state().state.chat.picture.clone().unwrap();
-    assert_eq!((picture.origin.to_string().as_str(), picture.pixels.len()), ("held-out 3", 3 * 20 * 20));
-    assert!((picture.pixels[0] - 0.1).abs() < 0.01, "{}", picture.pixels[0]);
+    let photo = harness.state().state.chat.photos[0].clone();
+    assert_eq!((photo.origin.to_string().as_str(), photo.whole.width * photo.whole.height), ("held-out 3", 48 * 48));
+    assert_eq!(photo.whole.data[0], 140);
 }
 
 #[test]

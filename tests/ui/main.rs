@@ -14,6 +14,7 @@ mod lessons;
 mod links;
 mod model;
 mod permalink;
+mod photos;
 mod runs;
 mod stages;
 mod status;

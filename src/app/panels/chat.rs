@@ -1,20 +1,16 @@
 //! Chat with a model from files: the conversation, the picture it is about, and the field for the next message.
 
 use eframe::egui::{
-    Align, Button, CollapsingHeader, Frame, Image, Key, KeyboardShortcut, Label, Layout, Margin, Modifiers, Panel,
-    RichText, ScrollArea, TextEdit, Ui, Vec2,
+    Align, Button, CollapsingHeader, Frame, Key, KeyboardShortcut, Label, Layout, Margin, Modifiers, Panel, RichText,
+    ScrollArea, TextEdit, Ui,
 };
 
-use super::picture::Thumb;
 use super::widgets::small;
-use super::{data, load, sampling};
-use crate::app::actions::{Action, Request};
-use crate::app::chat::{Doing, Loaded, Turn, summary};
-use crate::app::files::Purpose;
-use crate::app::{AppState, Control, Origin, Picture};
-use crate::data::image::{Preprocess, Rgb};
-use crate::data::worlds::to_rgb8;
-use crate::engine::{ChatCommand, Command, Fault};
+use super::{load, photos, sampling};
+use crate::app::actions::Action;
+use crate::app::chat::{Doing, Loaded, Photo, Turn, summary};
+use crate::app::{AppState, Control};
+use crate::engine::{ChatCommand, Command, Wiring};
 
 /// What people type and choose here.
 #[derive(Default)]
@@ -25,7 +21,7 @@ pub struct Form {
     pub load: load::Form,
     /// How words are chosen.
     pub sampling: sampling::Form,
-    thumb: Thumb,
+    photos: photos::Form,
 }
 
 impl Form {
@@ -73,7 +69,7 @@ pub fn chat_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Act
     head_ui(ui, state, loaded, out);
     Panel::bottom("message").resizable(false).show_separator_line(true).show(ui, |ui| {
         ui.add_space(4.0);
-        picture_ui(ui, state, form, out);
+        photos::photos_ui(ui, state, &mut form.photos, out);
         message_ui(ui, state, form, out);
         if state.shows(Control::Sampling) {
             CollapsingHeader::new("How it chooses its words").show(ui, |ui| {
@@ -84,7 +80,7 @@ pub fn chat_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Act
     });
     ScrollArea::vertical().id_salt("conversation").auto_shrink(false).stick_to_bottom(true).show(ui, |ui| {
         ui.set_max_width(ui.available_width());
-        conversation_ui(ui, state, loaded, form.sampling.limit);
+        conversation_ui(ui, state, loaded, &mut form.photos, form.sampling.limit);
     });
 }
 
@@ -107,19 +103,25 @@ fn head_ui(ui: &mut Ui, state: &AppState, loaded: Loaded, out: &mut Vec<Action>)
     ui.add_space(4.0);
 }
 
-fn conversation_ui(ui: &mut Ui, state: &AppState, loaded: Loaded, limit: usize) {
+fn conversation_ui(ui: &mut Ui, state: &AppState, loaded: Loaded, photos: &mut photos::Form, limit: usize) {
+    let mut shown = 0;
     let chat = &state.chat;
     let name = chat.model.as_ref().map_or("the model", |m| m.name.as_str());
     if chat.turns.is_empty() {
-        ui.label(match (chat.sees(), &chat.picture) {
+        ui.label(match (chat.sees(), chat.photos.last()) {
             (true, None) => "This model talks about a picture. Choose one below, or drop it here; then ask about it.",
+            (true, Some(_)) if chat.takes_several() => {
+                "Ask about the picture. Further ones can be added, now and in later questions."
+            }
             (true, Some(_)) => "Ask about the picture.",
             (false, _) => "Ask something. It knows what it read in training and what is said here, nothing else.",
         });
     }
     for (i, turn) in chat.turns.iter().enumerate() {
         let last = i + 1 == chat.turns.len();
-        turn_ui(ui, turn, name, last && chat.doing == Doing::Answering);
+        let own = &chat.photos[shown.min(chat.photos.len())..(shown + turn.pictures).min(chat.photos.len())];
+        shown += turn.pictures;
+        turn_ui(ui, turn, (own, photos), name, last && chat.doing == Doing::Answering);
         if let Some(said) = &turn.said {
             ui.label(small(summary(said, limit, loaded.room))).on_hover_text(format!(
                 "{} tokens were read before; together {} of the room of {}",
@@ -132,11 +134,12 @@ fn conversation_ui(ui: &mut Ui, state: &AppState, loaded: Loaded, limit: usize) 
     }
 }
 
-fn turn_ui(ui: &mut Ui, turn: &Turn, name: &str, busy: bool) {
+fn turn_ui(ui: &mut Ui, turn: &Turn, (own, photos): (&[Photo], &mut photos::Form), name: &str, busy: bool) {
     let fill = ui.visuals().widgets.inactive.weak_bg_fill;
     Frame::new().fill(fill).corner_radius(6.0).inner_margin(Margin::symmetric(8, 5)).show(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.label(small("You"));
+        photos::row_ui(ui, own, photos);
         ui.add(Label::new(&turn.question).wrap().selectable(true));
     });
     ui.add_space(4.0);
@@ -146,53 +149,6 @@ fn turn_ui(ui: &mut Ui, turn: &Turn, name: &str, busy: bool) {
         ("", false) => ui.label("It ended its answer before the first word."),
         (text, _) => ui.add(Label::new(text).wrap().selectable(true)),
     };
-}
-
-/// The picture of a model that sees.
-fn picture_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
-    if !state.chat.sees() {
-        return;
-    }
-    let picture = &state.chat.picture;
-    ui.horizontal_wrapped(|ui| {
-        if let Some(picture) = picture
-            && let Some(texture) = form.thumb.texture(ui.ctx(), &picture.pixels, false)
-        {
-            let image = Image::new(&texture).fit_to_exact_size(Vec2::splat(64.0));
-            ui.add(image.alt_text(format!("picture {}", picture.origin)));
-        }
-        ui.vertical(|ui| {
-            ui.label(picture.as_ref().map_or_else(|| "no picture yet".to_owned(), |p| p.origin.to_string()));
-            if state.shows(Control::OwnPicture) {
-                let hover =
-                    "A PNG, JPEG or WebP file. It stays on this machine. A conversation about another picture ends.";
-                if ui.button("Choose a picture…").on_hover_text(hover).clicked() {
-                    out.push(Action::Shell(Request::Pick(Purpose::Picture)));
-                }
-            }
-            if let Some(other) = &state.picture {
-                let hover = format!("{}, as the column at the left shows it", other.origin);
-                if ui.small_button("Use the selected picture").on_hover_text(hover).clicked() {
-                    out.extend(brought(state, other).map(Action::ChatPicture));
-                }
-            }
-        });
-    });
-}
-
-/// The small picture of the data column, brought to this model's size.
-fn brought(state: &AppState, picture: &Picture) -> Option<Picture> {
-    let side = (picture.pixels.len() / 3).isqrt();
-    let preprocess = state.chat.model.as_ref()?.sees.as_ref()?;
-    let fits = side > 0 && picture.pixels.len() == 3 * side * side;
-    let rgb = fits.then(|| Rgb { width: side, height: side, data: to_rgb8(&picture.pixels) })?;
-    Some(Picture::new(picture.origin.clone(), preprocess.pixels(&rgb)))
-}
-
-/// See [`super::picture_of`].
-pub(super) fn picture_of(sees: &Preprocess, name: &str, bytes: &[u8]) -> Result<Action, Fault> {
-    let pixels = sees.decode(bytes, name).map_err(|e| data::fault(&e))?;
-    Ok(Action::ChatPicture(Picture::new(Origin::File(name.to_owned()), pixels)))
 }
 
 /// The field, and Send or Stop.
@@ -206,7 +162,8 @@ fn message_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Acti
     let field = ui.add(field).accessible_name("Message");
     let enter = field.has_focus() && ui.input(|i| i.key_pressed(Key::Enter) && i.modifiers.is_none());
     let busy = state.chat.doing == Doing::Answering;
-    let blind = state.chat.sees() && state.chat.picture.is_none();
+    let linked = state.chat.model.as_ref().is_some_and(|m| m.kind == Wiring::Linked);
+    let blind = linked && state.chat.photos.is_empty();
     let can = !busy && !blind && !form.message.trim().is_empty();
     ui.horizontal(|ui| {
         let hover = "Enter sends too; Shift and Enter begin a new line";

@@ -1,10 +1,13 @@
 //! Left column: presets, examples, own pictures, drawing.
 
+use std::sync::Arc;
+
 use eframe::egui::{Button, ColorImage, Event, Image, Label, ScrollArea, Ui, Vec2};
 
 use super::picture::Thumb;
 use super::{draw, examples, widgets};
 use crate::app::actions::{Action, Request};
+use crate::app::chat::Photo;
 use crate::app::files::Purpose;
 use crate::app::{AppState, Control, Origin, Picture};
 use crate::data::image::{ImageError, LARGEST_SIDE, Preprocess, Rgb};
@@ -139,7 +142,10 @@ fn take_pasted(ui: &Ui, state: &AppState, out: &mut Vec<Action>) {
             _ => None,
         })
     });
-    if let (Some(image), Some(size)) = (pasted, image_size(state)) {
+    let Some(image) = pasted else { return };
+    if state.shows(Control::Chat) && state.chat.shown && state.chat.sees() {
+        out.push(Action::ChatPicture(Photo { origin: Origin::Pasted, whole: Arc::new(on_white(&image)) }));
+    } else if let Some(size) = image_size(state) {
         let pixels = Preprocess::new(size).pixels(&on_white(&image));
         out.push(Action::Show(Picture::new(Origin::Pasted, pixels)));
     }

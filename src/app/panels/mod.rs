@@ -24,6 +24,7 @@ pub mod lessons;
 pub mod links;
 pub mod load;
 pub mod model;
+pub mod photos;
 pub mod picture;
 pub mod raster;
 pub mod recipe;
@@ -59,7 +60,7 @@ pub struct Forms {
 /// A card: it cannot be used.
 pub fn picture_of(state: &AppState, name: &str, bytes: &[u8]) -> Result<Action, Fault> {
     match state.chat.model.as_ref().and_then(|model| model.sees.as_ref()) {
-        Some(sees) if chat::is_shown(state) => chat::picture_of(sees, name, bytes),
+        Some(sees) if chat::is_shown(state) => photos::picture_of(sees, name, bytes),
         _ => data::picture_of(state, name, bytes),
     }
 }

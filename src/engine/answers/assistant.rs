@@ -3,8 +3,9 @@
 use thiserror::Error;
 
 use crate::data::bpe::{Bpe, Stream};
-use crate::data::chat::{ChatError, ChatTemplate, IMAGE, Message};
-use crate::data::image::Preprocess;
+use crate::data::chat::{ChatError, ChatTemplate, IMAGE, Message, said};
+use crate::data::tags::{TagError, Tags};
+use crate::data::tiles::{Blend, Picture, Recipe};
 use crate::gpu::GpuError;
 use crate::model::decode::{DecodeError, Decoder, Made, Prompt};
 use crate::ops::sample::Settings;
@@ -21,6 +22,9 @@ pub enum ReplyError {
     /// The template.
     #[error(transparent)]
     Chat(#[from] ChatError),
+    /// Pictures that have no place in it.
+    #[error(transparent)]
+    Tag(#[from] TagError),
     /// The prompt, or the GPU.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -70,10 +74,29 @@ pub struct Piece<'a> {
 /// A conversation as tokens.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// Ids.
+    /// Ids; those of rows of pictures are any.
     pub ids: Vec<u32>,
-    /// Those before the image.
+    /// Those before the picture, for a model with links.
     pub offset: usize,
+    /// Where rows of pictures stand, for the others.
+    pub rows: Vec<(usize, Blend)>,
+}
+
+/// How a model takes pictures.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// How a picture becomes squares.
+    pub recipe: Recipe,
+    /// What stands around them in a prompt.
+    pub tags: Tags,
+    /// The id that stands for a row of a picture, where there is one.
+    pub token: Option<u32>,
+}
+
+impl From<Recipe> for Sight {
+    fn from(recipe: Recipe) -> Self {
+        Self { recipe, tags: Tags::Plain, token: None }
+    }
 }
 
 /// An answer.
@@ -106,22 +129,22 @@ pub struct Assistant {
     tokenizer: Bpe,
     template: ChatTemplate,
     ends: Vec<u32>,
-    preprocess: Option<Preprocess>,
+    sight: Option<Sight>,
     secs_per_token: f64,
 }
 
 impl Assistant {
-    /// From its parts. `ends` are the tokens that end an answer; `preprocess` is there where it takes pictures.
+    /// From its parts. `ends` are the tokens that end an answer; `sight` is there where it takes pictures.
     #[must_use]
     pub fn new(
         decoder: Decoder,
         tokenizer: Bpe,
         template: ChatTemplate,
         mut ends: Vec<u32>,
-        preprocess: Option<Preprocess>,
+        sight: Option<Sight>,
     ) -> Self {
         ends.extend(tokenizer.id("<|im_end|>"));
-        Self { decoder, tokenizer, template, ends, preprocess, secs_per_token: 1.0 }
+        Self { decoder, tokenizer, template, ends, sight, secs_per_token: 1.0 }
     }
 
     /// The same with the links of these decoder layers cut, on the same device and with the same weights.
@@ -134,21 +157,32 @@ impl Assistant {
             tokenizer: self.tokenizer.clone(),
             template: self.template.clone(),
             ends: self.ends.clone(),
-            preprocess: self.preprocess.clone(),
+            sight: self.sight.clone(),
             secs_per_token: self.secs_per_token,
         })
     }
 
     /// How pictures become pixels; none where the model takes none.
     #[must_use]
-    pub fn preprocess(&self) -> Option<&Preprocess> {
-        self.preprocess.as_ref()
+    pub fn recipe(&self) -> Option<&Recipe> {
+        self.sight.as_ref().map(|sight| &sight.recipe)
+    }
+
+    /// Tokens that end an answer.
+    #[must_use]
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
     }
 
     /// The programs underneath, to measure them.
     #[must_use]
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+
+    /// The same, to run them.
+    pub fn decoder_mut(&mut self) -> &mut Decoder {
+        &mut self.decoder
     }
 
     /// The decoder alone.
@@ -163,35 +197,59 @@ impl Assistant {
         self.tokenizer.encode(text, false)
     }
 
-    /// A conversation as tokens.
+    /// A conversation as tokens, with all pictures of its turns, in their order.
     ///
     /// # Errors
-    /// One that the template refuses.
-    pub fn tokens(&self, messages: &[Message]) -> Result<Tokens, ChatError> {
-        let text = self.template.render(messages, true)?;
-        if self.preprocess.is_some() {
-            match text.matches(IMAGE).count() {
-                0 if messages.iter().any(|m| m.content.starts_with(IMAGE)) => return Err(ChatError::NoPicture),
-                0 | 1 => {}
-                many => return Err(ChatError::Marks(many)),
+    /// One that the template refuses, or that has no place for the pictures.
+    pub fn tokens(&self, messages: &[Message], pictures: &[Picture]) -> Result<Tokens, ReplyError> {
+        let Some(sight) = &self.sight else {
+            // To a model that takes no pictures the mark is text.
+            let ids = self.encode(&self.template.render(messages, true)?);
+            return Ok(Tokens { ids, offset: 0, rows: Vec::new() });
+        };
+        let rows = self.decoder.model().image_rows();
+        let text = match &sight.tags {
+            Tags::Named { spoken, .. } => {
+                let head = sight.tags.head(pictures, rows)?;
+                let mut all: Vec<Message> =
+                    messages.iter().map(|m| Message::new(&m.role, said(&m.content).1)).collect();
+                match all.iter_mut().find(|m| m.role == "user") {
+                    Some(first) if *spoken => first.content.insert_str(0, &head),
+                    _ => {}
+                }
+                let text = self.template.render(&all, true)?;
+                if *spoken { text } else { head + &text }
             }
+            Tags::Plain | Tags::Framed => self.template.render(messages, true)?,
+        };
+        let marks = text.matches(IMAGE).count();
+        if marks == 0
+            && messages.iter().any(|m| m.content.starts_with(IMAGE))
+            && !matches!(sight.tags, Tags::Named { .. })
+        {
+            return Err(ChatError::NoPicture.into());
         }
-        // To a model that takes no pictures the mark is text.
-        let mark = self.preprocess.as_ref().and_then(|_| text.split_once(IMAGE));
-        let (before, after) = mark.map_or(("", text.as_str()), |(b, a)| (b, a));
+        if self.decoder.model().links().is_empty() {
+            let side = rows.isqrt();
+            let placed = sight.tags.place(&text, pictures, &sight.recipe, side, &self.tokenizer, sight.token)?;
+            return Ok(Tokens { ids: placed.ids, offset: 0, rows: placed.rows });
+        }
+        if marks > 1 {
+            return Err(ChatError::Marks(marks).into());
+        }
+        let (before, after) = text.split_once(IMAGE).unwrap_or(("", &text));
         let mut ids = self.encode(before);
         let offset = ids.len();
         ids.extend(self.encode(after));
-        Ok(Tokens { ids, offset })
+        Ok(Tokens { ids, offset, rows: Vec::new() })
     }
 
     /// Whether a conversation leaves room for an answer of so many tokens.
     ///
     /// # Errors
-    /// One that the template refuses.
-    pub fn has_room(&self, messages: &[Message], answer: usize) -> Result<bool, ChatError> {
-        let rows = self.tokens(messages)?.ids.len() + self.decoder.model().image_rows();
-        Ok(rows + answer <= self.decoder.room())
+    /// As [`Self::tokens`].
+    pub fn has_room(&self, messages: &[Message], pictures: &[Picture], answer: usize) -> Result<bool, ReplyError> {
+        Ok(self.tokens(messages, pictures)?.ids.len() + answer <= self.decoder.room())
     }
 
     /// Text of tokens.
@@ -200,20 +258,24 @@ impl Assistant {
         self.tokenizer.decode(ids)
     }
 
-    /// Answers a conversation, about pixels (3, S, S) where the model takes pictures. `tell` gets pieces as they come, and
-    /// empty ones while the prompt is read; false ends the answer within a submission.
+    /// Answers a conversation about pictures, all of its turns, in their order. `tell` gets pieces as they come, and empty ones
+    /// while the prompt is read; false ends the answer within a submission.
     ///
     /// # Errors
     /// A conversation that the template refuses or that is too long, or a GPU fault.
     pub async fn reply(
         &mut self,
         messages: &[Message],
-        pixels: &[f32],
+        pictures: &[Picture],
         options: &Options,
         tell: impl FnMut(Piece<'_>) -> bool,
     ) -> Result<Reply, ReplyError> {
-        let Tokens { ids, offset } = self.tokens(messages)?;
-        self.go_on(Prompt { ids: &ids, pixels, offset }, options, tell).await
+        let Tokens { ids, offset, rows } = self.tokens(messages, pictures)?;
+        let pixels = match pictures {
+            [one] => std::borrow::Cow::Borrowed(&one.pixels[..]),
+            all => std::borrow::Cow::Owned(all.iter().flat_map(|p| p.pixels.iter().copied()).collect()),
+        };
+        self.go_on(Prompt { ids: &ids, pixels: &pixels, offset, rows: &rows }, options, tell).await
     }
 
     /// Goes on with tokens.

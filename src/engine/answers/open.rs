@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::assistant::Assistant;
+use super::assistant::{Assistant, Sight};
 use crate::data::bpe::{Bpe, BpeError};
 use crate::data::chat::{ChatError, ChatTemplate, TEMPLATE_FILES};
 use crate::data::image::Preprocess;
+use crate::data::tiles::{Cut, Recipe};
 use crate::data::tokenizer::{END, Tokenizer};
 use crate::data::tokenizer_files::{tokenizer_config, tokenizer_json};
 use crate::gpu::{Gpu, GpuError};
 use crate::model::config::ConfigError;
 use crate::model::decode::{Decoder, most_room};
-use crate::model::files::{Checkpoint, FilesError, Folder, ModelSpec, Resolved, preprocess, resolve};
+use crate::model::files::{Checkpoint, Family, FilesError, Folder, ModelSpec, Resolved, recipe, resolve};
 use crate::model::load::{self, Formats, LoadError, Progress};
 use crate::model::memory::Plan;
 use crate::model::model::{Model, Wiring};
@@ -21,7 +22,10 @@ use crate::model::weights::WeightsError;
 use crate::nn::{ParamSpec, Params};
 use crate::train::checkpoint;
 
-/// Rows of text that a model has room for unless told otherwise.
+/// Answers of models that have this token are made of tokens that are special elsewhere.
+const DOCTAGS: &str = "<doctag>";
+
+/// Rows of text, beside those of a picture, that a model has room for unless told otherwise.
 pub const ROOM: usize = 1024;
 
 /// Rows of text of a model that this program trained.
@@ -39,6 +43,11 @@ pub enum OpenError {
     Tokenizer(#[from] BpeError),
     #[error(transparent)]
     Chat(#[from] ChatError),
+    /// A tokenizer that is not beside the weights.
+    #[error(
+        "tokenizer.json is missing: this model uses that of {0}. Fetch it (hive fetch {0}) and copy its tokenizer.json into the folder"
+    )]
+    Elsewhere(String),
     /// A tower has nothing to say.
     #[error(
         "this folder holds a vision tower alone, which cannot answer. Merge it with a language model: hive convert --help"
@@ -65,7 +74,7 @@ pub async fn trained(model: Arc<Model>, params: Arc<Params>, words: &Tokenizer) 
     let preprocess = sees(&model);
     let room = TRAINED_ROOM + model.image_rows();
     let decoder = Decoder::new(model, params, room, true).await?;
-    Ok(Assistant::new(decoder, tokenizer, template, vec![END], preprocess))
+    Ok(Assistant::new(decoder, tokenizer, template, vec![END], preprocess.map(|p| Recipe::from(p).into())))
 }
 
 fn sees(model: &Model) -> Option<Preprocess> {
@@ -113,7 +122,7 @@ pub struct ModelFolder {
     pub(in crate::engine) resolved: Resolved,
     pub(in crate::engine) tokenizer: Bpe,
     template: ChatTemplate,
-    preprocess: Option<Preprocess>,
+    sight: Option<Sight>,
 }
 
 impl ModelFolder {
@@ -130,7 +139,15 @@ impl ModelFolder {
         let spec = spec.beside(&checkpoint).await?;
         let (model, specs) = Model::new(&spec.config, spec.kind);
         let mut resolved = resolve(&checkpoint, &specs, &spec.config.link_config.language_layers)?;
-        let tokenizer = Bpe::from_json(&folder.required_text("tokenizer.json").await?)?;
+        let family = &spec.family;
+        if let (Some(entry), false) = (&family.tokenizer, folder.get("tokenizer.json").is_some()) {
+            return Err(OpenError::Elsewhere(entry.clone()));
+        }
+        let mut tokenizer = Bpe::from_json(&folder.required_text("tokenizer.json").await?)?;
+        tokenizer.add(&family.added);
+        if tokenizer.id(DOCTAGS).is_some() {
+            tokenizer.show_specials();
+        }
         let settings = folder.text("tokenizer_config.json").await?;
         let mut named = None;
         for file in TEMPLATE_FILES {
@@ -139,12 +156,25 @@ impl ModelFolder {
             named =
                 named.or(text.filter(|t| t.contains("chat_template") || !file.ends_with(".json")).map(|t| (file, t)));
         }
-        Ok(Self {
-            template: ChatTemplate::from_folder(
+        let template = match &family.template {
+            Some(template) => ChatTemplate::from_config(settings.as_deref(), template)?,
+            None => ChatTemplate::from_folder(
                 settings.as_deref(),
                 named.as_ref().map(|(file, text)| (*file, text.as_str())),
             )?,
-            preprocess: if model.sees() { Some(preprocess(folder, &spec).await?) } else { None },
+        };
+        let sight = if model.sees() {
+            let token = match &family.image_token {
+                Some(name) => tokenizer.id(name),
+                None => spec.image_token.filter(|id| tokenizer.token(*id).is_some()),
+            };
+            Some(Sight { recipe: recipe(folder, &spec).await?, tags: family.tags.clone(), token })
+        } else {
+            None
+        };
+        Ok(Self {
+            template,
+            sight,
             extra: std::mem::take(&mut resolved.extra),
             model: Arc::new(model),
             spec,
@@ -172,7 +202,11 @@ impl ModelFolder {
     #[must_use]
     pub fn room(&self, requested: Option<usize>) -> usize {
         let most = self.spec.config.text_config.max_position_embeddings.min(most_room(&self.model));
-        requested.unwrap_or(ROOM).clamp(2, most.max(2))
+        let side = self.spec.config.image_rows().isqrt();
+        // Families that cut their pictures have far more rows of one than of text.
+        let picture =
+            self.recipe().filter(|recipe| recipe.cut != Cut::Whole).map_or(0, |recipe| recipe.most_rows(side));
+        requested.unwrap_or(ROOM + picture).clamp(2, most.max(2))
     }
 
     /// What it takes in these formats, with room for so many rows of text.
@@ -212,13 +246,37 @@ impl ModelFolder {
             other => other?,
         };
         let (tokenizer, template) = (self.tokenizer.clone(), self.template.clone());
-        Ok(Assistant::new(decoder, tokenizer, template, self.spec.eos.clone(), self.preprocess()))
+        let mut ends = self.spec.eos.clone();
+        // Of these families no single file has all of them.
+        if self.spec.family != Family::default() {
+            let eos = std::iter::once(template.specials().eos_token.as_str());
+            ends.extend(self.spec.family.stops.iter().copied().chain(eos).filter_map(|name| tokenizer.id(name)));
+        }
+        Ok(Assistant::new(decoder, tokenizer, template, ends, self.sight.clone()))
     }
 
-    /// How pictures become pixels; none where the model takes none.
+    /// One square for each picture, whatever its size: fast, and blind for what is small.
+    pub fn single(&mut self) {
+        if let Some(sight) = &mut self.sight {
+            sight.recipe = sight.recipe.clone().single();
+        }
+    }
+
+    /// What squares take: operations of the tower, in 10^12, as multiplications and additions.
     #[must_use]
-    pub fn preprocess(&self) -> Option<Preprocess> {
-        self.preprocess.clone()
+    pub fn tower_teraflops(&self, squares: usize) -> f64 {
+        let v = &self.spec.config.vision_config;
+        let [n, w, f] = [v.tokens(), v.hidden_size, v.intermediate_size].map(|size| size as f64);
+        let patch = (v.num_channels * v.patch_size * v.patch_size) as f64;
+        let block = 2.0 * n * (4.0 * w * w + 2.0 * w * f) + 4.0 * n * n * w;
+        let blocks = self.spec.config.projected_layer() as f64;
+        squares as f64 * (2.0 * n * w * patch + blocks * block) * 1e-12
+    }
+
+    /// How pictures become squares; none where the model takes none.
+    #[must_use]
+    pub fn recipe(&self) -> Option<&Recipe> {
+        self.sight.as_ref().map(|sight| &sight.recipe)
     }
 
     fn too_large(&self, plan: &Plan, room: usize, limit: u64) -> String {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Session;
 use super::questions::take;
+use crate::data::tiles::Picture;
 use crate::engine::answers::assistant::{Assistant, Piece, ReplyError};
 use crate::engine::answers::open::{ModelFolder, OpenError};
 use crate::engine::chat::{ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion};
@@ -64,7 +65,9 @@ fn described(name: String, source: &ModelFolder) -> ChatModel {
     ChatModel {
         name,
         kind: source.spec.kind,
-        sees: source.preprocess(),
+        sees: source.recipe().cloned(),
+        side: source.spec.config.image_rows().isqrt(),
+        square_teraflops: source.tower_teraflops(1),
         extra: source.extra.clone(),
         asked: source.asked(),
         longest: source.room(Some(usize::MAX)),
@@ -214,8 +217,12 @@ impl Session {
             .sampling
             .check()
             .map_err(|rule| fault(FaultKind::Model, &rule, "Change it, then ask again."))?;
-        let need = assistant.preprocess().map_or(0, |p| 3 * p.image_size * p.image_size);
-        if question.pixels.len() != need {
+        let need = assistant.recipe().map_or(0, |r| 3 * r.square.image_size * r.square.image_size);
+        let linked = !assistant.decoder().model().links().is_empty();
+        let pictures: Vec<Picture> = question.pictures.iter().map(|p| Picture::clone(p)).collect();
+        let wrong = pictures.iter().any(|p| p.pixels.len() != need * p.squares);
+        let no_tower = need == 0 && !pictures.is_empty();
+        if wrong || no_tower || linked && pictures.len() != 1 {
             let what = if need == 0 { "this model takes no pictures" } else { "this model talks about a picture" };
             return Err(fault(
                 FaultKind::Model,
@@ -228,7 +235,7 @@ impl Session {
             events.tell(Event::Chat(ChatEvent::Text { id, text: piece.text.to_owned() }));
             !take(inbox, pending, ends_reply)
         };
-        let reply = assistant.reply(&question.messages, &question.pixels, &question.options, tell).await?;
+        let reply = assistant.reply(&question.messages, &pictures, &question.options, tell).await?;
         let (prompt, tokens, rate) = (reply.prompt, reply.tokens.len(), reply.rate());
         let said =
             ChatAnswer { id, text: reply.text, end: reply.end, prompt, tokens, first_secs: reply.first_secs, rate };

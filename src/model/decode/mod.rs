@@ -9,12 +9,13 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::model::Model;
-use crate::data::rng::hash_bytes;
+use crate::data::rng::{hash_bytes, splitmix64};
+use crate::data::tiles::Blend;
 use crate::gpu::{Gpu, GpuError, Program};
 use crate::nn::Params;
 use crate::ops::packed::MAX_SHARD;
 use crate::ops::sample::Settings;
-use record::{Piece, Recording, Sight, State};
+use record::{Piece, Recording, Sight, Squares, State, Token};
 
 /// Rows of a piece of the prompt: the largest that is full, and at the end the smallest, padded.
 pub(super) const PIECES: [usize; 4] = [16, 32, 64, 128];
@@ -51,6 +52,11 @@ pub enum DecodeError {
         /// V.
         vocabulary: usize,
     },
+    /// More than a binding holds.
+    #[error(
+        "the pictures make {count} squares, and this GPU can have {most} at a time. Show fewer pictures, or smaller ones"
+    )]
+    Squares { count: usize, most: usize },
     #[error(transparent)]
     Gpu(#[from] GpuError),
 }
@@ -58,12 +64,15 @@ pub enum DecodeError {
 /// Tokens to continue.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Prompt<'a> {
-    /// Text.
+    /// Text. Where `rows` say what stands at a position, its id is not looked at.
     pub ids: &'a [u32],
-    /// The image (3, S, S), where the decoder has one.
+    /// The picture (3, S, S), where the decoder has a tower; in the flattened wiring any number of such squares.
     pub pixels: &'a [f32],
-    /// Text tokens before the image.
+    /// Text tokens before the picture, where there are no `rows`.
     pub offset: usize,
+    /// In the flattened wiring: positions, rising, and which row of the squares stands there. None: all rows of one square
+    /// stand at `offset`, and have no ids.
+    pub rows: &'a [(usize, Blend)],
 }
 
 /// One token that was made.
@@ -83,11 +92,13 @@ pub struct Decoder {
     room: usize,
     record: Recording,
     sight: Option<Sight>,
+    /// In the flattened wiring.
+    squares: Option<Squares>,
     pieces: BTreeMap<usize, Piece>,
     state: State,
     step: Program,
-    /// What the caches hold: tokens by position, none for an image row.
-    history: Vec<Option<u32>>,
+    /// What the caches hold, by position: an id, or a number for what a row of a picture is made of.
+    history: Vec<u64>,
     /// The weights that they were computed with.
     version: u64,
     /// The picture whose keys and values they hold, by its hash, and where it stands.
@@ -108,11 +119,13 @@ impl Decoder {
         let state = State::new(&gpu, rows, model.language_config().vocab_size);
         let step = record.step(&model, &params, &state);
         let sight = with_image.then(|| record.sight(&model, &params));
+        let squares = sight.as_ref().and_then(|sight| record.squares(&model, &params, sight, 1));
         // A device without the memory says so now.
         gpu.finished().await?;
         Ok(Self {
             step,
             sight,
+            squares,
             record,
             pieces: BTreeMap::new(),
             room,
@@ -181,8 +194,8 @@ impl Decoder {
     /// The program of a piece of the prompt of 128 tokens.
     pub fn prompt_program(&mut self) -> &Program {
         let size = PIECES[PIECES.len() - 1];
-        let (record, model, params) = (&self.record, &self.model, &self.params);
-        &self.pieces.entry(size).or_insert_with(|| record.piece(model, params, size)).program
+        let (record, model, params, squares) = (&self.record, &self.model, &self.params, self.squares.as_ref());
+        &self.pieces.entry(size).or_insert_with(|| record.piece(model, params, size, squares)).program
     }
 
     /// The program of one token.
@@ -195,6 +208,15 @@ impl Decoder {
     #[must_use]
     pub fn image_program(&self) -> Option<&Program> {
         self.sight.as_ref().map(|s| &s.program)
+    }
+
+    /// Rows (1 + squares n, C) that the squares of the last prompt became, after the one that stands at the ends of rows; none
+    /// where pictures have no rows.
+    pub async fn square_rows(&self) -> Result<Option<Vec<f32>>, GpuError> {
+        match &self.squares {
+            Some(squares) => Ok(Some(self.gpu.read_f32(&squares.rows).await?)),
+            None => Ok(None),
+        }
     }
 
     /// Logits (V) that the last token was chosen by.
@@ -220,82 +242,174 @@ impl Decoder {
     ) -> Result<bool, DecodeError> {
         let vocabulary = self.model.language_config().vocab_size;
         let Some(&last) = prompt.ids.last() else { return Err(DecodeError::Empty) };
-        if let Some(&id) = prompt.ids.iter().find(|id| **id as usize >= vocabulary) {
-            return Err(DecodeError::Token { id, vocabulary });
+        let tokens = self.tokens(&prompt);
+        let unknown = |token: &Token| matches!(token, Token::Text(id) if *id as usize >= vocabulary);
+        if let Some(Token::Text(id)) = tokens.iter().find(|token| unknown(token)) {
+            return Err(DecodeError::Token { id: *id, vocabulary });
         }
-        // The last token is fed after the picture. Where that stands in no row, the place is for positions and mask alone.
-        let at = prompt.offset.min(prompt.ids.len() - 1);
-        let spliced = self.sight.as_ref().map_or(0, Sight::spliced);
-        let offset = if spliced > 0 { at } else { prompt.offset };
-        let total = prompt.ids.len() + spliced;
+        let total = tokens.len();
         if total >= self.room {
             return Err(DecodeError::Long { tokens: total, room: self.room });
         }
-        let (before, after) = prompt.ids.split_at(at);
-        let text = |ids: &[u32]| ids.iter().copied().map(Some).collect::<Vec<_>>();
-        let rows = [text(before), vec![None; spliced], text(after)].concat();
-        self.gpu.write_u32(&self.state.tokens, &self.state.padded(&rows));
+        let ids: Vec<Option<u32>> =
+            tokens.iter().map(|token| if let Token::Text(id) = token { Some(*id) } else { None }).collect();
+        self.gpu.write_u32(&self.state.tokens, &self.state.padded(&ids));
         self.gpu.write_u32(&self.state.settings, &settings.words());
-        let cached = &rows[..total - 1];
         if self.version != self.params.version() {
             self.version = self.params.version();
             self.history.clear();
             self.seen = None;
+            self.squares.iter_mut().for_each(|squares| squares.seen.fill(None));
         }
-        // Rows that the caches hold already; of a picture either all or none.
-        let seen = self.sight.is_some().then(|| (hash_bytes(bytemuck::cast_slice(prompt.pixels)), offset));
-        let mut same = self.history.iter().zip(cached).take_while(|(a, b)| a == b).count();
-        if self.sight.is_some() {
-            self.record.write_linked(offset);
-            if self.seen != seen || same < at + spliced {
-                self.history.clear();
-                self.seen = None;
-                if !self.read(before, 0, offset, go_on).await? {
-                    return Ok(false);
-                }
-                self.see(prompt.pixels, offset).await?;
-                same = at + spliced;
-                self.history = rows[..same].to_vec();
-                self.seen = seen;
-            }
-        }
-        self.history.truncate(same);
-        let end = prompt.ids.len() - 1;
-        if !self.read(&prompt.ids[(same - spliced).min(end)..end], same, offset, go_on).await? {
+        // The last token is fed after the picture.
+        let cached = &tokens[..total - 1];
+        let read = match self.squares {
+            Some(_) => self.read_rows(cached, prompt.pixels, go_on).await?,
+            None => self.read_linked(cached, &prompt, go_on).await?,
+        };
+        if !read {
             return Ok(false);
         }
-        self.history = cached.to_vec();
         self.position = total - 1;
+        let offset = if self.squares.is_some() { 0 } else { prompt.offset };
         self.gpu.write_u32(&self.state.id, &[last]);
         self.gpu.write_u32(&self.state.rows, &[total as u32, offset as u32, total as u32 - 1]);
         Ok(true)
     }
 
-    /// Keys and values of the picture.
-    async fn see(&mut self, pixels: &[f32], offset: usize) -> Result<(), GpuError> {
-        if let Some(sight) = &self.sight {
-            sight.write(&self.gpu, &self.record.positions, pixels, offset);
-            sight.program.run_shared().await?;
+    /// What stands at each position.
+    fn tokens(&self, prompt: &Prompt<'_>) -> Vec<Token> {
+        let mut tokens: Vec<Token> = prompt.ids.iter().copied().map(Token::Text).collect();
+        for (at, blend) in prompt.rows {
+            tokens[*at] = Token::Row(*blend);
         }
+        if self.squares.is_some() && prompt.rows.is_empty() && !prompt.pixels.is_empty() {
+            // The last token is fed after the picture.
+            let at = prompt.offset.min(prompt.ids.len() - 1);
+            tokens.splice(at..at, (0..self.model.image_rows()).map(|row| Token::Row(Blend::of(row))));
+        }
+        tokens
+    }
+
+    /// Keys and values of a prompt for a model with links, or without sight.
+    async fn read_linked(
+        &mut self,
+        cached: &[Token],
+        prompt: &Prompt<'_>,
+        go_on: &mut impl FnMut() -> bool,
+    ) -> Result<bool, GpuError> {
+        let offset = prompt.offset;
+        let marks = marks(cached, &[], 0);
+        let mut same = self.same(&marks);
+        if let Some(sight) = &self.sight {
+            // The picture stands in no row: its place is for positions and mask alone.
+            let (at, seen) = (offset.min(cached.len()), (hash_bytes(bytemuck::cast_slice(prompt.pixels)), offset));
+            self.record.write_linked(offset);
+            // Of a picture the caches hold either all or nothing.
+            if self.seen != Some(seen) || same < at {
+                self.history.clear();
+                self.seen = None;
+                sight.write(&self.gpu, &self.record.positions, prompt.pixels, offset);
+                if !self.read(&cached[..at], 0, offset, go_on).await? {
+                    return Ok(false);
+                }
+                if let Some(sight) = &self.sight {
+                    sight.program.run_shared().await?;
+                }
+                same = at;
+                self.history = marks[..same].to_vec();
+                self.seen = Some(seen);
+            }
+        }
+        self.history.truncate(same);
+        if !self.read(&cached[same..], same, offset, go_on).await? {
+            return Ok(false);
+        }
+        self.history = marks;
+        Ok(true)
+    }
+
+    /// Keys and values of a prompt with rows of pictures among its tokens.
+    async fn read_rows(
+        &mut self,
+        cached: &[Token],
+        pixels: &[f32],
+        go_on: &mut impl FnMut() -> bool,
+    ) -> Result<bool, DecodeError> {
+        let (v, rows) = (&self.model.config().vision_config, self.model.image_rows());
+        let square = v.num_channels * v.image_size * v.image_size;
+        let squares: Vec<&[f32]> = pixels.chunks(square).collect();
+        let hashes: Vec<u64> = squares.iter().map(|pixels| hash_bytes(bytemuck::cast_slice(pixels))).collect();
+        let marks = marks(cached, &hashes, rows);
+        let same = self.same(&marks);
+        self.history.truncate(same);
+        self.make_room(squares.len())?;
+        // Only squares whose rows are read are looked at.
+        let mut wanted = vec![false; squares.len()];
+        for blend in cached[same..].iter().filter_map(|t| if let Token::Row(blend) = t { Some(blend) } else { None }) {
+            for (tap, _) in blend.taps.iter().zip(blend.weights).filter(|(_, weight)| *weight != 0.0) {
+                // Row 0 is of no square.
+                let at = (*tap as usize).checked_sub(1).map_or(usize::MAX, |row| row / rows);
+                wanted.get_mut(at).into_iter().for_each(|wanted| *wanted = true);
+            }
+        }
+        for (at, pixels) in squares.iter().enumerate().filter(|(at, _)| wanted[*at]) {
+            let (Some(sight), Some(kept)) = (&self.sight, &mut self.squares) else { continue };
+            if kept.seen[at] == Some(hashes[at]) {
+                continue;
+            }
+            if !go_on() {
+                return Ok(false);
+            }
+            sight.write(&self.gpu, &self.record.positions, pixels, 0);
+            sight.program.run_shared().await?;
+            kept.keep(at, hashes[at]);
+        }
+        if !self.read(&cached[same..], same, 0, go_on).await? {
+            return Ok(false);
+        }
+        self.history = marks;
+        Ok(true)
+    }
+
+    /// Room for the rows of so many squares; what was recorded with less is recorded again.
+    fn make_room(&mut self, count: usize) -> Result<(), DecodeError> {
+        let (Some(sight), Some(squares)) = (&self.sight, &self.squares) else { return Ok(()) };
+        if count <= squares.room() {
+            return Ok(());
+        }
+        let row = 4 * self.model.language_config().hidden_size;
+        let most =
+            (MAX_SHARD.min(self.gpu.max_binding) as usize / row).saturating_sub(1) / self.model.image_rows().max(1);
+        if count > most {
+            return Err(DecodeError::Squares { count, most });
+        }
+        self.pieces.clear();
+        self.squares = self.record.squares(&self.model, &self.params, sight, count);
         Ok(())
+    }
+
+    /// How many positions from the first on the caches hold already.
+    fn same(&self, marks: &[u64]) -> usize {
+        self.history.iter().zip(marks).take_while(|(a, b)| a == b).count()
     }
 
     /// Keys and values of text whose first token is at position `start`. False when `go_on` ended it.
     async fn read(
         &mut self,
-        ids: &[u32],
+        tokens: &[Token],
         mut start: usize,
         offset: usize,
         go_on: &mut impl FnMut() -> bool,
     ) -> Result<bool, GpuError> {
-        let mut rest = ids;
+        let mut rest = tokens;
         while !rest.is_empty() {
             if !go_on() {
                 return Ok(false);
             }
             let size = PIECES.into_iter().rev().find(|p| *p <= rest.len()).unwrap_or(PIECES[0]);
             if !self.pieces.contains_key(&size) {
-                self.pieces.insert(size, self.record.piece(&self.model, &self.params, size));
+                self.pieces.insert(size, self.record.piece(&self.model, &self.params, size, self.squares.as_ref()));
             }
             let (now, later) = rest.split_at(size.min(rest.len()));
             let piece = &self.pieces[&size];
@@ -315,8 +429,27 @@ impl Decoder {
         let made = |i: usize| Made { token: all[0][i].to_bits(), probability: all[1][i] };
         let made: Vec<Made> = (self.used()..self.used() + count).map(made).collect();
         // The last token made is not in the caches yet.
-        self.history.extend((self.position..self.position + count).map(|i| Some(all[0][i].to_bits())));
+        self.history.extend((self.position..self.position + count).map(|i| u64::from(all[0][i].to_bits())));
         self.position += count;
         Ok(made)
     }
+}
+
+/// A number for what stands at each position: an id, or what a row of a picture is made of.
+fn marks(tokens: &[Token], squares: &[u64], rows: usize) -> Vec<u64> {
+    let mark = |token: &Token| match token {
+        Token::Text(id) => u64::from(*id),
+        Token::Row(Blend { taps, weights }) => {
+            let of = |tap: u32| {
+                let row = (tap as usize).checked_sub(1);
+                let square = row.and_then(|row| Some((squares.get(row / rows)?, row % rows)));
+                square.map_or(u64::from(tap), |(square, row)| square.wrapping_add(row as u64))
+            };
+            let all = taps.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
+            // Above all ids.
+            all.fold(1 << 63, |sum: u64, (tap, weight)| splitmix64(sum ^ of(*tap) ^ u64::from(weight.to_bits())))
+                | 1 << 63
+        }
+    };
+    tokens.iter().map(mark).collect()
 }

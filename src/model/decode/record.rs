@@ -1,5 +1,6 @@
 //! The decoder's programs and the tensors they work on.
 
+use crate::data::tiles::Blend;
 use crate::gpu::{DType, Gpu, GpuError, Program, Recorder, Tensor, Workspace};
 use crate::model::config::LanguageConfig;
 use crate::model::inputs::Inputs;
@@ -10,52 +11,108 @@ use crate::nn::self_attention::{Cache, Sequence};
 use crate::nn::{Params, RmsNorm};
 use crate::ops::cached_attention::{self, Cached};
 use crate::ops::gemv::{self, Fused};
+use crate::ops::place::{self, TAPS};
 use crate::ops::rope::Table;
 use crate::ops::sample::{self, Choice};
 
-/// A program for a piece of text.
+/// A program for a piece of a prompt.
 pub(super) struct Piece {
     pub(super) program: Program,
     ids: Tensor,
     rows: Tensor,
+    /// Where rows of pictures stand: rows of the tiles (size, 4), and their weights.
+    placed: Option<[Tensor; 2]>,
 }
 
 impl Piece {
-    /// Tokens `ids` from position `start` on; what is left of the piece is padding that later rows overwrite.
-    pub(super) fn write(&self, gpu: &Gpu, ids: &[u32], start: usize, offset: usize) {
+    /// Tokens from position `start` on; what is left of the piece is padding that later rows overwrite.
+    pub(super) fn write(&self, gpu: &Gpu, tokens: &[Token], start: usize, offset: usize) {
         let size = self.ids.shape().len();
-        let mut padded = ids.to_vec();
-        padded.resize(size, ids[ids.len() - 1]);
-        gpu.write_u32(&self.ids, &padded);
+        let mut padded = tokens.to_vec();
+        padded.resize(size, tokens[tokens.len() - 1]);
+        gpu.write_u32(&self.ids, &padded.iter().map(Token::id).collect::<Vec<_>>());
         gpu.write_u32(&self.rows, &[(start + size) as u32, offset as u32, start as u32]);
+        if let Some([taps, weights]) = &self.placed {
+            let blend = |token: &Token| match token {
+                // No row: the embedding stays.
+                Token::Text(_) => Blend { taps: [u32::MAX; TAPS], ..Blend::NEWLINE },
+                Token::Row(blend) => *blend,
+            };
+            let all: Vec<Blend> = padded.iter().map(blend).collect();
+            gpu.write_u32(taps, &all.iter().flat_map(|b| b.taps).collect::<Vec<_>>());
+            gpu.write(weights, &all.iter().flat_map(|b| b.weights).collect::<Vec<_>>());
+        }
     }
 }
 
-/// What goes on for a picture.
+/// What stands at a position of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Token {
+    /// An id.
+    Text(u32),
+    /// A row of a picture.
+    Row(Blend),
+}
+
+impl Token {
+    /// An id for the embedding; that of a row of a picture is not looked at.
+    fn id(&self) -> u32 {
+        match self {
+            Self::Text(id) => *id,
+            Self::Row(_) => 0,
+        }
+    }
+}
+
+/// What goes on for a square of a picture.
 pub(super) struct Sight {
     pub(super) program: Program,
     pixels: Tensor,
     rows: Tensor,
-    /// Angles of image keys, for linked models.
-    image_key: Option<Tensor>,
     /// N.
-    pub(super) tokens: usize,
+    tokens: usize,
+    pub(super) to: SightTo,
+}
+
+/// Where a square goes.
+pub(super) enum SightTo {
+    /// Into the caches of linked layers, by these angles of image keys.
+    Links(Tensor),
+    /// (n, C): rows for the text.
+    Text(Tensor),
 }
 
 impl Sight {
-    /// Image rows that stand in the text's sequence.
-    pub(super) fn spliced(&self) -> usize {
-        if self.image_key.is_none() { self.tokens } else { 0 }
-    }
-
     pub(super) fn write(&self, gpu: &Gpu, positions: &LinkedPositions, pixels: &[f32], offset: usize) {
         gpu.write(&self.pixels, pixels);
-        let start = if self.spliced() > 0 { offset } else { 0 };
-        gpu.write_u32(&self.rows, &[(start + self.tokens) as u32, offset as u32, start as u32]);
-        if let Some(image_key) = &self.image_key {
+        gpu.write_u32(&self.rows, &[self.tokens as u32, offset as u32, 0]);
+        if let SightTo::Links(image_key) = &self.to {
             let angles: Vec<f32> = (0..self.tokens).flat_map(|n| positions.image_key(n, offset)).collect();
             gpu.write(image_key, &angles);
         }
+    }
+}
+
+/// The rows that squares became, for the text to have, and which squares they are.
+pub(super) struct Squares {
+    /// (1 + squares n, C): the first one stands at the ends of rows of pictures.
+    pub(super) rows: Tensor,
+    /// Copies what a square became to its place.
+    places: Vec<Program>,
+    /// Hashes of the pixels of those that are there.
+    pub(super) seen: Vec<Option<u64>>,
+}
+
+impl Squares {
+    /// How many there is room for.
+    pub(super) fn room(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Puts what was made last to the rows of square `at`.
+    pub(super) fn keep(&mut self, at: usize, hash: u64) {
+        self.places[at].run();
+        self.seen[at] = Some(hash);
     }
 }
 
@@ -189,14 +246,42 @@ impl Recording {
         x
     }
 
-    pub(super) fn piece(&self, model: &Model, params: &Params, size: usize) -> Piece {
+    pub(super) fn piece(&self, model: &Model, params: &Params, size: usize, squares: Option<&Squares>) -> Piece {
         let gpu = &self.gpu;
         let ids = gpu.tensor([size], DType::U32, "ids");
         let rows = gpu.tensor([1, 3], DType::U32, "rows");
+        let placed = squares.map(|_| {
+            [
+                gpu.tensor([size, TAPS], DType::U32, "rows of pictures"),
+                gpu.tensor([size, TAPS], DType::F32, "weights of rows"),
+            ]
+        });
         let mut r = Recorder::within(gpu, &self.workspace);
-        let x = model.language().embed(&mut r, params, &ids);
+        let mut x = model.language().embed(&mut r, params, &ids);
+        if let (Some(squares), Some([taps, weights])) = (squares, &placed) {
+            x = place::forward(&mut r, taps, weights, &x, &squares.rows);
+        }
         self.layers(&mut r, model, params, &rows, x);
-        Piece { program: r.finish(), ids, rows }
+        Piece { program: r.finish(), ids, rows, placed }
+    }
+
+    /// Room for the rows of so many squares.
+    pub(super) fn squares(&self, model: &Model, params: &Params, sight: &Sight, count: usize) -> Option<Squares> {
+        let SightTo::Text(made) = &sight.to else { return None };
+        let (n, width) = (made.shape().rows(), made.shape().cols());
+        let rows = self.gpu.tensor([count * n + 1, width], DType::F32, "rows of squares");
+        if let Some(newline) = model.newline() {
+            let mut r = Recorder::within(&self.gpu, &self.workspace);
+            r.copy_into(&params.value(newline), &rows, 0);
+            r.finish().run();
+        }
+        let place = |at: usize| {
+            let mut r = Recorder::within(&self.gpu, &self.workspace);
+            r.copy_into(made, &rows, (1 + at * n) * width);
+            r.finish()
+        };
+        let places = (0..count).map(place).collect();
+        Some(Squares { places, rows, seen: vec![None; count] })
     }
 
     pub(super) fn sight(&self, model: &Model, params: &Params) -> Sight {
@@ -207,19 +292,24 @@ impl Recording {
         let rows = gpu.tensor([1, 3], DType::U32, "rows");
         let mut r = Recorder::within(gpu, &self.workspace);
         let shown = model.show(&mut r, params, &rows, &pixels);
-        let image_key = (!model.links().is_empty()).then(|| gpu.tensor([n, c.head()], DType::F32, "image key angles"));
-        if let Some(key) = &image_key {
-            let tables = LinkedTables { query: Table::shared(key), key: Table::shared(key) };
-            let sequence = self.sequence(c, &rows, 1, n);
-            for (at, link, features) in &shown.links {
-                let linked = Linked { layer: &model.language().layers[*at].attention, link, tables: &tables };
-                linked.prepare(&mut r, params, &sequence, &self.caches[*at], features);
+        let to = match shown.image {
+            Some(image) => {
+                let made = gpu.tensor(image.shape().dims(), DType::F32, "rows of a square");
+                r.copy(&image, &made);
+                SightTo::Text(made)
             }
-        }
-        if let Some(image) = shown.image {
-            self.layers(&mut r, model, params, &rows, image);
-        }
-        Sight { program: r.finish(), pixels, rows, image_key, tokens: n }
+            None => {
+                let key = gpu.tensor([n, c.head()], DType::F32, "image key angles");
+                let tables = LinkedTables { query: Table::shared(&key), key: Table::shared(&key) };
+                let sequence = self.sequence(c, &rows, 1, n);
+                for (at, link, features) in &shown.links {
+                    let linked = Linked { layer: &model.language().layers[*at].attention, link, tables: &tables };
+                    linked.prepare(&mut r, params, &sequence, &self.caches[*at], features);
+                }
+                SightTo::Links(key)
+            }
+        };
+        Sight { program: r.finish(), pixels, rows, tokens: n, to }
     }
 
     /// One token: its row through all layers, logits, choice, advance.

@@ -5,10 +5,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::{CONFIG, FilesError, shown};
+use super::family::{Family, OTHERS};
 use super::folder::{Checkpoint, Folder};
 use super::json::{Keys, parse};
 use super::names::head_differs;
-use crate::model::config::{HiveConfig, LanguageConfig, LinkConfig, RopeScaling, RopeType, VisionConfig, Wiring};
+use crate::model::config::{HiveConfig, LanguageConfig, RopeScaling, RopeType, VisionConfig, Wiring};
 use crate::model::limits;
 
 const GENERATION: &str = "generation_config.json";
@@ -34,6 +35,8 @@ pub struct ModelSpec {
     pub background: Option<[u8; 3]>,
     /// What `generation_config.json` asks of whoever chooses tokens, by its key: nothing of it is done unless it is asked for.
     pub asked: Vec<(String, String)>,
+    /// What its family does with pictures and prompts.
+    pub family: Family,
 }
 
 impl ModelSpec {
@@ -92,7 +95,7 @@ impl ModelSpec {
             config: HiveConfig {
                 vision_config: VisionConfig::stand_in(),
                 text_config: LanguageConfig::stand_in(),
-                link_config: LinkConfig::default(),
+                ..HiveConfig::default()
             },
             model_type: model_type.to_owned(),
             eos: Vec::new(),
@@ -101,6 +104,7 @@ impl ModelSpec {
             image_token: None,
             background: None,
             asked: Vec::new(),
+            family: Family::default(),
         };
         match model_type {
             "siglip_vision_model" => (spec.kind, spec.config.vision_config) = (Wiring::Tower, vision(top)?),
@@ -109,7 +113,12 @@ impl ModelSpec {
                 spec.kind = Wiring::Tower;
                 spec.config.vision_config = part.map_or(Ok(VisionConfig::default()), vision)?;
             }
-            "llava" => spec.llava(top)?,
+            "llava" => spec.llava(top, false)?,
+            "llava_onevision" => spec.llava(top, true)?,
+            // The files of lmms-lab name the decoder.
+            "qwen2" | "llama" if top.has("mm_vision_tower") => spec.llava(top, true)?,
+            "idefics3" | "smolvlm" => spec.idefics3(top)?,
+            "" if top.has("vit_hidden_dim") && top.has("lm_hidden_dim") => spec.nano(top)?,
             "" => spec.own(top)?,
             _ => spec.language(top, top, Class::named(model_type).ok_or_else(|| unknown(top, model_type))?)?,
         }
@@ -117,7 +126,7 @@ impl ModelSpec {
     }
 
     /// The text side, from `text`; what the whole model says is in `top`.
-    fn language(&mut self, text: Keys<'_>, top: Keys<'_>, class: Class) -> Result<(), FilesError> {
+    pub(super) fn language(&mut self, text: Keys<'_>, top: Keys<'_>, class: Class) -> Result<(), FilesError> {
         self.config.text_config = language(text, top, class)?;
         self.tokens(text, top, class)
     }
@@ -131,39 +140,6 @@ impl ModelSpec {
         };
         self.eos = ids("eos_token_id", class.eos())?;
         self.bos = ids("bos_token_id", class.bos())?.first().copied();
-        Ok(())
-    }
-
-    fn llava(&mut self, top: Keys<'_>) -> Result<(), FilesError> {
-        self.kind = Wiring::Flattened;
-        let tower = top.object("vision_config", VISION)?;
-        let kind = tower.map_or(Ok(None), |t| t.text("model_type"))?.unwrap_or("clip_vision_model");
-        let Some(tower) = tower.filter(|_| kind == "siglip_vision_model") else {
-            let text = format!("is {}; the towers that Hive has are siglip_vision_model", shown(kind));
-            return Err(top.fault("vision_config.model_type", &text));
-        };
-        self.config.vision_config = vision(tower)?;
-        let text = top.object("text_config", TEXT)?;
-        let class = text.map_or(Ok(None), |t| t.text("model_type"))?.unwrap_or("llama");
-        let class = Class::named(class).ok_or_else(|| unknown(top, class))?;
-        let empty = Value::Object(serde_json::Map::new());
-        self.language(text.map_or_else(|| Keys::of(&empty, CONFIG, TEXT), Ok)?, top, class)?;
-        only(top, "projector_hidden_act", "gelu", "gelu")?;
-        only(top, "vision_feature_select_strategy", "default", "full")?;
-        if top.flag("multimodal_projector_bias")? == Some(false) {
-            return Err(top.fault("multimodal_projector_bias", "is false; projectors have biases"));
-        }
-        // A list of one layer is that layer.
-        let layer = match top.value("vision_feature_layer") {
-            Some(Value::Array(list)) if list.len() == 1 => list.first(),
-            other => other,
-        };
-        let last_but_one = self.config.vision_config.num_hidden_layers as i64 - 1;
-        if layer.is_some_and(|l| l.as_i64().is_none_or(|l| l != -2 && l != last_but_one)) {
-            return Err(top.fault("vision_feature_layer", "is not -2; the last state but one is projected"));
-        }
-        let image = top.ids("image_token_index")?.or(top.ids("image_token_id")?);
-        self.image_token = Some(image.and_then(|ids| ids.first().copied()).unwrap_or(32000));
         Ok(())
     }
 
@@ -195,6 +171,7 @@ impl ModelSpec {
         if self.kind == Wiring::Linked {
             self.config.link_config = part(top, "link_config")?;
         }
+        self.config.projector_config = part(top, "projector_config")?;
         self.background = part(top, "image_background")?;
         Ok(())
     }
@@ -225,19 +202,19 @@ fn asked(keys: Keys<'_>) -> Result<Vec<(String, String)>, FilesError> {
     Ok(all.map(|(key, value)| (key.to_owned(), shown(&value))).collect())
 }
 
-const VISION: &str = "vision_config.";
-const TEXT: &str = "text_config.";
+pub(super) const VISION: &str = "vision_config.";
+pub(super) const TEXT: &str = "text_config.";
 
 /// A decoder's class, for what its configuration leaves out.
 #[derive(Clone, Copy, PartialEq)]
-enum Class {
+pub(super) enum Class {
     Llama,
     Qwen2,
     Own,
 }
 
 impl Class {
-    fn named(model_type: &str) -> Option<Self> {
+    pub(super) fn named(model_type: &str) -> Option<Self> {
         match model_type {
             // MobileLLM is a llama with keys of its own.
             "llama" | "mobilellm" => Some(Self::Llama),
@@ -284,9 +261,12 @@ impl Class {
     }
 }
 
-fn unknown(keys: Keys<'_>, model_type: &str) -> FilesError {
+pub(super) fn unknown(keys: Keys<'_>, model_type: &str) -> FilesError {
+    if let Some((_, why)) = OTHERS.iter().find(|(name, _)| model_type.starts_with(name)) {
+        return keys.fault("model_type", &format!("is \"{}\". {why}, which Hive has not", shown(model_type)));
+    }
     let text = format!(
-        "is \"{}\"; Hive reads llama, mobilellm, qwen2, siglip, siglip_vision_model, llava, and its own files with vision_config, text_config and link_config",
+        "is \"{}\"; Hive reads llama, mobilellm, qwen2, siglip, siglip_vision_model, llava, llava_onevision, idefics3, smolvlm, nanoVLM, and its own files with vision_config, text_config and link_config",
         shown(model_type)
     );
     keys.fault("model_type", &text)
@@ -299,7 +279,7 @@ fn part<T: Default + for<'de> Deserialize<'de>>(top: Keys<'_>, key: &str) -> Res
 }
 
 /// Refuses every value of a key but one; `default` is the class' own.
-fn only(keys: Keys<'_>, key: &str, default: &str, supported: &str) -> Result<(), FilesError> {
+pub(super) fn only(keys: Keys<'_>, key: &str, default: &str, supported: &str) -> Result<(), FilesError> {
     let value = keys.text(key)?.unwrap_or(default);
     if value == supported {
         return Ok(());
@@ -308,13 +288,17 @@ fn only(keys: Keys<'_>, key: &str, default: &str, supported: &str) -> Result<(),
 }
 
 /// Refuses a switch that is on.
-fn off(keys: Keys<'_>, key: &str, why: &str) -> Result<(), FilesError> {
+pub(super) fn off(keys: Keys<'_>, key: &str, why: &str) -> Result<(), FilesError> {
     if keys.flag(key)? == Some(true) { Err(keys.fault(key, &format!("is true; {why}"))) } else { Ok(()) }
 }
 
 fn vision(keys: Keys<'_>) -> Result<VisionConfig, FilesError> {
+    vision_of(keys, &VisionConfig::default())
+}
+
+/// A tower; `d` are its class' defaults.
+pub(super) fn vision_of(keys: Keys<'_>, d: &VisionConfig) -> Result<VisionConfig, FilesError> {
     only(keys, "hidden_act", "gelu_pytorch_tanh", "gelu_pytorch_tanh")?;
-    let d = VisionConfig::default();
     Ok(VisionConfig {
         hidden_size: keys.size("hidden_size")?.unwrap_or(d.hidden_size),
         intermediate_size: keys.size("intermediate_size")?.unwrap_or(d.intermediate_size),

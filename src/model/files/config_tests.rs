@@ -122,8 +122,8 @@ fn llava_with_a_siglip_tower() {
         assert_eq!(read(&config).unwrap(), spec);
     }
     for (change, part) in [
-        (json!({"vision_feature_layer": -1}), "vision_feature_layer"),
-        (json!({"vision_feature_layer": [-2, -1]}), "vision_feature_layer"),
+        (json!({"vision_feature_layer": -5}), "vision_feature_layer is -5; the tower has the states 0 to 3"),
+        (json!({"vision_feature_layer": [-2, -1]}), "vision_feature_layer are several"),
         (json!({"vision_feature_select_strategy": null}), "vision_feature_select_strategy is default"),
         (json!({"projector_hidden_act": "relu"}), "projector_hidden_act is relu"),
         (json!({"multimodal_projector_bias": false}), "multimodal_projector_bias"),

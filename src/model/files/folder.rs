@@ -180,8 +180,13 @@ impl Checkpoint {
         index: Option<BTreeMap<String, String>>,
     ) -> Result<Self, FilesError> {
         let mut tensors: BTreeMap<String, Place> = BTreeMap::new();
+        // By their names in the files, where one may stand for several.
+        let mut stored: BTreeMap<String, usize> = BTreeMap::new();
         for (at, blob) in blobs.iter().enumerate() {
-            for (name, info) in header::read(blob).await?.tensors {
+            let all = header::read(blob).await?.tensors;
+            stored.extend(all.keys().map(|name| (name.clone(), at)));
+            let all = all.into_iter();
+            for (name, info) in all.flat_map(|(name, info)| header::parted(name, info)) {
                 if let Some(other) = tensors.get(&name) {
                     let (first, second) = (shown(blobs[other.blob].name()), shown(blob.name()));
                     return Err(FilesError::TwoShards { tensor: shown(&name), first, second });
@@ -190,10 +195,10 @@ impl Checkpoint {
             }
         }
         for (tensor, file) in index.into_iter().flatten() {
-            if !tensors.contains_key(&tensor) && COMPUTED.iter().any(|c| tensor.ends_with(c)) {
+            if !stored.contains_key(&tensor) && COMPUTED.iter().any(|c| tensor.ends_with(c)) {
                 continue;
             }
-            if tensors.get(&tensor).is_none_or(|p| blobs[p.blob].name() != file) {
+            if stored.get(&tensor).is_none_or(|blob| blobs[*blob].name() != file) {
                 let index = INDEX.to_owned();
                 return Err(FilesError::NotInShard { index, tensor: shown(&tensor), file: shown(&file) });
             }

@@ -165,6 +165,27 @@ fn check(raw: RawHeader, file: &str, base: u64, len: u64) -> Result<Header, File
     Ok(Header { tensors, metadata: raw.metadata.unwrap_or_default() })
 }
 
+/// The tensors that one of nanoVLM's stands for: queries, keys and values lie above each other, and positions in a batch of one.
+pub(super) fn parted(name: String, info: TensorInfo) -> Vec<(String, TensorInfo)> {
+    let tower = name.starts_with("vision_encoder.");
+    match info.shape.split_first() {
+        Some((1, rest)) if tower && name.ends_with(".position_embedding") => {
+            let shape = rest.to_vec();
+            vec![(name, TensorInfo { shape, ..info })]
+        }
+        Some((rows, rest)) if tower && name.contains(".qkv_proj.") && rows.is_multiple_of(3) => {
+            let bytes = info.bytes / 3;
+            let part = |(i, part): (u64, &str)| {
+                let shape = [&[rows / 3], rest].concat();
+                let info = TensorInfo { shape, start: info.start + i * bytes, bytes, ..info.clone() };
+                (name.replacen(".qkv_proj.", part, 1), info)
+            };
+            (0..).zip([".q_proj.", ".k_proj.", ".v_proj."]).map(part).collect()
+        }
+        _ => vec![(name, info)],
+    }
+}
+
 #[cfg(test)]
 #[path = "header_tests.rs"]
 pub(super) mod tests;

@@ -162,6 +162,11 @@ impl<'a> Keys<'a> {
         self.typed(key, "a text", Value::as_str)
     }
 
+    /// All texts, in their order.
+    pub(super) fn texts(self) -> Vec<String> {
+        self.map.values().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
     /// A token id, or a list of them.
     pub(super) fn ids(&self, key: &str) -> Result<Option<Vec<u32>>, FilesError> {
         let id = |v: &Value| u32::try_from(v.as_u64()?).ok();

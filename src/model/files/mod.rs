@@ -7,6 +7,8 @@
 pub mod config;
 mod dtype;
 mod error;
+mod families;
+mod family;
 pub mod folder;
 pub mod header;
 mod json;
@@ -18,7 +20,8 @@ pub use config::ModelSpec;
 pub use dtype::FileDType;
 pub use error::FilesError;
 pub(crate) use error::cut;
+pub use family::Family;
 pub use folder::{Checkpoint, Folder, Place};
 pub use header::{Header, TensorInfo};
 pub use names::{Found, Resolved, blocks_of, canonical, resolve};
-pub use preprocess::preprocess;
+pub use preprocess::recipe;

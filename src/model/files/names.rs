@@ -42,8 +42,44 @@ const PREFIXES: &[(&str, &str)] = &[
     ("model.multi_modal_projector.linear_1.", "mm_projector.0."),
     ("model.multi_modal_projector.linear_2.", "mm_projector.2."),
     ("links.", "links."),
+    // Idefics3 and SmolVLM, and as MLX copies them.
+    ("model.vision_model.", "vision_model."),
+    ("model.text_model.", "model."),
+    ("language_model.embed_tokens.", "model.embed_tokens."),
+    ("language_model.layers.", "model.layers."),
+    ("language_model.norm.", "model.norm."),
+    ("model.connector.modality_projection.proj.", "mm_projector.proj."),
+    ("connector.modality_projection.proj.", "mm_projector.proj."),
+    // What stands at the ends of rows of a picture.
+    ("image_newline", "image_newline"),
+    ("model.image_newline", "image_newline"),
+    // nanoVLM.
+    ("vision_encoder.patch_embedding.conv.", "vision_model.embeddings.patch_embedding."),
+    ("vision_encoder.patch_embedding.position_embedding", "vision_model.embeddings.position_embedding.weight"),
+    ("vision_encoder.layer_norm.", "vision_model.post_layernorm."),
+    ("vision_encoder.blocks.", "vision_model.encoder.layers."),
+    ("MP.proj.", "mm_projector.proj."),
+    ("decoder.token_embedding.", "model.embed_tokens."),
+    ("decoder.head.", "lm_head."),
+    ("decoder.norm.", "model.norm."),
+    ("decoder.blocks.", "model.layers."),
 ];
 
+/// What nanoVLM calls the parts of a block, and what they are called here.
+const NANO_PARTS: &[(&str, &str)] = &[
+    (".ln1.", ".layer_norm1."),
+    (".ln2.", ".layer_norm2."),
+    (".attn.out_proj.", ".self_attn.out_proj."),
+    (".norm1.", ".input_layernorm."),
+    (".norm2.", ".post_attention_layernorm."),
+    (".attn.q_proj.", ".self_attn.q_proj."),
+    (".attn.k_proj.", ".self_attn.k_proj."),
+    (".attn.v_proj.", ".self_attn.v_proj."),
+];
+
+/// The embedding, and the output head.
+const TABLE: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
 /// Bytes that are compared at once.
 const CHUNK: usize = 8 << 20;
 
@@ -61,12 +97,13 @@ const LINK_PARTS: &[(&str, &str)] = &[
 /// A tensor that no model of Hive has, and why it may be left out: text, where it stands in Hive's name, reason.
 const UNUSED: &[(&str, At, &str)] = &[
     (".rotary_emb.inv_freq", At::End, "angles are computed"),
+    (".rotary_embd.inv_freq", At::End, "angles are computed"),
     ("position_ids", At::End, "positions are counted"),
     ("text_model.", At::Start, "the towers' text side is not built"),
     ("logit_scale", At::Start, "belongs to the contrastive loss"),
     ("logit_bias", At::Start, "belongs to the contrastive loss"),
     ("vision_model.head.", At::Start, "links and projectors read before the pooling head"),
-    ("lm_head.weight", At::Start, "the head is the embedding where no parameter of this name is asked for"),
+    (HEAD, At::Start, "the head is the embedding where no parameter of this name is asked for"),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -81,7 +118,14 @@ enum At {
 pub fn canonical(name: &str, language_layers: &[usize]) -> String {
     let fitting = PREFIXES.iter().filter(|(from, _)| name.starts_with(from));
     let Some((from, to)) = fitting.max_by_key(|(from, _)| from.len()) else { return name.to_owned() };
-    let plain = format!("{to}{}", &name[from.len()..]);
+    let mut plain = format!("{to}{}", &name[from.len()..]);
+    if from.ends_with(".blocks.") {
+        let part = NANO_PARTS.iter().find(|(part, _)| plain.contains(part));
+        plain = part.map_or(plain.clone(), |(part, ours)| plain.replacen(part, ours, 1));
+        if *to == "model.layers." {
+            plain = plain.replacen(".self_attn.out_proj.", ".self_attn.o_proj.", 1);
+        }
+    }
     link_name(&plain, language_layers).unwrap_or(plain)
 }
 
@@ -128,7 +172,7 @@ pub fn resolve(
     language_layers: &[usize],
 ) -> Result<Resolved, FilesError> {
     let wanted: BTreeSet<&str> = specs.iter().map(|s| s.name.as_str()).collect();
-    let mut out = Resolved::default();
+    let (mut out, mut head) = (Resolved::default(), None);
     for (name, place) in checkpoint.tensors() {
         // A probe has a norm of its own, which is no language model's.
         let known = if wanted.contains(name.as_str()) { name.clone() } else { canonical(name, language_layers) };
@@ -141,7 +185,13 @@ pub fn resolve(
             out.found.insert(known, found);
         } else if unused(&known).is_none() {
             out.extra.push(name.clone());
+        } else if known == HEAD {
+            head = Some(Found { name: name.clone(), place: place.clone() });
         }
+    }
+    // Of two names for one table a file may have the other one.
+    if let Some(head) = head.filter(|_| wanted.contains(TABLE)) {
+        out.found.entry(TABLE.to_owned()).or_insert(head);
     }
     match problems(&out, specs, language_layers) {
         Some(text) => Err(FilesError::Unfit(text)),
@@ -165,7 +215,7 @@ pub fn blocks_of(info: &TensorInfo, shape: &[usize]) -> Option<Format> {
 /// What the system says.
 pub async fn head_differs(checkpoint: &Checkpoint) -> Result<bool, FilesError> {
     let named = |wanted: &str| checkpoint.tensors().iter().find(|(name, _)| canonical(name, &[]) == wanted);
-    let (Some((head, at)), Some((table, of))) = (named("lm_head.weight"), named("model.embed_tokens.weight")) else {
+    let (Some((head, at)), Some((table, of))) = (named(HEAD), named(TABLE)) else {
         return Ok(false);
     };
     let (head_info, info) = (&at.info, &of.info);

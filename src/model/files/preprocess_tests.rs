@@ -5,7 +5,12 @@ use serde_json::json;
 use super::*;
 
 fn of(value: &Value, side: usize) -> Result<Preprocess, String> {
-    read(Keys::of(value, PREPROCESSOR, "").unwrap(), side).map_err(|e| e.to_string())
+    let config = json!({"model_type": "llava", "vision_feature_select_strategy": "full",
+        "vision_config": {"model_type": "siglip_vision_model", "image_size": side, "patch_size": 4}});
+    let spec = ModelSpec::read(&config.to_string(), None).unwrap();
+    let recipe = read(Keys::of(value, PREPROCESSOR, "").unwrap(), &spec).map_err(|e| e.to_string())?;
+    assert_eq!(recipe.cut, Cut::Whole);
+    Ok(recipe.square)
 }
 
 /// Defaults of transformers' classes stand for what is left out.
@@ -43,7 +48,8 @@ fn what_is_not_computed_is_named() {
         of(&all, 12).unwrap_err()
     };
     for (key, value, says) in [
-        ("image_processor_type", json!("Idefics3ImageProcessor"), "Idefics3ImageProcessor"),
+        ("image_processor_type", json!("ViltImageProcessor"), "is ViltImageProcessor; those of"),
+        ("image_processor_type", json!("Idefics3ImageProcessor"), "another family"),
         ("image_processor_type", json!(null), "image_processor_type is missing"),
         ("do_resize", json!(false), "do_resize is false"),
         ("resample", json!(9), "resample is 9"),

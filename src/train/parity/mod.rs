@@ -74,6 +74,9 @@ pub enum FixtureError {
     /// Weights that cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A model that cannot be asked.
+    #[error("{0}")]
+    Model(String),
     /// A prompt that cannot be read.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -96,7 +99,9 @@ pub struct Group {
 }
 
 impl Group {
-    fn new(name: &str, tolerance: f64) -> Self {
+    /// Nothing is compared yet.
+    #[must_use]
+    pub fn new(name: &str, tolerance: f64) -> Self {
         Self { name: name.into(), tensors: 0, worst: 0.0, worst_tensor: String::new(), tolerance, faults: Vec::new() }
     }
 
@@ -106,14 +111,16 @@ impl Group {
         self.tensors > 0 && self.worst <= self.tolerance && self.faults.is_empty()
     }
 
-    fn record(&mut self, name: &str, error: f64) {
+    /// The error of a tensor.
+    pub fn record(&mut self, name: &str, error: f64) {
         self.tensors += 1;
         if error >= self.worst {
             (self.worst, self.worst_tensor) = (error, name.to_owned());
         }
     }
 
-    fn compare(&mut self, name: &str, got: &[f32], want: &[f32]) {
+    /// Values against those that are right.
+    pub fn compare(&mut self, name: &str, got: &[f32], want: &[f32]) {
         let want: Vec<f64> = want.iter().map(|v| f64::from(*v)).collect();
         match error_of(got, &want) {
             Ok(error) => self.record(name, error),
@@ -140,7 +147,11 @@ struct Fixture {
     tolerances: Tolerances,
 }
 
-async fn contents(folder: &Folder, name: &str) -> Result<Vec<u8>, FixtureError> {
+/// A file of a fixture, whole.
+///
+/// # Errors
+/// It is not there, or cannot be read.
+pub async fn contents(folder: &Folder, name: &str) -> Result<Vec<u8>, FixtureError> {
     let fault = |reason| FixtureError::File { name: name.into(), reason };
     let blob = folder.get(name).ok_or_else(|| fault("it is not there".into()))?;
     let len = usize::try_from(blob.len()).map_err(|e| fault(e.to_string()))?;
@@ -187,7 +198,8 @@ pub async fn check(gpu: &Gpu, read: Read<'_>) -> Result<Vec<Group>, FixtureError
 }
 
 /// Those of the coarsest type among the weights.
-fn tolerances(checkpoint: &Checkpoint) -> Tolerances {
+#[must_use]
+pub fn tolerances(checkpoint: &Checkpoint) -> Tolerances {
     let has = |dtype| checkpoint.tensors().values().any(|p| p.info.dtype == dtype);
     TOLERANCES.iter().rev().find(|(dtype, _)| has(*dtype)).unwrap_or(&TOLERANCES[0]).1
 }

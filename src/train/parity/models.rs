@@ -144,7 +144,7 @@ async fn greedy(
     for weights in [Arc::clone(&params), Arc::new(packed)] {
         let room = prompt.len() + model.image_rows() + count + 1;
         let mut decoder = Decoder::new(Arc::clone(&model), weights, room, true).await?;
-        decoder.begin(Prompt { ids: &prompt, pixels, offset }, &Settings::default()).await?;
+        decoder.begin(Prompt { ids: &prompt, pixels, offset, rows: &[] }, &Settings::default()).await?;
         let made: Vec<u32> = decoder.next(count).await?.iter().map(|made| made.token).collect();
         let uncached = uncached(&model, &params, &prompt, &made, pixels, batch.offset[0]).await?;
         same_tokens(&mut cached, &made, &uncached);

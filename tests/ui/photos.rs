@@ -1,0 +1,107 @@
+//! Several pictures in a conversation with a model that cuts them into squares.
+
+use std::path::Path;
+
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+use hive::app::panels::chat::chat_ui;
+use hive::data::chat::Message;
+use hive::data::image::Preprocess;
+use hive::data::tiles::{Cut, Recipe};
+use hive::engine::answers::assistant::End;
+use hive::engine::{
+    ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion, Command, Event, Format, Wiring,
+};
+use hive::platform::read_file;
+
+use super::common::{Bench, harness, opened};
+
+/// A model of the Idefics3 family: squares of 20 pixels, which become 5 x 5 rows each.
+fn model() -> ChatModel {
+    let cut = Cut::Rows { longest: 80, split: true };
+    ChatModel {
+        name: "smolvlm".into(),
+        kind: Wiring::Flattened,
+        sees: Some(Recipe { square: Preprocess::new(20), cut }),
+        side: 5,
+        square_teraflops: 0.5,
+        extra: Vec::new(),
+        asked: String::new(),
+        longest: 8192,
+        plans: ChatPlans { room: 1024, plans: Vec::new() },
+    }
+}
+
+fn shown() -> Harness<'static, Bench> {
+    let mut bench = opened();
+    bench.state.chat.shown = true;
+    bench.tell(Event::Chat(ChatEvent::Opened(Box::new(model()))));
+    bench.tell(Event::Chat(ChatEvent::Ready { format: Format::F16, room: 1024, secs: 2.5 }));
+    let mut harness = harness(bench, |ui, s, f, out| chat_ui(ui, s, &mut f.chat, out));
+    harness.run_steps(3);
+    harness
+}
+
+fn take(harness: &mut Harness<'static, Bench>, name: &str) {
+    let dog = read_file(Path::new("tests/web/dog.png")).unwrap();
+    harness.state_mut().take_picture(name, &dog);
+    harness.run_steps(2);
+}
+
+fn send(harness: &mut Harness<'static, Bench>, text: &str) -> ChatQuestion {
+    harness.get_by_label("Message").focus();
+    harness.run_steps(2);
+    harness.get_by_label("Message").type_text(text);
+    harness.run_steps(2);
+    harness.get_by_label("Send").click();
+    harness.run_steps(2);
+    let question = match harness.state().out.last() {
+        Some(Command::Chat(ChatCommand::Ask(question))) => (**question).clone(),
+        other => panic!("{other:?}"),
+    };
+    let (id, text, end) = (question.id, "a dog".into(), End::EndToken);
+    let said = ChatAnswer { id, text, end, prompt: 31, tokens: 8, first_secs: 0.25, rate: 12.5 };
+    harness.state_mut().tell(Event::Chat(ChatEvent::Answered(Box::new(said))));
+    harness.run_steps(2);
+    question
+}
+
+fn squares(question: &ChatQuestion) -> Vec<usize> {
+    question.pictures.iter().map(|p| p.squares).collect()
+}
+
+#[test]
+fn pictures_come_in_any_turn_and_their_cost_is_said_first() {
+    let mut harness = shown();
+    // Without a picture it can be asked, too.
+    let first = send(&mut harness, "Are you there?");
+    assert_eq!((squares(&first), first.messages), (vec![], vec![Message::new("user", "Are you there?")]));
+    take(&mut harness, "dog.png");
+    harness.get_by_label("dog.png becomes 17 squares and 425 tokens: 8.50 teraflop for the tower");
+    harness.get_by_label("What the model sees of it").click();
+    harness.run_steps(3);
+    harness.get_by_label("17 squares of dog.png");
+    let about = send(&mut harness, "What is it?");
+    assert_eq!(squares(&about), [17]);
+    // Another one in a later turn; a third is taken back.
+    take(&mut harness, "cat.png");
+    take(&mut harness, "hat.png");
+    assert_eq!(harness.query_all_by_label("Take back").count(), 2);
+    harness.query_all_by_label("Take back").nth(1).unwrap().click();
+    harness.run_steps(2);
+    let both = send(&mut harness, "And here?");
+    assert_eq!(squares(&both), [17, 17]);
+    let said: Vec<&str> = both.messages.iter().map(|m| m.content.as_str()).collect();
+    assert_eq!(said, ["Are you there?", "a dog", "<image>\nWhat is it?", "a dog", "<image>\nAnd here?"]);
+    assert!(harness.query_by_label("Take back").is_none(), "what was asked about stays");
+    // One square each.
+    harness.get_by_label("One square a picture").click();
+    harness.run_steps(2);
+    harness.get_by_label("cat.png becomes 1 square and 25 tokens: 0.50 teraflop for the tower");
+    assert_eq!(squares(&send(&mut harness, "Again?")), [1, 1]);
+    // A new conversation keeps the picture that was looked at last.
+    harness.get_by_label("New conversation").click();
+    harness.run_steps(2);
+    let new = send(&mut harness, "What is it?");
+    assert_eq!((squares(&new), new.messages.len()), (vec![1], 1));
+}

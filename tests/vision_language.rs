@@ -1,0 +1,247 @@
+//! Published vision-language models: seven forms with random weights against `transformers`, on the way that a question takes;
+//! copies of other types and in shards; the faults that nobody would notice; published configurations.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hive::data::tiles::{Cut, Recipe};
+use hive::engine::parity::check_folder;
+use hive::gpu::Gpu;
+use hive::model::files::{FileDType, Folder, ModelSpec, Resolved};
+use hive::model::load::Formats;
+use hive::model::memory::Plan;
+use hive::model::model::Model;
+use hive::model::weights::{Precision, parse, write};
+use hive::ops::packed::Format;
+use hive::platform::{Blob, block_on, list_folder, read_file};
+use hive::train::parity::Group;
+use serde_json::{Value, json};
+
+use crate::common::{done, gpu, repository};
+
+/// Files by name.
+type Files = BTreeMap<String, Vec<u8>>;
+
+const FAMILIES: [&str; 7] =
+    ["granite-docling", "llava-interleave", "llava-onevision", "nanovlm", "smolvlm", "smolvlm-whole", "smolvlm2"];
+
+fn files(name: &str) -> Files {
+    let folder = repository("tests/fixtures-vlm").join(name);
+    let file = |n: String| (n.clone(), read_file(&folder.join(n)).unwrap());
+    list_folder(&folder).unwrap().into_iter().map(file).collect()
+}
+
+fn checked(gpu: &Gpu, files: &Files) -> Vec<Group> {
+    let blobs = files.iter().map(|(name, bytes)| Blob::memory(name, bytes.clone()));
+    block_on(check_folder(gpu, &Folder::new(blobs).unwrap())).unwrap()
+}
+
+/// The names of the groups that do not hold.
+fn wrong(groups: &[Group]) -> Vec<&str> {
+    groups.iter().filter(|g| !g.passed()).map(|g| g.name.as_str()).collect()
+}
+
+#[test]
+fn every_family_is_as_transformers_computes_it() {
+    let Some(gpu) = gpu() else { return };
+    for name in FAMILIES {
+        let groups = checked(&gpu, &files(name));
+        let bad: Vec<&Group> = groups.iter().filter(|g| !g.passed()).collect();
+        assert!(bad.is_empty(), "{name}: {bad:#?}");
+        let have: Vec<&str> = groups.iter().map(|g| g.name.as_str()).collect();
+        for group in ["pixels, levels", "prompts", "tower", "rows of pictures", "logits", "greedy tokens"] {
+            assert!(have.contains(&group), "{name}: nothing is compared as {group}");
+        }
+    }
+    done(&gpu);
+}
+
+/// A file of weights of any type.
+fn weights(part: &[(String, Vec<usize>, &[f32])], dtype: FileDType) -> Vec<u8> {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, shape, values) in part {
+        let start = data.len();
+        data.extend(dtype.encode(values));
+        let info = json!({"dtype": dtype.to_string(), "shape": shape, "data_offsets": [start, data.len()]});
+        header.insert(name.clone(), info);
+    }
+    let header = Value::Object(header).to_string();
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()
+}
+
+/// The weights again, in two files of another type.
+fn copied(files: &mut Files, dtype: FileDType) {
+    let tensors = parse(&files.remove("model.safetensors").unwrap()).unwrap();
+    let all: Vec<_> = tensors.iter().map(|(n, t)| (n.clone(), t.shape.clone(), t.values.as_slice())).collect();
+    let (first, second) = all.split_at(all.len() / 2);
+    let mut map = serde_json::Map::new();
+    for (i, part) in [first, second].into_iter().enumerate() {
+        let file = format!("model-0000{}-of-00002.safetensors", i + 1);
+        map.extend(part.iter().map(|(name, ..)| (name.clone(), json!(file))));
+        files.insert(file, weights(part, dtype));
+    }
+    files.insert("model.safetensors.index.json".into(), json!({"weight_map": map}).to_string().into_bytes());
+}
+
+#[test]
+fn copies_of_other_types_and_in_shards_hold_by_their_types() {
+    let Some(gpu) = gpu() else { return };
+    for (name, dtype) in [
+        ("smolvlm2", FileDType::F32),
+        ("llava-onevision", FileDType::BF16),
+        ("nanovlm", FileDType::F16),
+        ("smolvlm", FileDType::F16),
+    ] {
+        let mut files = files(name);
+        copied(&mut files, dtype);
+        let groups = checked(&gpu, &files);
+        let bad: Vec<&Group> = groups.iter().filter(|g| !g.passed()).collect();
+        assert!(bad.is_empty(), "{name}: {bad:#?}");
+    }
+    done(&gpu);
+}
+
+fn changed(files: &Files, file: &str, change: impl Fn(&mut Value)) -> Files {
+    let mut files = files.clone();
+    let mut value: Value = serde_json::from_slice(&files[file]).unwrap();
+    change(&mut value);
+    files.insert(file.to_owned(), value.to_string().into_bytes());
+    files
+}
+
+/// What computes on without a word when it is wrong: each is found, by what it spoils and nothing else that comes before it.
+#[test]
+fn faults_that_nobody_would_see_are_found() {
+    let Some(gpu) = gpu() else { return };
+    let (smol, one) = (files("smolvlm"), files("llava-onevision"));
+    let groups = |files: &Files| {
+        let groups = checked(&gpu, files);
+        wrong(&groups).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    // A template over parts that is fed with a text: the question is gone.
+    let text = "{% for m in messages %}{{ m['role'] | capitalize }}: {% for part in m['content'] %}{{ part['texts'] }}{% endfor %}{% endfor %}";
+    let found = groups(&changed(&smol, "chat_template.json", |v| v["chat_template"] = json!(text)));
+    assert!(found.contains(&"prompts".to_owned()), "{found:?}");
+    // Another filter, one resize less, another order of pictures' squares: pixels.
+    for (key, value) in [("resample", json!(3)), ("resample", json!(2)), ("size", json!({"longest_edge": 96}))] {
+        let found = groups(&changed(&smol, "preprocessor_config.json", |v| v[key] = value.clone()));
+        assert!(found.contains(&"pixels, levels".to_owned()), "{key}: {found:?}");
+    }
+    // Its scale: values, not bytes, so that levels differ.
+    let found = groups(&changed(&smol, "preprocessor_config.json", |v| v["image_mean"] = json!([0.25, 0.25, 0.25])));
+    assert!(
+        found.contains(&"rows of pictures".to_owned()) || found.contains(&"pixels, levels".to_owned()),
+        "{found:?}"
+    );
+    // A token that ends answers.
+    let found = groups(&changed(&smol, "expect.json", |v| v["eos_token_id"] = json!([371, 370])));
+    assert_eq!(found, ["prompts"]);
+    // Where the tower is read.
+    let found = groups(&changed(&one, "config.json", |v| v["vision_feature_layer"] = json!(-2)));
+    assert_eq!(found, ["tower", "rows of pictures", "logits", "greedy tokens"]);
+    // What is reduced after it, and to how much.
+    let found = groups(&changed(&one, "config.json", |v| v["vision_aspect_ratio"] = json!("anyres_max_4")));
+    assert!(found.contains(&"prompts".to_owned()) && !found.contains(&"tower".to_owned()), "{found:?}");
+    // The last norm of the tower, where it is taken.
+    let mut normed = smol.clone();
+    let mut tensors = parse(&normed["model.safetensors"]).unwrap();
+    tensors.get_mut("model.vision_model.post_layernorm.weight").unwrap().values[3] *= 1.5;
+    let all: Vec<_> = tensors.iter().map(|(n, t)| (n.clone(), t.shape.clone(), t.values.as_slice())).collect();
+    normed.insert("model.safetensors".into(), write(&all, Precision::F32));
+    let found = groups(&normed);
+    assert!(found.starts_with(&["tower".to_owned(), "rows of pictures".to_owned(), "logits".to_owned()]), "{found:?}");
+    done(&gpu);
+}
+
+/// How pictures of any size are cut, and how many rows of the text they become.
+fn cut(spec: &ModelSpec) -> Recipe {
+    let side = spec.config.vision_config.image_size;
+    let square = hive::data::image::Preprocess::new(side);
+    let cut = match (spec.family.cut.clone(), spec.model_type.as_str()) {
+        (Some(cut), _) => cut,
+        // As the processors of both sizes say.
+        (None, "idefics3" | "smolvlm") => Cut::Rows { longest: 4 * side, split: true },
+        (None, _) => Cut::Whole,
+    };
+    Recipe { square, cut }
+}
+
+/// Published configurations: what their classes leave out, their sizes, and what becomes of pictures.
+#[test]
+fn published_configurations_have_their_sizes() {
+    let file = read_file(Path::new(&repository("tests/fixtures-vlm/published.json"))).unwrap();
+    let all: Value = serde_json::from_slice(&file).unwrap();
+    let readme = String::from_utf8(read_file(Path::new(&repository("README.md"))).unwrap()).unwrap();
+    let (mut pictures, mut unsaid) = (0, Vec::new());
+    for model in all["models"].as_array().unwrap() {
+        let (name, want) = (&model["model"], &model["resolved"]);
+        let spec = ModelSpec::read(&model["config"].to_string(), None).unwrap();
+        let (_, specs) = Model::new(&spec.config, spec.kind);
+        let parameters: usize = specs.iter().map(hive::nn::ParamSpec::len).sum();
+        assert_eq!(json!(parameters), want["parameters"], "{name}");
+        assert_eq!(json!(spec.config.text_config.tie_word_embeddings), want["tied"], "{name}");
+        for (part, own) in [("text", json!(spec.config.text_config)), ("tower", json!(spec.config.vision_config))] {
+            for (key, value) in want[part].as_object().unwrap() {
+                assert_eq!(own[key].as_f64(), value.as_f64(), "{name}: {part} {key}");
+            }
+        }
+        // What README says of each.
+        let (built, _) = Model::new(&spec.config, spec.kind);
+        let megabytes = [Format::F16, Format::Int8, Format::Int4].map(|format| {
+            let plan = Plan::new(&built, &specs, &Resolved::default(), Formats::of(format), 1024);
+            (plan.weights.iter().map(|part| part.gpu).sum::<u64>() as f64 / 1e6).round().to_string()
+        });
+        let said = format!("| {} MB |", megabytes.join(", "));
+        unsaid.extend((!readme.contains(&said)).then(|| format!("{name}: {said}")));
+        let recipe = cut(&spec);
+        let rows = spec.config.image_rows();
+        for picture in model["pictures"].as_array().unwrap() {
+            let size = ["height", "width"].map(|key| usize::try_from(picture[key].as_u64().unwrap()).unwrap());
+            let (squares, grid) = recipe.squares(size, true);
+            assert_eq!(json!(squares), picture["tiles"], "{name}: {size:?}");
+            if let Some(want) = picture.get("grid") {
+                assert_eq!(json!(grid), *want, "{name}: {size:?}");
+            }
+            let picture_of = hive::data::tiles::Picture { squares, grid, size, ..Default::default() };
+            let count = recipe.rows(&picture_of, rows.isqrt(), 0).len();
+            assert_eq!(json!(count), picture["visual_tokens"], "{name}: {size:?}");
+            pictures += 1;
+        }
+    }
+    assert!(pictures >= 50, "{pictures}");
+    assert!(unsaid.is_empty(), "README does not say {unsaid:#?}");
+}
+
+/// What is not read is named, with what Hive has not.
+#[test]
+fn families_that_are_not_read_are_named() {
+    for (model_type, says) in [
+        ("internvl", "InternVL: its tower has a CLS token and layer scale, which Hive has not"),
+        ("qwen2_vl", "Qwen2-VL"),
+        ("paligemma", "PaliGemma"),
+        ("llava_next", "LLaVA-NeXT"),
+        ("lfm2_vl", "LFM2-VL"),
+        ("moondream1", "moondream"),
+    ] {
+        let error = ModelSpec::read(&json!({"model_type": model_type}).to_string(), None).unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains(model_type), "{error}");
+    }
+    for (config, says) in [
+        (json!({"model_type": "idefics3", "text_config": {"qk_layer_norms": true}}), "qk_layer_norms is true"),
+        (
+            json!({"model_type": "idefics3", "vision_config": {"model_type": "siglip"}}),
+            "vision_config.model_type is siglip",
+        ),
+        (json!({"model_type": "idefics3", "scale_factor": 5}), "do not part into cells of 5"),
+        (json!({"model_type": "llava_onevision", "vision_aspect_ratio": "pad"}), "vision_aspect_ratio is pad"),
+        (json!({"model_type": "llava_onevision", "image_grid_pinpoints": [[384, 100]]}), "multiples of 384"),
+        (json!({"model_type": "llava_onevision", "image_grid_pinpoints": [[384_000_000, 384]]}), "multiples of 384"),
+        (
+            json!({"model_type": "qwen2", "mm_vision_tower": "openai/clip-vit-large-patch14"}),
+            "mm_vision_tower is openai/clip",
+        ),
+    ] {
+        let error = ModelSpec::read(&config.to_string(), None).unwrap_err().to_string();
+        assert!(error.contains(says), "{says}: {error}");
+    }
+}
