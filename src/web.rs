@@ -9,9 +9,12 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::HtmlCanvasElement;
 
 use crate::app::App;
+use crate::engine;
 use crate::engine::fetch::{self, Address, FetchOptions, FetchProgress};
 use crate::engine::losses::losses;
+use crate::engine::parity::EXPECT;
 use crate::gpu::{AdapterKind, Gpu, GpuOptions};
+use crate::model::files::Folder;
 use crate::ops::verify;
 use crate::platform::{self, Blob};
 use crate::train::parity::{self, Group};
@@ -93,20 +96,27 @@ pub async fn hive_verify(filter: String, hardware: bool) -> Answer {
     Ok(answer.to_string())
 }
 
-/// Checks a parity fixture from the contents of its three files; JSON.
+/// Checks a parity fixture, also of a vision-language model, from the names of its files, their lengths and their contents one
+/// after the other; JSON.
 ///
 /// # Errors
 /// Files that are no fixture, no device, or a lost one.
 #[wasm_bindgen]
-pub async fn hive_parity(config: Vec<u8>, model: Vec<u8>, io: Vec<u8>) -> Answer {
+pub async fn hive_parity(names: Vec<String>, lengths: Vec<u32>, contents: Vec<u8>) -> Answer {
     let gpu = open().await?;
-    let read = |name: &str| match name {
-        "config.json" => Ok(config.clone()),
-        "model.safetensors" => Ok(model.clone()),
-        "io.safetensors" => Ok(io.clone()),
-        _ => Err("it was not given".to_owned()),
+    let mut rest = &contents[..];
+    let mut blobs = Vec::new();
+    for (name, length) in names.iter().zip(lengths) {
+        let (own, after) = rest.split_at_checked(length as usize).ok_or("a file is shorter than it is said to be")?;
+        blobs.push(Blob::memory(name, own.to_vec()));
+        rest = after;
+    }
+    let folder = Folder::new(blobs).map_err(|e| e.to_string())?;
+    let groups = match folder.get(EXPECT) {
+        Some(_) => engine::parity::check_folder(&gpu, &folder).await,
+        None => parity::check_folder(&gpu, &folder).await,
     };
-    let groups = parity::check(&gpu, &read).await.map_err(|e| e.to_string())?;
+    let groups = groups.map_err(|e| e.to_string())?;
     let rows: Vec<_> = groups
         .iter()
         .map(|g| json!({"group": g.name, "tensors": g.tensors, "worst": g.worst, "worst_tensor": g.worst_tensor, "tolerance": g.tolerance, "faults": g.faults, "passed": g.passed()}))

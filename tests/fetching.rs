@@ -362,3 +362,48 @@ fn two_at_once_do_not_mix() {
     assert_eq!(second.unwrap().map(|f| f.notes), Err(FetchError::Stopped));
     assert!(bytes(&fetched.unwrap(), NAME) == weights(0));
 }
+
+/// nanoVLM's entries name another one for their tokenizer.
+#[test]
+fn a_tokenizer_that_another_entry_has_comes_along() {
+    let own = |library: &'static str, other: &'static str| {
+        Server::start(move |asked| {
+            let config = json!({"lm_tokenizer": other}).to_string().into_bytes();
+            let entries = [
+                ("some/model", library, vec![("config.json", config), (NAME, weights(0))]),
+                (
+                    "other/words",
+                    "transformers",
+                    vec![("tokenizer.json", b"{}".to_vec()), ("README.md", b"no".to_vec())],
+                ),
+            ];
+            for (id, library, files) in entries {
+                if asked.path == format!("/api/models/{id}/revision/main") {
+                    return Reply::text(json!({"cardData": {"library_name": library, "license": "mit"}}).to_string());
+                }
+                if asked.path == format!("/api/models/{id}/tree/main?recursive=false") {
+                    let line =
+                        |(name, bytes): &(&str, Vec<u8>)| json!({"type": "file", "path": name, "size": bytes.len()});
+                    return Reply::text(json!(files.iter().map(line).collect::<Vec<_>>()).to_string());
+                }
+                let name = asked.path.strip_prefix(&format!("/{id}/resolve/main/"));
+                if let Some((_, bytes)) = files.iter().find(|(n, _)| Some(*n) == name) {
+                    return file(asked, bytes, "\"e\"");
+                }
+            }
+            Reply::status(404)
+        })
+    };
+    let server = own("nanovlm", "other/words");
+    let (address, options) = at_hub("elsewhere", &server);
+    let fetched = get(&address, &options).unwrap();
+    assert_eq!(names(&fetched), ["config.json", NAME, "tokenizer.json"]);
+    assert_eq!((bytes(&fetched, "tokenizer.json"), fetched.license.as_deref()), (b"{}".to_vec(), Some("mit")));
+    // Of other libraries the key means nothing, and no path leads out of the hub.
+    let server = own("transformers", "other/words");
+    let (address, options) = at_hub("elsewhere-not", &server);
+    assert_eq!(names(&get(&address, &options).unwrap()), ["config.json", NAME]);
+    let server = own("nanovlm", "../../words");
+    let (address, options) = at_hub("elsewhere-out", &server);
+    sentence(get(&address, &options), &["../../words"]);
+}

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use hive::data::chat::Message;
 use hive::data::tiles::{Cut, Recipe};
+use hive::engine::answers::assistant::Options;
+use hive::engine::answers::open::ModelFolder;
 use hive::engine::parity::check_folder;
 use hive::gpu::Gpu;
 use hive::model::files::{FileDType, Folder, ModelSpec, Resolved};
@@ -127,6 +130,13 @@ fn faults_that_nobody_would_see_are_found() {
         let found = groups(&changed(&smol, "preprocessor_config.json", |v| v[key] = value.clone()));
         assert!(found.contains(&"pixels, levels".to_owned()), "{key}: {found:?}");
     }
+    // What newer versions of transformers write into the processor's file counts before the older file.
+    let older: Value = serde_json::from_slice(&smol["preprocessor_config.json"]).unwrap();
+    let found = groups(&changed(&smol, "processor_config.json", |v| {
+        v["image_processor"] = older.clone();
+        v["image_processor"]["resample"] = json!(3);
+    }));
+    assert!(found.contains(&"pixels, levels".to_owned()), "{found:?}");
     // Its scale: values, not bytes, so that levels differ.
     let found = groups(&changed(&smol, "preprocessor_config.json", |v| v["image_mean"] = json!([0.25, 0.25, 0.25])));
     assert!(
@@ -164,6 +174,79 @@ fn cut(spec: &ModelSpec) -> Recipe {
         (None, _) => Cut::Whole,
     };
     Recipe { square, cut }
+}
+
+/// Where a token looks is what transformers computes (`tests/models/attention.py`), and looking changes nothing.
+#[test]
+fn where_an_answer_looked_is_what_transformers_computes() {
+    let Some(gpu) = gpu() else { return };
+    let want = parse(&read_file(&repository("tests/fixtures-vlm/attention.safetensors")).unwrap()).unwrap();
+    for name in ["smolvlm", "llava-onevision"] {
+        let files = files(name);
+        let blobs = files.iter().map(|(name, bytes)| Blob::memory(name, bytes.clone()));
+        let folder = Folder::new(blobs).unwrap().without("io.safetensors");
+        let opened = block_on(ModelFolder::open(&folder)).unwrap();
+        let load = opened.load(&gpu, Formats::of(Format::F32), opened.room(None), None, |_| true);
+        let mut assistant = block_on(load).unwrap();
+        let recipe = opened.recipe().unwrap();
+        let picture = recipe.decode(&files["wide.png"], "wide.png", true).unwrap();
+        let messages = [Message::about("What is in this picture?", 1)];
+        let options = Options { limit: 12, ..Options::default() };
+        let pictures = [picture];
+        let reply = block_on(assistant.reply(&messages, &pictures, &options, |_| true)).unwrap();
+        let want = &want[name];
+        let (heads, positions) = (want.shape[1], want.shape[2]);
+        assert_eq!(reply.prompt, positions, "{name}");
+        let got = block_on(assistant.decoder_mut().attention(positions - 1)).unwrap().unwrap();
+        let worst = got.iter().zip(&want.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(got.len() == want.values.len() && worst < 1e-4, "{name}: {worst}");
+        // A row of a picture, and what was never read, have no words that could look.
+        let tokens = assistant.tokens(&messages, &pictures).unwrap();
+        assert_eq!(block_on(assistant.decoder_mut().attention(tokens.rows[0].0)).unwrap(), None);
+        assert_eq!(block_on(assistant.decoder_mut().attention(9000)).unwrap(), None);
+        let looked = block_on(assistant.look()).unwrap().unwrap();
+        assert_eq!((looked.layers, looked.heads, looked.rows), (want.shape[0], heads, tokens.rows.len()));
+        let sum: f32 = looked.of(None, None).iter().sum();
+        assert!(sum > 0.2 && sum < 1.0, "{name}: {sum} of the attention is on the picture");
+        let one: f32 = looked.of(Some(1), Some(2)).iter().sum();
+        assert!((one - sum).abs() > 1e-3, "a head looks as all do");
+        // One place for each row.
+        assert_eq!(recipe.places(&pictures[0], opened.spec.config.image_rows().isqrt()).len(), looked.rows);
+        // Asked again, the same is said: caches are as they were.
+        let again = block_on(assistant.reply(&messages, &pictures, &options, |_| true)).unwrap();
+        assert_eq!(again.text, reply.text, "{name}");
+        // Without a picture there is nothing to look at.
+        block_on(assistant.reply(&[Message::new("user", "Are you there?")], &[], &options, |_| true)).unwrap();
+        assert_eq!(block_on(assistant.look()).unwrap(), None);
+    }
+    done(&gpu);
+}
+
+/// Rows of a square that two files disagree about, and sizes that no picture has.
+#[test]
+fn files_that_contradict_each_other_or_ask_for_too_much_are_told() {
+    let says = |files: &Files| {
+        let blobs = files.iter().map(|(name, bytes)| Blob::memory(name, bytes.clone()));
+        let folder = Folder::new(blobs).unwrap().without("io.safetensors");
+        block_on(ModelFolder::open(&folder)).err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    let (smol, nano) = (files("smolvlm"), files("nanovlm"));
+    assert_eq!(says(&smol), "");
+    let found = says(&changed(&smol, "processor_config.json", |v| v["image_seq_len"] = json!(64)));
+    assert!(found.contains("image_seq_len is 64, and by config.json a square becomes 4 rows"), "{found}");
+    let found = says(&changed(&smol, "preprocessor_config.json", |v| v["size"]["longest_edge"] = json!(1_000_000_000)));
+    assert!(found.contains("size is 1000000000"), "{found}");
+    let found = says(&changed(&nano, "config.json", |v| v["max_img_size"] = json!(32_000_000_000_u64)));
+    assert!(found.contains("max_img_size must be a multiple of vit_img_size 32"), "{found}");
+    // A tokenizer that is not there is that of another entry.
+    let mut alone = nano;
+    alone.remove("tokenizer.json");
+    let found = says(&alone);
+    assert!(found.contains("uses that of HuggingFaceTB/SmolLM2-135M-Instruct"), "{found}");
+    let mut bare = smol;
+    bare.remove("preprocessor_config.json");
+    let found = says(&bare);
+    assert!(found.contains("preprocessor_config.json: it is missing, and says how pictures are cut"), "{found}");
 }
 
 /// Published configurations: what their classes leave out, their sizes, and what becomes of pictures.

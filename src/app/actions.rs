@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::chat::{Doing, Photo};
+use super::chat::{Doing, Live, Photo};
 use super::files::Purpose;
 use super::lessons::Place;
 use super::permalink::{Panel, Permalink, Tab};
@@ -12,12 +12,15 @@ use super::state::{AppState, Asked, Pinned};
 use crate::data::{Dataset, Split, Tokenizer};
 use crate::engine::answers::assistant::Options;
 use crate::engine::{Beside, ChatCommand, Command, Format, Open, Progress, Question, Stage, StageRecipe, Steps};
+use crate::platform;
 
 /// What only the shell can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// A dialog for a file.
     Pick(Purpose),
+    /// A photo by the camera.
+    Camera,
     /// A dialog for a model.
     PickModel,
     /// Fetch the model of this id or address.
@@ -69,6 +72,8 @@ pub enum Action {
     NewConversation,
     /// The picture that it is asked about.
     ChatPicture(Photo),
+    /// Ask this about what the camera shows, again and again; nothing: no more.
+    Live(Option<String>),
     /// A picture that was not asked about is taken back.
     TakeBack(usize),
     /// One square for each picture, or as many as the model cuts it into.
@@ -175,6 +180,14 @@ fn perform_chat(action: Action, state: &mut AppState, out: &mut Vec<Command>) {
                 out.push(Command::Chat(ChatCommand::Stop));
             }
             state.chat.begin_again();
+        }
+        Action::Live(question) => {
+            platform::live(question.is_some());
+            state.chat.live = question.map(|question| Live { question, waiting: false });
+        }
+        Action::ChatPicture(photo) if state.chat.live.is_some() => {
+            let question = state.chat.ask_live(photo);
+            out.extend(question.map(|question| Command::Chat(ChatCommand::Ask(Box::new(question)))));
         }
         Action::ChatPicture(photo) => {
             state.announcement = format!("{} is the picture now. Ask about it.", photo.origin);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::picture::Origin;
 use crate::data::chat::Message;
 use crate::data::image::Rgb;
-use crate::data::tiles::Recipe;
-use crate::engine::answers::assistant::{End, Options};
+use crate::data::tiles::{Picture as Squares, Recipe};
+use crate::engine::answers::assistant::{End, Looked, Options};
 use crate::engine::{ChatAnswer, ChatEvent, ChatModel, ChatQuestion, Fault, Format, Progress};
 
 /// What is under way.
@@ -58,6 +58,29 @@ pub struct Photo {
     pub whole: Arc<Rgb>,
 }
 
+/// Asking about what the camera shows, again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// What is asked each time.
+    pub question: String,
+    /// Is a picture on its way?
+    pub waiting: bool,
+}
+
+/// What a picture of the camera is called while it is asked about again and again.
+pub const LIVE: &str = "live.png";
+/// Most tokens of such an answer: the next picture waits for its end.
+const LIVE_TOKENS: usize = 48;
+
+/// What the model sees of a picture.
+#[derive(Clone, Debug)]
+struct Made {
+    of: Arc<Rgb>,
+    /// By this recipe, as the only one or not.
+    how: (Recipe, bool),
+    squares: Arc<Squares>,
+}
+
 /// The model from files.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -70,6 +93,12 @@ pub struct ChatState {
     pub turns: Vec<Turn>,
     /// Pictures of the conversation, in their order; the last ones may be of a question that is not asked yet.
     pub photos: Vec<Photo>,
+    /// What was made of them for the last question.
+    made: Vec<Made>,
+    /// Is what the camera shows asked about again and again?
+    pub live: Option<Live>,
+    /// Where the last answer looked in the pictures.
+    pub looked: Option<Arc<Looked>>,
     /// Is each picture shown as one square, where the model would cut it into many?
     pub single: bool,
     /// Number of the last question.
@@ -149,6 +178,13 @@ impl ChatState {
                     turn.said = Some(*said);
                 }
             }
+            ChatEvent::Looked(looked) => {
+                news.announcement = Some(match &looked {
+                    Some(_) => "The pictures show where the answer looked.".into(),
+                    None => "The answer looked at no picture.".into(),
+                });
+                self.looked = looked;
+            }
             // Of a conversation that was put away.
             ChatEvent::Text { .. } | ChatEvent::Answered(_) => {}
             ChatEvent::Unloaded => {
@@ -158,6 +194,8 @@ impl ChatState {
                 }
             }
             ChatEvent::Failed(fault) => {
+                // Else it would fail again and again.
+                self.live = None;
                 if self.doing == Doing::Answering {
                     news.unanswered = self.turns.pop().map(|t| t.question);
                 } else if self.doing == Doing::Opening {
@@ -175,6 +213,7 @@ impl ChatState {
     /// The question as the session wants it; the conversation has it from now on.
     pub fn ask(&mut self, question: &str, system: &str, options: Options) -> ChatQuestion {
         self.last_id += 1;
+        self.looked = None;
         let pictures = self.photos.len().saturating_sub(self.asked_about());
         self.turns.push(Turn { question: question.to_owned(), pictures, ..Turn::default() });
         self.doing = Doing::Answering;
@@ -190,13 +229,26 @@ impl ChatState {
         }
         let recipe = self.recipe();
         let alone = self.photos.len() == 1;
-        let seen = |photo: &Photo| Some(Arc::new(recipe.as_ref()?.picture(&photo.whole, alone)));
-        ChatQuestion { id: self.last_id, messages, pictures: self.photos.iter().filter_map(seen).collect(), options }
+        let pictures = recipe.map_or_else(Vec::new, |recipe| self.seen(&(recipe, alone)));
+        ChatQuestion { id: self.last_id, messages, pictures, options }
+    }
+
+    /// What the model sees of all pictures by this recipe, as the only one or not; made once.
+    fn seen(&mut self, how: &(Recipe, bool)) -> Vec<Arc<Squares>> {
+        let known = std::mem::take(&mut self.made);
+        for photo in &self.photos {
+            let same = |made: &&Made| Arc::ptr_eq(&made.of, &photo.whole) && made.how == *how;
+            let squares = known.iter().chain(&self.made).find(same).map(|made| Arc::clone(&made.squares));
+            let squares = squares.unwrap_or_else(|| Arc::new(how.0.picture(&photo.whole, how.1)));
+            self.made.push(Made { of: Arc::clone(&photo.whole), how: how.clone(), squares });
+        }
+        self.made.iter().map(|made| Arc::clone(&made.squares)).collect()
     }
 
     /// Puts the conversation away. What is still said of it is not heard.
     pub fn begin_again(&mut self) {
         self.turns.clear();
+        self.looked = None;
         // The picture that was looked at last stays.
         self.photos.drain(..self.photos.len().saturating_sub(1));
         self.last_id += 1;
@@ -212,6 +264,25 @@ impl ChatState {
             self.photos.clear();
         }
         self.photos.push(photo);
+    }
+
+    /// Is it time for the next picture of the camera? From now on one is waited for.
+    pub fn wants_frame(&mut self) -> bool {
+        let ready = self.loaded.is_some() && self.doing == Doing::Nothing;
+        self.live.as_mut().filter(|live| ready && !live.waiting).is_some_and(|live| {
+            live.waiting = true;
+            true
+        })
+    }
+
+    /// A picture of the camera, while it is asked about again and again: the question about it, and it alone.
+    pub fn ask_live(&mut self, photo: Photo) -> Option<ChatQuestion> {
+        let live = self.live.as_mut().filter(|live| live.waiting && photo.origin == Origin::File(LIVE.into()))?;
+        live.waiting = false;
+        let question = live.question.clone();
+        self.begin_again();
+        self.photos = vec![photo];
+        Some(self.ask(&question, "", Options { limit: LIVE_TOKENS, ..Options::default() }))
     }
 
     /// Takes a picture back that was not asked about.

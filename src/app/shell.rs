@@ -123,6 +123,7 @@ impl App {
     fn serve(&mut self, request: Request, ctx: &egui::Context) {
         match request {
             Request::Pick(purpose) => self.files.pick(purpose, ctx),
+            Request::Camera => crate::platform::camera(),
             Request::PickModel => self.files.pick_model(ctx),
             Request::Fetch(address) => self.fetching.start(&address, ctx),
             Request::StopFetch => self.fetching.stop(),
@@ -256,6 +257,9 @@ impl eframe::App for App {
         self.receive();
         self.take_files(ctx, &mut out);
         actions::choose_picture(&mut self.state);
+        if self.state.chat.wants_frame() {
+            crate::platform::live_frame();
+        }
         if let Some(measurement) = &self.measurement {
             measure::drive(measurement, ctx, &mut self.state, &mut out);
         }

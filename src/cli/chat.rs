@@ -6,14 +6,13 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::Args;
-use super::folder::picture_file;
+use super::photos::{form, say_cost, seen, squares};
 use super::progress::Progress;
 use super::shared::{self, png};
 use super::{Fault, fetch, open_gpu, say, warn};
 use crate::data::chat::{Message, said};
 use crate::data::dataset::Dataset;
-use crate::data::image::{Rgb, decode};
-use crate::data::tiles::{Cut, Picture, Recipe};
+use crate::data::tiles::{Picture, Recipe};
 use crate::data::worlds::Split;
 use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply};
 use crate::engine::answers::open::{ModelFolder, OpenError, of_checkpoint, preprocess_of};
@@ -48,14 +47,14 @@ const OPTIONS: &str = "\
 ";
 
 const ASK_HELP: &str = "\
-hive ask IMAGE... QUESTION [--model NAME|FILE|FOLDER|ID] [--cut]
+hive ask IMAGE... QUESTION [--model NAME|FILE|FOLDER|ID] [--cut] [--as markdown|html]
 
 Asks a model about a picture (PNG, JPEG or WebP), or about several where it was trained for that, with the options of hive chat.
 --model is a shipped model (grounds, pictures, shapes), a checkpoint file, a folder with Hugging Face's files, or the id of a model
 that hive fetch got; default grounds. Where the model knows text alone there is no IMAGE. IMAGE can also be held-out:N, a held-out
 picture of the data that the model was trained on, which is then saved beside you as held-out-N.png. The shipped models know a
 small world; hive ask --model NAME --help lists its words. --cut asks again with each link of the model cut in turn: that layer
-sees no picture, and the answer shows what it was for.
+sees no picture, and the answer shows what it was for. --as makes Markdown or HTML of an answer in DocTags (granite-docling).
 ";
 
 const CHAT_HELP: &str = "\
@@ -131,22 +130,6 @@ fn options(args: &Args) -> Result<Options, Fault> {
     sampling.check().map_err(Fault::usage)?;
     let limit = args.number("limit")?.unwrap_or(Options::default().limit);
     Ok(Options { sampling, limit, stop: args.all("stop").map(str::to_owned).collect() })
-}
-
-/// A picture file.
-fn seen(recipe: Option<&Recipe>, image: &str) -> Result<Rgb, Fault> {
-    let Some(recipe) = recipe else {
-        return Err(Fault::Failed("this model takes no pictures: ask it without one, with hive chat".into()));
-    };
-    let path = Path::new(image);
-    let bytes = picture_file(path).map_err(|e| Fault::unreadable(path, &e))?;
-    decode(&bytes, image, recipe.square.background).map_err(|e| Fault::Failed(e.to_string()))
-}
-
-/// Pictures of a conversation, as the model wants them.
-fn squares(recipe: Option<&Recipe>, pictures: &[Rgb]) -> Vec<Picture> {
-    let all = recipe.iter().flat_map(|recipe| pictures.iter().map(|p| recipe.picture(p, pictures.len() == 1)));
-    all.collect()
 }
 
 fn reply(
@@ -279,22 +262,6 @@ impl Chosen {
     }
 }
 
-/// Says what pictures take, before anything runs; nothing of a model that sees each as one small square.
-fn say_cost(folder: Option<&ModelFolder>, pictures: &[Picture]) {
-    let Some((folder, recipe)) = folder.and_then(|f| Some((f, f.recipe()?))) else { return };
-    let squares: usize = pictures.iter().map(|p| p.squares).sum();
-    if squares == 0 || recipe.cut == Cut::Whole {
-        return;
-    }
-    let side = folder.spec.config.image_rows().isqrt();
-    let rows: usize = pictures.iter().map(|p| recipe.rows(p, side, 0).len()).sum();
-    let (pixels, work) = (folder.spec.config.vision_config.image_size, folder.tower_teraflops(squares));
-    let hint = if squares > pictures.len() { ". --tiles 1 takes one square a picture" } else { "" };
-    warn(&format!(
-        "({squares} squares of {pixels} x {pixels} pixels become {rows} tokens; {work:.2} teraflop for the tower{hint})\n"
-    ));
-}
-
 /// The answer with each link cut in turn: layer, the depth that it reads, the answer.
 fn with_links_cut(
     assistant: &Assistant,
@@ -326,7 +293,8 @@ fn held_out(n: &str, meta: &Meta) -> Result<Vec<f32>, Fault> {
 
 /// `hive ask`.
 pub fn ask(list: &[String]) -> Result<(), Fault> {
-    let args = Args::parse(list, &options_of_text(), &["cut"])?;
+    let args = Args::parse(list, &[options_of_text(), vec!["as"]].concat(), &["cut"])?;
+    let form = form(&args)?;
     let name = args.option("model").unwrap_or("grounds");
     let trained = !platform::is_folder(name) && !fetch::is_name(name);
     if args.flag("help") {
@@ -383,7 +351,11 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
     }
     let mut messages: Vec<Message> = args.option("system").map(|s| Message::new("system", s)).into_iter().collect();
     messages.push(Message::about(&question, pictures.len()));
-    let whole = reply(&mut assistant, &messages, &pictures, &options, args.flag("json"))?;
+    let quiet = args.flag("json") || form.is_some();
+    let whole = reply(&mut assistant, &messages, &pictures, &options, quiet)?;
+    if let Some(form) = form.filter(|_| !args.flag("json")) {
+        say(&form(&whole.text));
+    }
     let cut = if args.flag("cut") { with_links_cut(&assistant, &messages, &pictures, &options)? } else { Vec::new() };
     for (layer, depth, reply) in cut.iter().filter(|_| !args.flag("json")) {
         let changed = if reply.text == whole.text { "" } else { "  <- another answer" };

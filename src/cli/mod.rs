@@ -17,6 +17,7 @@ mod folder;
 mod lessons;
 mod output;
 mod parity;
+mod photos;
 mod plan;
 mod pretrain;
 mod progress;

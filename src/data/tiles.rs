@@ -234,11 +234,10 @@ impl Recipe {
             first + (1 + square) * per + row % side * side + column % side
         };
         let [top, rows, left, columns] = unpadded(picture.size, picture.grid.map(|g| g * side));
-        let ratio = most.map_or(0.0, |most| ((rows * columns) as f64 / (most * per) as f64).sqrt());
+        let less = reduced_to([rows, columns], *most, side);
         let mut out: Vec<Blend> = all(1).collect();
-        if ratio > REDUCED_ABOVE {
-            let less = |count: usize| ((count as f64 / ratio).floor() as usize).max(1);
-            let (down, across) = (between(rows, less(rows)), between(columns, less(columns)));
+        if less != [rows, columns] {
+            let (down, across) = (between(rows, less[0]), between(columns, less[1]));
             for (row, next, below) in down {
                 for (column, beside, right) in &across {
                     let taps = [(row, *column), (row, *beside), (next, *column), (next, *beside)];
@@ -362,7 +361,7 @@ fn side_sizes([height, width]: [usize; 2], longest: usize, tile: usize, enlarge:
 }
 
 /// First row, rows, first column and columns of features that show the picture and no padding.
-fn unpadded([height, width]: [usize; 2], [rows, columns]: [usize; 2]) -> [usize; 4] {
+pub(super) fn unpadded([height, width]: [usize; 2], [rows, columns]: [usize; 2]) -> [usize; 4] {
     let (h, w, r, c) = (height as f64, width as f64, rows as f64, columns as f64);
     // Rounded to seven places before it is cut: counts of tokens differ without it.
     let cut = |side: f64| ((side * 1e7).round_ties_even() / 1e7) as usize;
@@ -373,6 +372,18 @@ fn unpadded([height, width]: [usize; 2], [rows, columns]: [usize; 2]) -> [usize;
         let edge = (columns - cut(w * (r / h)).min(columns)) / 2;
         [0, rows, edge, columns - 2 * edge]
     }
+}
+
+/// Rows and columns that features are reduced to, where they are more than those of `most` squares of `side` x `side`.
+pub(super) fn reduced_to([rows, columns]: [usize; 2], most: Option<usize>, side: usize) -> [usize; 2] {
+    let ratio = most.map_or(0.0, |most| ((rows * columns) as f64 / (most * side * side) as f64).sqrt());
+    let less = |count: usize| ((count as f64 / ratio).floor() as usize).max(1);
+    if ratio > REDUCED_ABOVE { [less(rows), less(columns)] } else { [rows, columns] }
+}
+
+/// The share of a resized picture's shorter side that is not cut off.
+pub(super) fn inner_of(square: &Preprocess) -> f64 {
+    square.image_size as f64 / square.resize.unwrap_or(square.image_size).max(1) as f64
 }
 
 /// For each of `new` places the old ones before and after it, and how far it is from the first: bilinear, corners not aligned.

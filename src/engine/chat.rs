@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::answers::assistant::{End, Options};
+use super::answers::assistant::{End, Looked, Options};
 use super::words::Fault;
 use crate::data::chat::Message;
 use crate::data::tiles::{Picture, Recipe};
@@ -52,6 +52,8 @@ pub enum ChatCommand {
     },
     /// Answer.
     Ask(Box<ChatQuestion>),
+    /// Tell where the last answer looked in its pictures.
+    Look,
     /// End the loading or the answer in progress.
     Stop,
     /// Take the weights off the GPU. The files stay open.
@@ -155,6 +157,8 @@ pub enum ChatEvent {
     },
     /// An answer is complete.
     Answered(Box<ChatAnswer>),
+    /// Where the last answer looked; nothing where it was about no picture.
+    Looked(Option<Arc<Looked>>),
     /// Its weights are not on the GPU any more, or never came to be; the files are still open.
     Unloaded,
     /// What was asked for last is not to be had. Training does not mind.

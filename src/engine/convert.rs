@@ -275,6 +275,10 @@ impl Conversion {
                     kinds = Kinds::of(&spec, request);
                     layers = spec.config.link_config.language_layers;
                 }
+                if checkpoint.tensors().keys().any(|name| name.starts_with("vision_encoder.")) {
+                    let text = "queries, keys and values of the tower become three tensors, which nanoVLM's own code does not read";
+                    out.notes.push(text.to_owned());
+                }
                 let all = checkpoint.tensors().iter();
                 all.map(|(name, place)| kinds.item(&canonical(name, &layers), name, 0, name, place)).collect()
             }

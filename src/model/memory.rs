@@ -185,8 +185,17 @@ fn layers(b: &mut Footprint, model: &Model, rows: usize) {
                     b.take([rows * kv, rows * kv, rows * c.num_key_value_heads]);
                 }
                 b.take([rows * width, rows * c.num_attention_heads]);
-                b.linear(rows, width, width);
+                if linked {
+                    b.linear(rows, width, width);
+                }
             });
+            if !linked {
+                // Of an ordinary layer only what was attended to is left then.
+                b.scope(|b| {
+                    b.take([rows * width]);
+                    b.linear(rows, width, width);
+                });
+            }
             b.take([rows * width]);
             b.take([rows * width, rows]);
             b.linear(rows, width, f);

@@ -122,4 +122,17 @@ impl DecoderLayer {
         };
         self.mlp.forward(r, p, &x).0
     }
+
+    /// The same of a layer without a link; also the softmax rows (1, H, Tq, T) of its attention.
+    pub fn decode_looking(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        s: &Sequence,
+        cache: &Cache,
+        x: &Tensor,
+    ) -> (Tensor, Tensor) {
+        let (x, looked) = self.attention.decode_looking(r, p, s, cache, x);
+        (self.mlp.forward(r, p, &x).0, looked)
+    }
 }

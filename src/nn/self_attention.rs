@@ -97,11 +97,37 @@ impl SelfAttention {
 
     /// Like forward for rows at `start` of each sample, with the keys and values of earlier rows in the cache.
     pub fn decode(&self, r: &mut Recorder, p: &Params, s: &Sequence, cache: &Cache, x: &Tensor) -> Tensor {
+        let (attended, _) = self.cached(r, p, s, cache, x);
+        self.o.forward_add(r, p, &attended, Some(x))
+    }
+
+    /// The same; also the softmax rows (1, H, Tq, T).
+    pub fn decode_looking(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        s: &Sequence,
+        cache: &Cache,
+        x: &Tensor,
+    ) -> (Tensor, Tensor) {
+        let (attended, saved) = self.cached(r, p, s, cache, x);
+        let looked = attention::probabilities(r, &saved);
+        (self.o.forward_add(r, p, &attended, Some(x)), looked)
+    }
+
+    /// What rows read of the cache, which gets their own keys and values before.
+    fn cached(
+        &self,
+        r: &mut Recorder,
+        p: &Params,
+        s: &Sequence,
+        cache: &Cache,
+        x: &Tensor,
+    ) -> (Tensor, attention::Saved) {
         let ([q, k, v], _) = self.project(r, p, x);
         let query = s.rotate(r, &q, &s.table);
         s.append(r, &k, &cache.key, Some(&s.table));
         s.append(r, &v, &cache.value, None);
-        let (attended, _) = attention::forward(r, s.layout, &s.rows, &query, &cache.key, &cache.value);
-        self.o.forward_add(r, p, &attended, Some(x))
+        attention::forward(r, s.layout, &s.rows, &query, &cache.key, &cache.value)
     }
 }

@@ -113,6 +113,18 @@ pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
+/// Can photos be taken here? No small library does it on every system.
+pub const HAS_CAMERA: bool = false;
+
+/// Shows what the camera sees, in a browser.
+pub fn camera() {}
+
+/// Keeps the camera on, in a browser.
+pub fn live(_on: bool) {}
+
+/// Asks for what it sees, in a browser.
+pub fn live_frame() {}
+
 /// Is there a folder of that name?
 #[must_use]
 pub fn is_folder(path: &str) -> bool {

@@ -169,6 +169,24 @@ fn page_call(name: &str, texts: &[&str]) {
     let _ = call();
 }
 
+/// Can photos be taken here?
+pub const HAS_CAMERA: bool = true;
+
+/// Shows what the camera sees; a photo comes as a dropped file.
+pub fn camera() {
+    page_call("camera", &[]);
+}
+
+/// Keeps the camera on, small in a corner, or ends that.
+pub fn live(on: bool) {
+    page_call("live", &[if on { "on" } else { "" }]);
+}
+
+/// What the camera sees now comes as a dropped file.
+pub fn live_frame() {
+    page_call("frame", &[]);
+}
+
 /// Takes away the page's loading screen.
 pub fn page_started() {
     page_call("started", &[]);

@@ -1,16 +1,19 @@
 //! Several pictures in a conversation with a model that cuts them into squares.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use hive::app::chat::{LIVE, Live};
 use hive::app::panels::chat::chat_ui;
 use hive::data::chat::Message;
 use hive::data::image::Preprocess;
 use hive::data::tiles::{Cut, Recipe};
-use hive::engine::answers::assistant::End;
+use hive::engine::answers::assistant::{End, Looked};
 use hive::engine::{
-    ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion, Command, Event, Format, Wiring,
+    ChatAnswer, ChatCommand, ChatEvent, ChatModel, ChatPlans, ChatQuestion, Command, Event, Fault, FaultKind, Format,
+    Wiring,
 };
 use hive::platform::read_file;
 
@@ -48,13 +51,7 @@ fn take(harness: &mut Harness<'static, Bench>, name: &str) {
     harness.run_steps(2);
 }
 
-fn send(harness: &mut Harness<'static, Bench>, text: &str) -> ChatQuestion {
-    harness.get_by_label("Message").focus();
-    harness.run_steps(2);
-    harness.get_by_label("Message").type_text(text);
-    harness.run_steps(2);
-    harness.get_by_label("Send").click();
-    harness.run_steps(2);
+fn answered(harness: &mut Harness<'static, Bench>) -> ChatQuestion {
     let question = match harness.state().out.last() {
         Some(Command::Chat(ChatCommand::Ask(question))) => (**question).clone(),
         other => panic!("{other:?}"),
@@ -64,6 +61,16 @@ fn send(harness: &mut Harness<'static, Bench>, text: &str) -> ChatQuestion {
     harness.state_mut().tell(Event::Chat(ChatEvent::Answered(Box::new(said))));
     harness.run_steps(2);
     question
+}
+
+fn send(harness: &mut Harness<'static, Bench>, text: &str) -> ChatQuestion {
+    harness.get_by_label("Message").focus();
+    harness.run_steps(2);
+    harness.get_by_label("Message").type_text(text);
+    harness.run_steps(2);
+    harness.get_by_label("Send").click();
+    harness.run_steps(2);
+    answered(harness)
 }
 
 fn squares(question: &ChatQuestion) -> Vec<usize> {
@@ -99,9 +106,43 @@ fn pictures_come_in_any_turn_and_their_cost_is_said_first() {
     harness.run_steps(2);
     harness.get_by_label("cat.png becomes 1 square and 25 tokens: 0.50 teraflop for the tower");
     assert_eq!(squares(&send(&mut harness, "Again?")), [1, 1]);
+    // Where it looked, over both pictures.
+    harness.get_by_label("Where it looked").click();
+    harness.run_steps(2);
+    assert!(matches!(harness.state().out.last(), Some(Command::Chat(ChatCommand::Look))));
+    let mut shares = vec![0.0; 2 * 3 * 50];
+    // The second head of the first layer looks at the last row of the second picture alone.
+    shares[50 + 49] = 0.5;
+    let looked = Looked { layers: 2, heads: 3, rows: 50, shares };
+    harness.state_mut().tell(Event::Chat(ChatEvent::Looked(Some(Arc::new(looked)))));
+    harness.run_steps(2);
+    harness.get_by_label("dog.png: 0.0 % of the attention, most at the bottom right");
+    harness.get_by_label("cat.png: 8.3 % of the attention, most at the bottom right");
     // A new conversation keeps the picture that was looked at last.
     harness.get_by_label("New conversation").click();
     harness.run_steps(2);
     let new = send(&mut harness, "What is it?");
     assert_eq!((squares(&new), new.messages.len()), (vec![1], 1));
+}
+
+#[test]
+fn what_the_camera_shows_is_asked_about_again_and_again() {
+    let mut harness = shown();
+    harness.state_mut().state.chat.live = Some(Live { question: "What now?".into(), waiting: false });
+    for _ in 0..2 {
+        assert!(harness.state_mut().state.chat.wants_frame());
+        assert!(!harness.state_mut().state.chat.wants_frame(), "one picture at a time");
+        // What else comes is none of the camera's.
+        let before = harness.state().out.len();
+        take(&mut harness, "dog.png");
+        assert_eq!(harness.state().out.len(), before);
+        take(&mut harness, LIVE);
+        assert!(!harness.state_mut().state.chat.wants_frame(), "it has not answered yet");
+        let question = answered(&mut harness);
+        assert_eq!((question.messages, question.pictures.len()), (vec![Message::about("What now?", 1)], 1));
+    }
+    // What fails ends it.
+    let fault = Fault::new(FaultKind::Model, "Lost.".to_owned(), "Load it again.");
+    harness.state_mut().tell(Event::Chat(ChatEvent::Failed(fault)));
+    assert!(!harness.state_mut().state.chat.wants_frame());
 }

@@ -15,7 +15,7 @@ const PLACES = [
 ];
 
 // WebGPU and a canvas on a machine without a GPU.
-const SOFTWARE = [
+export const SOFTWARE = [
   "--enable-unsafe-webgpu",
   "--use-webgpu-adapter=swiftshader",
   "--enable-features=Vulkan",

@@ -1,11 +1,13 @@
 // A published model in the page: its folder is dropped, it is loaded and talks, and the program's memory stays small.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-import { FULL } from "./browser.mjs";
+import { FULL, SOFTWARE } from "./browser.mjs";
 
 const NAME = "smollm2-135m-instruct";
+const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
 // Packing in int8 takes a processor a minute.
 const FORMAT = FULL ? "int8" : "f16";
 // Bytes of WebAssembly memory that the page may have at most; the weights are on the GPU.
@@ -74,6 +76,98 @@ export const TESTS = [
       // It never shrinks: this is the most there ever was.
       assert.ok(bytes < MOST_MEMORY, `${bytes} bytes of WebAssembly memory`);
       return `"${whole}" in ${parts.length} parts; ${figures}; loaded in ${loaded.toFixed(1)} s; ${(bytes / 2 ** 20).toFixed(0)} MiB`;
+    },
+  },
+  {
+    name: "a conversation about two photos, one of a later turn, is that of the native program",
+    timeout: 300,
+    async run(hive, { options, context, shot }) {
+      const fixture = "tests/fixtures-vlm/smolvlm";
+      const files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.json"];
+      const manners = ["generation_config.json", "preprocessor_config.json", "processor_config.json"];
+      await hive.open("#preset=tiny&hide=tour&panels=ask");
+      await hive.started();
+      await drop(hive, context, [...files, ...manners].map((file) => join(fixture, file)));
+      await hive.click("radio", "f32", 60_000);
+      await hive.click("button", "Load in f32");
+      await hive.seen(/^f32, room for \d+ tokens, loaded in/, 60_000);
+      // What no screen shows of the words of random weights is left out.
+      const plain = (text) => text.replaceAll(/[^!-~]/g, "");
+      const texts = () => hive.page.locator("#hive-access > *").evaluateAll((all) => all.map((e) => e.textContent));
+      const figures = async () => (await texts()).filter((text) => /^\d+ tokens.*; first after /.test(text)).join(" ");
+      const ask = async (picture, question) => {
+        await drop(hive, context, [join(fixture, picture)]);
+        // What it costs is said before anything runs.
+        const cost = await hive.seen(new RegExp(`^${picture} becomes \\d+ squares and \\d+ tokens: .*`));
+        await shot(picture);
+        const before = await figures();
+        await hive.click("textbox", "Message");
+        await hive.page.keyboard.type(question);
+        await hive.page.keyboard.press("Enter");
+        // An earlier answer may be out of sight by then.
+        let now = before;
+        while (now === before || now === "") {
+          await new Promise((done) => setTimeout(done, 200));
+          now = await figures();
+        }
+        return [cost, (await texts()).map(plain).filter((text) => text.length > 10)];
+      };
+      const turns = [["wide.png", "What is in this picture?"], ["small.png", "And what is here?"]];
+      const [first, second] = [await ask(...turns[0]), await ask(...turns[1])];
+      await hive.choose("button", "What the model sees of it");
+      await hive.seen(/\d+ squares of small\.png/);
+      await shot("squares");
+
+      const driver = existsSync(SWIFTSHADER) ? { VK_DRIVER_FILES: SWIFTSHADER, VK_ICD_FILENAMES: SWIFTSHADER } : {};
+      const lines = turns.map(([picture, question]) => `/image ${join(fixture, picture)}\n${question}\n`).join("");
+      const native = spawnSync(options.hive, ["chat", "--model", fixture, "--weights", "f32"], {
+        input: lines,
+        env: { ...process.env, ...driver },
+      });
+      const want = plain(native.stdout.toString());
+      assert.ok(want.length > 40, `the native program said ${native.stdout} ${native.stderr}`);
+      const whole = first[1].filter((text) => want.startsWith(text)).some((text) => second[1].includes(want.slice(text.length)));
+      assert.ok(whole, `"${want}" is not said in the page, but ${JSON.stringify([first[1], second[1]])}`);
+      return `${first[0]}; ${second[0]}`;
+    },
+  },
+  {
+    name: "a photo by the camera is a picture of the conversation",
+    timeout: 120,
+    flags: [...SOFTWARE, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+    async run(hive, { context, shot }) {
+      const fixture = "tests/fixtures-vlm/smolvlm-whole";
+      const files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.json"];
+      await context.grantPermissions(["camera"], { origin: new URL(hive.address).origin });
+      await hive.open("#preset=tiny&hide=tour&panels=ask");
+      await hive.started();
+      await drop(hive, context, [...files, "preprocessor_config.json", "processor_config.json"].map((file) => join(fixture, file)));
+      await hive.click("radio", "f32", 60_000);
+      await hive.click("button", "Load in f32");
+      await hive.seen(/^f32, room for \d+ tokens, loaded in/, 60_000);
+      await hive.choose("button", "Take a photo…");
+      const take = hive.page.getByRole("button", { name: "Take the photo" });
+      const there = () => !document.getElementById("hive-camera").hidden && !document.getElementById("hive-camera-take").disabled;
+      await hive.page.waitForFunction(there, null, { timeout: 20_000 });
+      await shot("camera");
+      await take.click();
+      const cost = await hive.seen(/^photo \d\d\.\d\d\.\d\d\.png becomes 1 square and 4 tokens: .*/);
+      assert.ok(await hive.page.locator("#hive-camera").isHidden());
+      const tracks = await hive.page.evaluate(() => document.querySelector("#hive-camera video").srcObject);
+      assert.equal(tracks, null, "the camera is still on");
+      // Again and again: answers come one after the other, each about a new picture.
+      await hive.page.evaluate(() => {
+        window.figures = new Set();
+        const place = document.getElementById("hive-access");
+        const look = () => place.querySelectorAll("p").forEach((p) => /^\d+ tokens.*; first after /.test(p.textContent) && window.figures.add(p.textContent));
+        new MutationObserver(look).observe(place, { subtree: true, childList: true, characterData: true });
+      });
+      await hive.choose("checkbox", "Live from the camera");
+      await hive.page.waitForFunction(() => window.figures.size >= 3, null, { timeout: 60_000 });
+      await shot("live");
+      await hive.choose("checkbox", "Live from the camera");
+      await hive.page.waitForFunction(() => document.querySelector("#hive-camera video").srcObject === null, null, { timeout: 10_000 });
+      return cost;
     },
   },
   {

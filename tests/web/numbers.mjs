@@ -1,7 +1,7 @@
 // The numbers of the page: every case of every operation, parity fixtures, and the same losses as the native program.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { promisify } from "node:util";
 
 import { FULL } from "./browser.mjs";
@@ -9,8 +9,6 @@ import { FULL } from "./browser.mjs";
 const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
 const STEPS = FULL ? 100 : 10;
 const execute = promisify(execFile);
-
-const base64 = (path) => ({ base64: readFileSync(path).toString("base64") });
 
 export const TESTS = [
   ...[false, true].map((hardware) => ({
@@ -25,14 +23,16 @@ export const TESTS = [
       return `${answer.cases} cases on ${answer.adapter || "an adapter without a name"}, ${answer.secs.toFixed(0)} s`;
     },
   })),
-  ...["hive", "cascade"].map((name) => ({
-    name: `the fixture ${name} is met`,
+  ...["fixtures/hive", "fixtures/cascade", "fixtures-vlm/smolvlm2", "fixtures-vlm/llava-onevision"].map((name) => ({
+    name: `the fixture ${name.split("/")[1]} is met`,
     timeout: 180,
     async run(hive) {
       await hive.open("#preset=tiny");
       await hive.started();
-      const files = ["config.json", "model.safetensors", "io.safetensors"].map((f) => base64(`tests/fixtures/${name}/${f}`));
-      const answer = await hive.call("hive_parity", ...files);
+      const files = readdirSync(`tests/${name}`);
+      const contents = files.map((file) => readFileSync(`tests/${name}/${file}`));
+      const bytes = { base64: Buffer.concat(contents).toString("base64") };
+      const answer = await hive.call("hive_parity", files, contents.map((c) => c.length), bytes);
       const wrong = answer.groups.filter((g) => !g.passed);
       assert.deepEqual(wrong, []);
       assert.ok(answer.passed && answer.groups.length > 1);

@@ -6,7 +6,7 @@ use eframe::egui::{
 };
 
 use super::widgets::small;
-use super::{load, photos, sampling};
+use super::{load, looked, photos, sampling};
 use crate::app::actions::Action;
 use crate::app::chat::{Doing, Loaded, Photo, Turn, summary};
 use crate::app::{AppState, Control};
@@ -22,6 +22,7 @@ pub struct Form {
     /// How words are chosen.
     pub sampling: sampling::Form,
     photos: photos::Form,
+    looked: looked::Form,
 }
 
 impl Form {
@@ -81,6 +82,7 @@ pub fn chat_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Act
     ScrollArea::vertical().id_salt("conversation").auto_shrink(false).stick_to_bottom(true).show(ui, |ui| {
         ui.set_max_width(ui.available_width());
         conversation_ui(ui, state, loaded, &mut form.photos, form.sampling.limit);
+        looked::looked_ui(ui, &state.chat, &mut form.looked, &mut form.photos, out);
     });
 }
 

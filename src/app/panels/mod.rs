@@ -23,6 +23,7 @@ pub mod heatmap;
 pub mod lessons;
 pub mod links;
 pub mod load;
+pub mod looked;
 pub mod model;
 pub mod photos;
 pub mod picture;

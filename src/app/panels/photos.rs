@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use eframe::egui::{
-    Align, CollapsingHeader, Color32, ColorImage, Context, Image, Layout, TextureHandle, TextureOptions, Ui, Vec2,
+    Align, CollapsingHeader, Color32, ColorImage, Context, Image, Layout, TextEdit, TextureHandle, TextureOptions, Ui,
+    Vec2,
 };
 
 use super::data;
@@ -17,11 +18,14 @@ use crate::data::image::{Filter, Rgb, decode, resize_by};
 use crate::data::tiles::{Cut, Picture as Squares, Recipe};
 use crate::data::worlds::to_rgb8;
 use crate::engine::Fault;
+use crate::platform;
 
 /// Height of a small picture, points.
 const HEIGHT: f32 = 64.0;
 /// Height of all squares of a picture at most, points.
 const STRIP: f32 = 120.0;
+/// What is asked about what the camera shows, unless something else is typed.
+const LIVE_QUESTION: &str = "Describe what you see.";
 /// Pixels of the longer side of a small picture.
 const PIXELS: usize = 128;
 /// Pixels of a square in the strip, and between two of them.
@@ -33,6 +37,8 @@ const GAP: usize = 3;
 pub struct Form {
     small: Vec<(Arc<Rgb>, TextureHandle)>,
     strip: Option<Strip>,
+    /// What is asked about what the camera shows.
+    live: String,
 }
 
 /// The squares of a picture, as one picture.
@@ -46,7 +52,8 @@ struct Strip {
 }
 
 impl Form {
-    fn texture(&mut self, ctx: &Context, photo: &Photo) -> TextureHandle {
+    /// A small picture.
+    pub(super) fn texture(&mut self, ctx: &Context, photo: &Photo) -> TextureHandle {
         if let Some((_, texture)) = self.small.iter().find(|(of, _)| Arc::ptr_eq(of, &photo.whole)) {
             return texture.clone();
         }
@@ -145,13 +152,13 @@ pub fn photos_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<A
                 }
             });
         }
-        ui.vertical(|ui| choose_ui(ui, state, first, out));
+        ui.vertical(|ui| choose_ui(ui, state, first, &mut form.live, out));
     });
     cost_ui(ui, chat, form, out);
 }
 
 /// Ways to another picture.
-fn choose_ui(ui: &mut Ui, state: &AppState, first: usize, out: &mut Vec<Action>) {
+fn choose_ui(ui: &mut Ui, state: &AppState, first: usize, live: &mut String, out: &mut Vec<Action>) {
     if state.chat.photos.len() <= first {
         ui.label(if first > 0 { "no further picture" } else { "no picture yet" });
     }
@@ -167,12 +174,36 @@ fn choose_ui(ui: &mut Ui, state: &AppState, first: usize, out: &mut Vec<Action>)
             out.push(Action::Shell(Request::Pick(Purpose::Picture)));
         }
     }
+    if platform::HAS_CAMERA && state.shows(Control::OwnPicture) {
+        let hover = "With the camera of this device. The photo stays in this page.";
+        if ui.button("Take a photo…").on_hover_text(hover).clicked() {
+            out.push(Action::Shell(Request::Camera));
+        }
+    }
+    live_ui(ui, &state.chat, live, out);
     if let Some(other) = &state.picture {
         let hover = format!("{}, as the column at the left shows it", other.origin);
         if ui.small_button("Use the selected picture").on_hover_text(hover).clicked() {
             out.extend(brought(state, other));
         }
     }
+}
+
+/// The same question about what the camera shows, again and again.
+fn live_ui(ui: &mut Ui, chat: &ChatState, question: &mut String, out: &mut Vec<Action>) {
+    if !(platform::HAS_CAMERA && chat.takes_several()) {
+        return;
+    }
+    ui.horizontal_wrapped(|ui| {
+        let mut on = chat.live.is_some();
+        let hover = "Asks about what the camera shows, again as soon as it has answered. Pictures stay in this page.";
+        if ui.checkbox(&mut on, "Live from the camera").on_hover_text(hover).changed() {
+            let asked = if question.trim().is_empty() { LIVE_QUESTION } else { question.trim() };
+            out.push(Action::Live(on.then(|| asked.to_owned())));
+        }
+        let field = TextEdit::singleline(question).hint_text(LIVE_QUESTION).desired_width(160.0);
+        ui.add_enabled(!on, field).accessible_name("Question for the camera");
+    });
 }
 
 /// What the last picture costs before anything runs, and what the model sees of it.

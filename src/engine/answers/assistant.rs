@@ -123,6 +123,47 @@ impl Reply {
     }
 }
 
+/// Where the tokens of an answer looked, of all rows of pictures: means over the tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Looked {
+    /// L.
+    pub layers: usize,
+    /// H.
+    pub heads: usize,
+    /// Rows of all pictures, in their order.
+    pub rows: usize,
+    /// (L, H, rows), shares of each token's attention.
+    pub shares: Vec<f32>,
+}
+
+impl Looked {
+    /// The rows as a layer and head look at them; of none the mean over all.
+    #[must_use]
+    pub fn of(&self, layer: Option<usize>, head: Option<usize>) -> Vec<f32> {
+        let all = |one: Option<usize>, count: usize| one.map_or(0..count, |i| i.min(count)..(i + 1).min(count));
+        let (layers, heads) = (all(layer, self.layers), all(head, self.heads));
+        let count = (layers.len() * heads.len()).max(1) as f32;
+        let mut out = vec![0.0; self.rows];
+        for at in layers.flat_map(|l| heads.clone().map(move |h| l * self.heads + h)) {
+            out.iter_mut().zip(&self.shares[at * self.rows..]).for_each(|(sum, share)| *sum += share / count);
+        }
+        out
+    }
+}
+
+/// What was asked last, to look into it.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    /// Tokens of the prompt, and positions of rows of pictures among them.
+    prompt: usize,
+    rows: Vec<usize>,
+    /// Tokens of the answer.
+    made: usize,
+}
+
+/// Tokens of an answer that are looked into at most.
+const LOOKED_INTO: usize = 24;
+
 /// A model, its tokenizer and its chat template.
 pub struct Assistant {
     decoder: Decoder,
@@ -131,6 +172,7 @@ pub struct Assistant {
     ends: Vec<u32>,
     sight: Option<Sight>,
     secs_per_token: f64,
+    last: Asked,
 }
 
 impl Assistant {
@@ -144,7 +186,7 @@ impl Assistant {
         sight: Option<Sight>,
     ) -> Self {
         ends.extend(tokenizer.id("<|im_end|>"));
-        Self { decoder, tokenizer, template, ends, sight, secs_per_token: 1.0 }
+        Self { decoder, tokenizer, template, ends, sight, secs_per_token: 1.0, last: Asked::default() }
     }
 
     /// The same with the links of these decoder layers cut, on the same device and with the same weights.
@@ -159,6 +201,7 @@ impl Assistant {
             ends: self.ends.clone(),
             sight: self.sight.clone(),
             secs_per_token: self.secs_per_token,
+            last: Asked::default(),
         })
     }
 
@@ -278,6 +321,30 @@ impl Assistant {
         self.go_on(Prompt { ids: &ids, pixels: &pixels, offset, rows: &rows }, options, tell).await
     }
 
+    /// Where the first tokens of the last answer looked, of the rows of its pictures; none where there are no rows.
+    ///
+    /// # Errors
+    /// A GPU fault.
+    pub async fn look(&mut self) -> Result<Option<Looked>, GpuError> {
+        let Asked { prompt, rows, made } = self.last.clone();
+        let c = self.decoder.model().language_config();
+        let (layers, heads) = (c.num_hidden_layers, c.num_attention_heads);
+        let count = made.min(LOOKED_INTO);
+        if rows.is_empty() || count == 0 {
+            return Ok(None);
+        }
+        let mut shares = vec![0.0; layers * heads * rows.len()];
+        for i in 0..count {
+            // A token is chosen by what the one before it looks at.
+            let position = prompt - 1 + i;
+            let Some(all) = self.decoder.attention(position).await? else { return Ok(None) };
+            for (own, to) in all.chunks(position + 1).zip(shares.chunks_mut(rows.len())) {
+                rows.iter().zip(to).for_each(|(at, share)| *share += own[*at] / count as f32);
+            }
+        }
+        Ok(Some(Looked { layers, heads, rows: rows.len(), shares }))
+    }
+
     /// Goes on with tokens.
     ///
     /// # Errors
@@ -289,6 +356,8 @@ impl Assistant {
         mut tell: impl FnMut(Piece<'_>) -> bool,
     ) -> Result<Reply, ReplyError> {
         let began = now_secs();
+        let rows = prompt.rows.iter().map(|(at, _)| *at).collect();
+        self.last = Asked { prompt: prompt.ids.len(), rows, made: 0 };
         // Nothing to tell yet, but whoever listens may have had enough.
         if !self.decoder.begin_while(prompt, &options.sampling, &mut || tell(Piece { text: "", token: None })).await? {
             let (tokens, first_secs) = (Vec::new(), now_secs() - began);
@@ -331,6 +400,7 @@ impl Assistant {
             }
         }
         let text = writer.finish(&mut tell);
+        self.last.made = tokens.len();
         let rest_secs = now_secs() - began - first_secs;
         let prompt = prompt.ids.len();
         Ok(Reply { text, tokens, prompt, end: end.unwrap_or(End::Limit), first_secs, rest_secs })

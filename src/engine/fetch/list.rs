@@ -25,6 +25,8 @@ const TEXTS: [&str; 7] = [
     "preprocessor_config.json",
     "processor_config.json",
 ];
+/// Those of a tokenizer.
+const TOKENIZER: [&str; 2] = ["tokenizer.json", "tokenizer_config.json"];
 /// Ending of weights.
 const EXTENSION: &str = ".safetensors";
 /// Longest text that is taken.
@@ -168,7 +170,50 @@ struct Large {
     size: u64,
 }
 
+/// What a hub has of an entry.
+struct Hub {
+    commit: Option<String>,
+    card: Value,
+    remotes: BTreeMap<String, Remote>,
+}
+
 async fn hub(id: &str, revision: &str, options: &FetchOptions) -> Result<Listing, FetchError> {
+    let Hub { commit, card, mut remotes } = files_of(id, revision, options).await?;
+    let mut names = chosen(&remotes, options).await?;
+    if let Some(other) = tokenizer_of(&card, &remotes, options).await? {
+        // It is that of another entry, and comes along.
+        let mut own = files_of(&other, "main", options).await?.remotes;
+        for name in TOKENIZER.into_iter().filter(|name| !remotes.contains_key(*name)).collect::<Vec<_>>() {
+            if let Some(remote) = own.remove(name) {
+                names.push(name.to_owned());
+                remotes.insert(name.to_owned(), remote);
+            }
+        }
+    }
+    let files = names.into_iter().filter_map(|name| remotes.remove(&name)).collect();
+    Ok(Listing { commit, license: license(&card), files })
+}
+
+/// The entry whose tokenizer a model of nanoVLM uses, as the cards of these say their library: where it has none itself.
+async fn tokenizer_of(
+    card: &Value,
+    remotes: &BTreeMap<String, Remote>,
+    options: &FetchOptions,
+) -> Result<Option<String>, FetchError> {
+    let Some(config) = remotes.get(CONFIG).filter(|_| {
+        card.get("library_name").is_some_and(|name| name == "nanovlm") && !remotes.contains_key(TOKENIZER[0])
+    }) else {
+        return Ok(None);
+    };
+    let (config, _) = json::<Value>(&config.url, options).await?;
+    let Some(other) = config.get("lm_tokenizer").and_then(Value::as_str) else { return Ok(None) };
+    let mut parts = other.split('/');
+    let plain = [parts.next(), parts.next()].iter().all(|part| part.is_some_and(is_plain)) && parts.next().is_none();
+    if plain { Ok(Some(other.to_owned())) } else { Err(FetchError::Path(shown(other))) }
+}
+
+/// All plain files of an entry.
+async fn files_of(id: &str, revision: &str, options: &FetchOptions) -> Result<Hub, FetchError> {
     let endpoint = options.endpoint.trim_end_matches('/');
     let at = encoded(revision);
     let missing = |e| match e {
@@ -194,9 +239,7 @@ async fn hub(id: &str, revision: &str, options: &FetchOptions) -> Result<Listing
             remotes.insert(line.path.clone(), of_line(&line, &format!("{endpoint}/{id}/resolve/{at}")));
         }
     }
-    let names = chosen(&remotes, options).await?;
-    let files = names.into_iter().filter_map(|name| remotes.remove(&name)).collect();
-    Ok(Listing { commit, license: license(&about.card), files })
+    Ok(Hub { commit, card: about.card, remotes })
 }
 
 /// All pages of a list of files.

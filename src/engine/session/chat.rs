@@ -93,6 +93,16 @@ impl Session {
             }
             ChatCommand::Load { format, room, memory } => self.load_model(format, room, memory).await,
             ChatCommand::Ask(question) => self.reply(&question).await,
+            ChatCommand::Look => match &mut self.chat.assistant {
+                Some(assistant) => match assistant.look().await {
+                    Ok(looked) => {
+                        self.tell_chat(ChatEvent::Looked(looked.map(std::sync::Arc::new)));
+                        Ok(())
+                    }
+                    Err(e) => Err(e.into()),
+                },
+                None => Ok(()),
+            },
             // What was in progress has seen it already.
             ChatCommand::Stop => Ok(()),
             ChatCommand::Unload => {

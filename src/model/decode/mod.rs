@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::model::Model;
 use crate::data::rng::{hash_bytes, splitmix64};
 use crate::data::tiles::Blend;
-use crate::gpu::{Gpu, GpuError, Program};
+use crate::gpu::{Gpu, GpuError, Program, Tensor};
 use crate::nn::Params;
 use crate::ops::packed::MAX_SHARD;
 use crate::ops::sample::Settings;
@@ -95,6 +95,8 @@ pub struct Decoder {
     /// In the flattened wiring.
     squares: Option<Squares>,
     pieces: BTreeMap<usize, Piece>,
+    /// Shows where a token looks, once somebody asked.
+    looking: Option<(Piece, Vec<Tensor>)>,
     state: State,
     step: Program,
     /// What the caches hold, by position: an id, or a number for what a row of a picture is made of.
@@ -128,6 +130,7 @@ impl Decoder {
             squares,
             record,
             pieces: BTreeMap::new(),
+            looking: None,
             room,
             state,
             history: Vec::new(),
@@ -217,6 +220,23 @@ impl Decoder {
             Some(squares) => Ok(Some(self.gpu.read_f32(&squares.rows).await?)),
             None => Ok(None),
         }
+    }
+
+    /// Where the token at a position looks: softmax rows (L, H, position + 1), for models without links. None where the position
+    /// was not read or is a row of a picture.
+    pub async fn attention(&mut self, position: usize) -> Result<Option<Vec<f32>>, GpuError> {
+        let id = self.history.get(position).and_then(|mark| u32::try_from(*mark).ok());
+        let Some(id) = id.filter(|_| self.model.links().is_empty()) else { return Ok(None) };
+        if self.looking.is_none() {
+            self.looking = Some(self.record.looking(&self.model, &self.params));
+        }
+        let Some((piece, looked)) = &self.looking else { return Ok(None) };
+        // Its keys and values are written once more, as they are.
+        piece.write(&self.gpu, &[Token::Text(id)], position, 0);
+        piece.program.run_shared().await?;
+        let rows = looked.first().map_or(1, |t| t.shape().cols());
+        let all = self.gpu.read_all(looked).await?;
+        Ok(Some(all.iter().flat_map(|layer| layer.chunks(rows)).flat_map(|row| &row[..=position]).copied().collect()))
     }
 
     /// Logits (V) that the last token was chosen by.

@@ -265,6 +265,22 @@ impl Recording {
         Piece { program: r.finish(), ids, rows, placed }
     }
 
+    /// One token through all layers, and the softmax rows (1, H, 1, rows) of each: for models without links.
+    pub(super) fn looking(&self, model: &Model, params: &Params) -> (Piece, Vec<Tensor>) {
+        let ids = self.gpu.tensor([1], DType::U32, "ids");
+        let rows = self.gpu.tensor([1, 3], DType::U32, "rows");
+        let mut r = Recorder::within(&self.gpu, &self.workspace);
+        let mut x = model.language().embed(&mut r, params, &ids);
+        let sequence = self.sequence(model.language_config(), &rows, 1, 0);
+        let mut looked = Vec::new();
+        for (layer, cache) in model.language().layers.iter().zip(&self.caches) {
+            let (y, rows) = layer.decode_looking(&mut r, params, &sequence, cache, &x);
+            x = y;
+            looked.push(rows);
+        }
+        (Piece { program: r.finish(), ids, rows, placed: None }, looked)
+    }
+
     /// Room for the rows of so many squares.
     pub(super) fn squares(&self, model: &Model, params: &Params, sight: &Sight, count: usize) -> Option<Squares> {
         let SightTo::Text(made) = &sight.to else { return None };

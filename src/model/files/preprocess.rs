@@ -60,22 +60,33 @@ async fn said(folder: &Folder, spec: &ModelSpec) -> Result<Recipe, FilesError> {
     if let Some(recipe) = &spec.family.recipe {
         return Ok(recipe.clone());
     }
-    for file in [PREPROCESSOR, PROCESSOR] {
+    let framed = spec.family.tags == Tags::Framed;
+    // What newer versions write inside the processor's file counts first.
+    let mut found = None;
+    for file in [PROCESSOR, PREPROCESSOR] {
         let Some(text) = folder.text(file).await? else { continue };
         let value: Value = parse(file, text.as_bytes())?;
         let top = Keys::of(&value, file, "")?;
         let inner = if file == PROCESSOR { top.object("image_processor", "image_processor.")? } else { Some(top) };
-        if let Some(keys) = inner {
-            return read(keys, spec);
+        let rows = spec.config.image_rows();
+        if let Some(said) = top.size("image_seq_len")?.filter(|said| framed && *said != rows) {
+            let text = format!("is {said}, and by config.json a square becomes {rows} rows: download both files again");
+            return Err(top.fault("image_seq_len", &text));
         }
+        if let (Some(keys), None) = (inner, &found) {
+            found = Some(read(keys, spec)?);
+        }
+    }
+    if let Some(recipe) = found {
+        return Ok(recipe);
     }
     // Without a file: as the models of that class were trained.
     let fit = if spec.kind == Wiring::Flattened { Fit::Pad } else { Fit::Squash };
-    match (&spec.family.cut, spec.family.tags == Tags::Framed) {
+    match (&spec.family.cut, framed) {
         (None, false) => Ok(Preprocess { fit, ..own }.into()),
         // How its pictures are cut is nowhere else.
         _ => {
-            let text = "is missing: it says how pictures are cut. Download it again".to_owned();
+            let text = "it is missing, and says how pictures are cut: download it again".to_owned();
             Err(FilesError::Config { file: PREPROCESSOR.to_owned(), text })
         }
     }
