@@ -316,6 +316,27 @@ fn families_that_are_not_read_are_named() {
             "vision_config.model_type is siglip",
         ),
         (json!({"model_type": "idefics3", "scale_factor": 5}), "do not part into cells of 5"),
+        (
+            json!({"model_type": "llava_onevision",
+                "vision_config": {"model_type": "siglip_vision_model", "image_size": u64::MAX, "patch_size": 16}}),
+            "image_size is 18446744073709551615; at most 8192",
+        ),
+        (
+            json!({"vit_hidden_dim": 4, "lm_hidden_dim": 4, "vit_inter_dim": 4, "vit_n_blocks": 1, "vit_n_heads": 1,
+                "vit_img_size": 0, "vit_patch_size": 1, "lm_inter_dim": 4, "lm_n_blocks": 1, "lm_n_heads": 1,
+                "lm_n_kv_heads": 1, "lm_vocab_size": 4, "lm_max_position_embeddings": 4, "max_img_size": 0}),
+            "max_img_size must be a multiple",
+        ),
+        (
+            json!({"model_type": "llava", "vision_feature_layer": i64::MIN, "vision_feature_select_strategy": "full",
+                "vision_config": {"model_type": "siglip_vision_model", "num_hidden_layers": i64::MAX}}),
+            "vision_feature_layer is -9223372036854775808",
+        ),
+        (
+            json!({"model_type": "llava_onevision",
+                "vision_config": {"model_type": "siglip_vision_model", "num_hidden_layers": u64::MAX}}),
+            "num_hidden_layers is 18446744073709551615; at most",
+        ),
         (json!({"model_type": "llava_onevision", "vision_aspect_ratio": "pad"}), "vision_aspect_ratio is pad"),
         (json!({"model_type": "llava_onevision", "image_grid_pinpoints": [[384, 100]]}), "multiples of 384"),
         (json!({"model_type": "llava_onevision", "image_grid_pinpoints": [[384_000_000, 384]]}), "multiples of 384"),

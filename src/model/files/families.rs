@@ -35,8 +35,9 @@ fn state(top: Keys<'_>, key: &str, default: i64, blocks: usize) -> Result<usize,
         }
         Some(other) => other.as_i64().unwrap_or(i64::MAX),
     };
-    let states = blocks as i64 + 1;
-    let at = if value < 0 { states + value } else { value };
+    // Sizes are judged later: there may be any number of blocks.
+    let states = i64::try_from(blocks).unwrap_or(i64::MAX).saturating_add(1);
+    let at = if value < 0 { states.saturating_add(value) } else { value };
     usize::try_from(at).ok().filter(|k| *k <= blocks).ok_or_else(|| {
         let have = top.value(key).map_or_else(String::new, |v| shown(&v.to_string()));
         top.fault(key, &format!("is {have}; the tower has the states 0 to {blocks}, or -1 to -{states}"))
@@ -99,7 +100,7 @@ impl ModelSpec {
             let (side, key) = (self.config.vision_config.image_size, "image_grid_pinpoints");
             let sizes = match top.value(key) {
                 Some(list) => pinpoints(top, key, list)?,
-                None => (1..=6).flat_map(|h| (1..=6).map(move |w| [side * h, side * w])).collect(),
+                None => (1..=6).flat_map(|h| (1..=6).map(move |w| [h, w].map(|n| side.saturating_mul(n)))).collect(),
             };
             let most = most_squares(top, "vision_aspect_ratio", "anyres_max_9")?;
             self.family.cut = Some(self.sizes(top, sizes, most)?);
@@ -241,7 +242,7 @@ impl ModelSpec {
         let whole = token("global_image_token")?;
         let recipe = match longest {
             Some(longest) => {
-                let fits = longest.is_multiple_of(side) && longest / side <= MOST_SIDE && longest > 0;
+                let fits = longest > 0 && longest.is_multiple_of(side) && longest / side <= MOST_SIDE;
                 if !fits {
                     let text = format!("must be a multiple of vit_img_size {side}, up to {MOST_SIDE} times it");
                     return Err(top.fault("max_img_size", &text));
@@ -301,8 +302,9 @@ fn range_of(text: &str, side: usize) -> Option<Vec<[usize; 2]>> {
     let mut numbers =
         text.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty()).map(|n| n.parse::<usize>().ok());
     let [from_h, from_w, to_h, to_w] = [numbers.next()??, numbers.next()??, numbers.next()??, numbers.next()??];
-    (to_h <= MOST_SIDE && to_w <= MOST_SIDE)
-        .then(|| (from_h..=to_h).flat_map(|h| (from_w..=to_w).map(move |w| [h * side, w * side])).collect())
+    (to_h <= MOST_SIDE && to_w <= MOST_SIDE).then(|| {
+        (from_h..=to_h).flat_map(|h| (from_w..=to_w).map(move |w| [h, w].map(|n| n.saturating_mul(side)))).collect()
+    })
 }
 
 /// The 9 of `anyres_max_9`; none for `anyres`.
