@@ -7,8 +7,8 @@ use super::photos;
 use super::widgets::small;
 use crate::app::actions::Action;
 use crate::app::chat::{ChatState, Doing, Photo};
-use crate::data::places::heat;
-use crate::data::tiles::{Picture, Recipe};
+use crate::data::places::{Place, heat};
+use crate::data::tiles::Picture;
 use crate::engine::{ChatCommand, Command};
 
 /// Longer side of a picture, points, and cells along it.
@@ -52,18 +52,13 @@ pub fn looked_ui(ui: &mut Ui, chat: &ChatState, form: &mut Form, textures: &mut 
             let places = recipe.places(&picture, model.side);
             let own = shares.get(first..first + places.len()).unwrap_or_default();
             first += places.len();
-            let map = Map::new(size, &heat_of(&recipe, &picture, model.side, own, size), own);
+            let map = Map::new(size, &places, own);
             ui.vertical(|ui| map_ui(ui, photo, &map, textures));
         }
     });
     ui.label(small(
         "Mean over the first tokens of the answer. Attention says where a model looks, not always why it answers.",
     ));
-}
-
-fn heat_of(recipe: &Recipe, picture: &Picture, side: usize, own: &[f32], size: [usize; 2]) -> Vec<f32> {
-    let [down, across] = cells(size);
-    heat(&recipe.places(picture, side), own, across, down)
 }
 
 /// Rows and columns of a map.
@@ -94,8 +89,10 @@ struct Map {
 }
 
 impl Map {
-    fn new(size: [usize; 2], heat: &[f32], own: &[f32]) -> Self {
+    /// A map of a picture of `size` pixels from the share of the attention at each of its places.
+    fn new(size: [usize; 2], places: &[Option<Place>], own: &[f32]) -> Self {
         let [rows, columns] = cells(size);
+        let heat = heat(places, own, columns, rows);
         let largest = heat.iter().copied().fold(0.0, f32::max);
         let shares = heat.iter().map(|v| if largest > 0.0 { v / largest } else { 0.0 }).collect();
         Self { rows, columns, shares, all: own.iter().sum() }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::config::{Class, ModelSpec, TEXT, VISION, off, only, unknown, vision_of};
 use super::error::{CONFIG, FilesError, shown};
 use super::json::Keys;
+use super::preprocess::MOST_SIDE;
 use crate::data::chat::IMAGE;
 use crate::data::image::{Filter, Preprocess};
 use crate::data::tags::Tags;
@@ -280,8 +281,6 @@ impl ModelSpec {
     }
 }
 
-/// Most squares that a picture is high or wide.
-const MOST_SIDE: usize = 16;
 /// Most sizes that a file may name.
 const MOST_SIZES: usize = 1024;
 /// How nanoVLM asked before it had a chat template.

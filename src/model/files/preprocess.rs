@@ -22,7 +22,7 @@ const MOST_PIXELS: usize = 1 << 24;
 /// Most pixels of a picture's longer side before it is cut.
 const MOST_LONGEST: usize = 4096;
 /// Most squares that a picture is high or wide.
-const MOST_SIDE: usize = 16;
+pub(super) const MOST_SIDE: usize = 16;
 
 /// A class of processors, for what its configuration leaves out.
 #[derive(Clone, Copy, PartialEq)]
