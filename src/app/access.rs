@@ -47,6 +47,11 @@ impl Plugin for Access {
 
     fn output_hook(&mut self, ctx: &egui::Context, output: &mut FullOutput) {
         let Some(update) = output.platform_output.accesskit_update.take() else { return };
+        // What is laid out once more is never drawn.
+        let passes = ctx.options(|o| o.max_passes.get());
+        if output.platform_output.requested_discard() && output.platform_output.num_completed_passes < passes {
+            return;
+        }
         let now = platform::now_secs();
         let wait = self.last + PAUSE_SECS - now;
         if wait > 0.0 {

@@ -294,7 +294,9 @@ pub fn layout_ui(ui: &mut egui::Ui, state: &AppState, forms: &mut Forms, out: &m
         ui.add_space(2.0);
     });
     forms.tour.anchors.insert("stages", top.response.rect);
-    egui::Panel::bottom("status").show(ui, |ui| panels::status::status_ui(ui, state, out));
+    let status = egui::Panel::bottom("status").show(ui, |ui| panels::status::status_ui(ui, state, out));
+    panels::settle(&top.response);
+    panels::settle(&status.response);
     // Lessons take the place of the data column where the window is not wide enough for both.
     let lessons = panels::lessons::is_open(state);
     if lessons {

@@ -126,6 +126,22 @@ fn pictures_come_in_any_turn_and_their_cost_is_said_first() {
 }
 
 #[test]
+fn a_panel_that_grows_is_in_its_place_at_once() {
+    let mut bench = opened();
+    bench.state.chat.shown = true;
+    bench.tell(Event::Chat(ChatEvent::Opened(Box::new(model()))));
+    let mut harness = harness(bench, |ui, s, f, out| chat_ui(ui, s, &mut f.chat, out));
+    harness.run();
+    harness.state_mut().tell(Event::Chat(ChatEvent::Ready { format: Format::F16, room: 1024, secs: 2.5 }));
+    // The frame that the session's news ask for may be the only one for long.
+    harness.step();
+    let place = harness.get_by_label("Send").rect();
+    assert!(place.max.y <= 800.0, "{place:?}");
+    harness.run_steps(3);
+    assert_eq!(harness.get_by_label("Send").rect(), place);
+}
+
+#[test]
 fn what_the_camera_shows_is_asked_about_again_and_again() {
     let mut harness = shown();
     harness.state_mut().state.chat.live = Some(Live { question: "What now?".into(), waiting: false });

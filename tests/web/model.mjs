@@ -106,7 +106,9 @@ export const TESTS = [
         await hive.page.keyboard.press("Enter");
         // An earlier answer may be out of sight by then.
         let now = before;
+        const end = Date.now() + 120_000;
         while (now === before || now === "") {
+          if (Date.now() > end) throw new Error(`no answer to "${question}" after 120 s: ${JSON.stringify(await texts())}`);
           await new Promise((done) => setTimeout(done, 200));
           now = await figures();
         }

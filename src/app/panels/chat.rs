@@ -5,7 +5,7 @@ use eframe::egui::{
     ScrollArea, TextEdit, Ui,
 };
 
-use super::widgets::small;
+use super::widgets::{settle, small};
 use super::{load, looked, photos, sampling};
 use crate::app::actions::Action;
 use crate::app::chat::{Doing, Loaded, Photo, Turn, summary};
@@ -68,7 +68,7 @@ pub fn chat_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Act
         return;
     };
     head_ui(ui, state, loaded, out);
-    Panel::bottom("message").resizable(false).show_separator_line(true).show(ui, |ui| {
+    let message = Panel::bottom("message").resizable(false).show_separator_line(true).show(ui, |ui| {
         ui.add_space(4.0);
         photos::photos_ui(ui, state, &mut form.photos, out);
         message_ui(ui, state, form, out);
@@ -79,6 +79,7 @@ pub fn chat_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Act
         }
         ui.add_space(2.0);
     });
+    settle(&message.response);
     ScrollArea::vertical().id_salt("conversation").auto_shrink(false).stick_to_bottom(true).show(ui, |ui| {
         ui.set_max_width(ui.available_width());
         conversation_ui(ui, state, loaded, &mut form.photos, form.sampling.limit);

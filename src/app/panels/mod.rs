@@ -38,6 +38,8 @@ pub mod tour;
 pub mod weights;
 mod widgets;
 
+pub use widgets::settle;
+
 /// Forms of the panels: what people type and choose.
 #[derive(Default)]
 #[expect(missing_docs, reason = "the names say it")]

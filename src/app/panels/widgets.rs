@@ -52,6 +52,20 @@ pub(super) fn pressed(ctx: &Context, wanted: Key) -> bool {
     })
 }
 
+/// Lays out once more where a panel that is as high as its contents has another height now: it still stands where the frame
+/// before had it, possibly out of the window.
+pub fn settle(panel: &Response) {
+    let height = panel.rect.height();
+    let before = panel.ctx.data_mut(|data| {
+        let before = data.get_temp::<f32>(panel.id);
+        data.insert_temp(panel.id, height);
+        before
+    });
+    if before != Some(height) {
+        panel.ctx.request_discard("a panel has another height");
+    }
+}
+
 /// Tells screen readers more about a widget than its name.
 pub(super) fn describe(response: &Response, text: String) {
     response.ctx.accesskit_node_builder(response.id, |node| node.set_description(text));
