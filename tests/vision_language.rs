@@ -9,7 +9,7 @@ use hive::data::tiles::{Cut, Recipe};
 use hive::engine::answers::assistant::Options;
 use hive::engine::answers::open::ModelFolder;
 use hive::engine::parity::check_folder;
-use hive::gpu::Gpu;
+use hive::gpu::{AdapterKind, Gpu, GpuOptions};
 use hive::model::files::{FileDType, Folder, ModelSpec, Resolved};
 use hive::model::load::Formats;
 use hive::model::memory::Plan;
@@ -20,7 +20,7 @@ use hive::platform::{Blob, block_on, list_folder, read_file};
 use hive::train::parity::Group;
 use serde_json::{Value, json};
 
-use crate::common::{done, gpu, repository};
+use crate::common::{done, gpu, open, repository};
 
 /// Files by name.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -55,6 +55,17 @@ fn every_family_is_as_transformers_computes_it() {
         for group in ["pixels, levels", "prompts", "tower", "rows of pictures", "logits", "greedy tokens"] {
             assert!(have.contains(&group), "{name}: nothing is compared as {group}");
         }
+    }
+    done(&gpu);
+}
+
+/// On this machine's driver, with the kernels that graphics processors get: their products decode packed weights on the way.
+#[test]
+fn hardware_kernels_compute_the_same() {
+    let options = GpuOptions { kind: Some(AdapterKind::Hardware), ..GpuOptions::default() };
+    let Some(gpu) = open(&options) else { return };
+    for name in ["smolvlm-whole", "llava-interleave"] {
+        assert_eq!(wrong(&checked(&gpu, &files(name))), Vec::<&str>::new(), "{name}");
     }
     done(&gpu);
 }

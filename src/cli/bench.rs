@@ -1,7 +1,7 @@
 //! `hive bench`: speed of products, of a training step, of the parts of a step.
 
 use super::args::Args;
-use super::{Fault, bench_links, bench_model, open_gpu, say};
+use super::{Fault, bench_links, bench_model, bench_packed, open_gpu, say};
 use crate::engine::assets::{self, made_source};
 use crate::engine::losses::losses;
 use crate::engine::speed::median;
@@ -58,6 +58,8 @@ struct StepCase {
 
 const HELP: &str = "\
 hive bench gemm [MxNxK]   products by every kernel variant, GFLOP/s (default 512x512x512)
+hive bench packed [NxK]   rows times weights in f32, f16, int8 and int4: unpacked first, and by the kernels that decode on the way
+                          (default 1536x576); * marks what is used on this adapter
 hive bench step           a training step of shapes, pictures and the flattened control, in stages 1 to 3: time, share per
                           kernel, dispatches, GFLOP/s, bytes of GPU memory against the plan
 hive bench links          a training step linked beside one flattened, at lengths of text of --text (16,64,256): time, bytes,
@@ -75,16 +77,17 @@ pub fn run(list: &[String]) -> Result<(), Fault> {
         Some((what, rest)) if what == "frames" => return super::window::frames(rest),
         _ => {}
     }
-    let words = if list.first().is_some_and(|what| what == "gemm") { 2 } else { 1 };
+    let words = if list.first().is_some_and(|what| what == "gemm" || what == "packed") { 2 } else { 1 };
     let options = ["runs", "preset", "stage", "steps", "text"];
     let Some(args) = Args::or_help(list, (words, &options), &[], HELP)? else { return Ok(()) };
     let runs = args.number("runs")?.unwrap_or(5);
     match args.word(0) {
         Some("gemm") => gemm(&args, runs),
+        Some("packed") => bench_packed::run(&args, runs),
         Some("step") => step(&args, runs),
         Some("links") => bench_links::run(&args, runs),
         Some("losses") => print_losses(&args),
-        _ => Err(Fault::usage("hive bench needs gemm, step, links, decode, encode or losses")),
+        _ => Err(Fault::usage("hive bench needs gemm, packed, step, links, decode, encode or losses")),
     }
 }
 

@@ -5,6 +5,7 @@ pub mod args;
 pub mod bench;
 mod bench_links;
 mod bench_model;
+mod bench_packed;
 pub mod chat;
 mod convert;
 pub mod demo;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::case::{Array, Built, Case};
 use super::matmul::Epilogue;
 use super::packed::{self, Encoding, Format, Matrix, PANEL, View};
-use super::{flag, rms_norm, swiglu};
+use super::{flag, packed_cases, rms_norm, swiglu};
 use crate::gpu::kernels::gemv as k;
 use crate::gpu::{Constant, Recorder, Sabotage, Tensor};
 
@@ -141,7 +141,7 @@ fn project_case(n: usize, cols: usize, format: Format, fused: [bool; 3], limit: 
         inputs: vec![
             Array::random(&[cols], 1),
             Array::random(&[cols], 2),
-            packed::words(n, cols, format, Encoding::F32, 3),
+            packed_cases::words(n, cols, format, Encoding::F32, 3),
             Array::random(&[n], 4),
             Array::random(&[n], 5),
         ],
@@ -174,7 +174,7 @@ fn project_case(n: usize, cols: usize, format: Format, fused: [bool; 3], limit: 
 fn view_case(n: usize, cols: usize, format: Format, start: usize, step: usize) -> Case {
     Case {
         name: format!("{} view N={n} K={cols} from {start} by {step}", format.name()),
-        inputs: vec![Array::random(&[cols], 1), packed::words(n, cols, format, Encoding::F32, 8)],
+        inputs: vec![Array::random(&[cols], 1), packed_cases::words(n, cols, format, Encoding::F32, 8)],
         wrt: vec![],
         record: Box::new(move |r, x, _| {
             let matrix = Arc::new(Matrix::new(r.gpu(), format, start + step * n.next_multiple_of(PANEL), cols));
@@ -199,8 +199,8 @@ fn gated_case(f: usize, cols: usize, format: Format) -> Case {
         inputs: vec![
             Array::random(&[cols], 1),
             Array::random(&[cols], 2),
-            packed::words(f, cols, format, Encoding::F32, 6),
-            packed::words(f, cols, format, Encoding::F32, 7),
+            packed_cases::words(f, cols, format, Encoding::F32, 6),
+            packed_cases::words(f, cols, format, Encoding::F32, 7),
         ],
         wrt: vec![],
         record: Box::new(move |r, x, _| {

@@ -18,6 +18,7 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod mean;
 pub mod packed;
+mod packed_cases;
 pub mod patchify;
 pub mod place;
 pub mod rms_norm;
@@ -106,7 +107,8 @@ pub const ALL: &[OpEntry] = &[
     OpEntry::new("rope", rope::cases, rope::SABOTAGES, &[Link, DecoderLayer, LinkedLayer]),
     OpEntry::new("attention", attention::cases, attention::SABOTAGES, &[TowerBlock, DecoderLayer, LinkedLayer]),
     OpEntry::new("embed", embed::cases, embed::SABOTAGES, &[Embedding]),
-    OpEntry::new("packed", packed::cases, packed::SABOTAGES, &[]).without_gradient("packed weights are frozen"),
+    OpEntry::new("packed", packed_cases::cases, packed_cases::SABOTAGES, &[])
+        .without_gradient("packed weights are frozen"),
     OpEntry::new("gemv", gemv::cases, gemv::SABOTAGES, &[]).without_gradient("decoding only"),
     OpEntry::new("cached_attention", cached_attention::cases, cached_attention::SABOTAGES, &[])
         .without_gradient("decoding only"),

@@ -81,6 +81,8 @@ export const TESTS = [
   {
     name: "a conversation about two photos, one of a later turn, is that of the native program",
     timeout: 300,
+    // Beside a model that keeps both processors busy it takes five times as long.
+    alone: true,
     async run(hive, { options, context, shot }) {
       const fixture = "tests/fixtures-vlm/smolvlm";
       const files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.json"];
