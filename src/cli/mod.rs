@@ -65,7 +65,7 @@ const COMMANDS: &[(&str, &str, Run)] = &[
     ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", eval::eval),
     ("parity DIR", "check this GPU against published fixtures", parity::run),
     ("verify [OP]", "check every operation on this GPU against its reference", verify::verify),
-    ("bench gemm|step|links|decode|encode|frames", "measure", bench::run),
+    ("bench gemm|packed|step|links|decode|encode|frames", "measure", bench::run),
     ("doctor", "adapters, limits, self-test", verify::doctor),
 ];
 
