@@ -1,5 +1,6 @@
 //! Models of the published sizes, on a device that has the WebGPU default limits and no more: SigLIP-L/16-384 with
-//! MobileLLM-600M by 8 links, and with Qwen2-0.5B in the text. Weights are drawn; see `tests/real_size/weights.rs`.
+//! MobileLLM-600M by 8 links, and with Qwen2-0.5B in the text; SmolVLM-256M as published. Weights are drawn; see
+//! `tests/real_size/weights.rs`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(
     clippy::disallowed_methods,
@@ -7,6 +8,8 @@
 )]
 
 mod common;
+#[path = "real_size/published.rs"]
+mod published;
 #[path = "real_size/weights.rs"]
 mod weights;
 
@@ -19,7 +22,10 @@ use std::time::Duration;
 
 use common::allocator::Counting;
 use common::{difference, done, open, repository};
-use hive::gpu::{Gpu, GpuOptions};
+use hive::data::chat::{IMAGE, Message};
+use hive::engine::answers::assistant::Options;
+use hive::engine::answers::open::ModelFolder;
+use hive::gpu::{Gpu, GpuOptions, Program};
 use hive::model::decode::{Decoder, Prompt};
 use hive::model::files::{Checkpoint, Folder, ModelSpec, Resolved, resolve};
 use hive::model::load::{Formats, load};
@@ -74,7 +80,7 @@ fn gpu() -> Option<MutexGuard<'static, Gpu>> {
 }
 
 /// How a model of real size is told: file name, and text tokens before the picture.
-const SIZES: [(&str, usize); 2] = [("hive", 1), ("cascade", 14)];
+const SIZES: [(&str, usize); 3] = [("hive", 1), ("cascade", 14), ("smolvlm", 14)];
 
 /// A folder with a model.
 struct Size {
@@ -90,8 +96,13 @@ struct Size {
 impl Size {
     /// With `depth`: so many layers in tower and language model, and the last of them linked.
     fn write((name, offset): (&'static str, usize), depth: Option<usize>, levels: u32) -> Self {
-        let text = read_file(&repository(&format!("tests/real_size/{name}.json"))).unwrap();
-        let mut config: Value = serde_json::from_slice(&text).unwrap();
+        let mut config: Value = match name {
+            "smolvlm" => published::config(),
+            _ => {
+                let text = read_file(&repository(&format!("tests/real_size/{name}.json"))).unwrap();
+                serde_json::from_slice(&text).unwrap()
+            }
+        };
         if let Some(depth) = depth {
             config["vision_config"]["num_hidden_layers"] = json!(depth);
             config["text_config"]["num_hidden_layers"] = json!(depth);
@@ -161,11 +172,13 @@ fn logits_at_full_width_are_those_of_pytorch() {
     let Some(gpu) = gpu() else { return };
     let expected: HostTensors = parse(&read_file(&repository("tests/real_size/expect.safetensors")).unwrap()).unwrap();
     let [f32, f16, int8, int4] = Format::ALL;
-    let runs: [(_, _, _, &[Format]); 4] = [
+    let runs: [(_, _, _, &[Format]); 6] = [
         (SIZES[0], GRID, "grid", &[f32, f16, int8, int4]),
         (SIZES[0], FINE, "fine", &[int8, int4]),
         (SIZES[1], GRID, "grid", &[f16, int8, int4]),
         (SIZES[1], FINE, "fine", &[int4]),
+        (SIZES[2], GRID, "grid", &[f16, int8, int4]),
+        (SIZES[2], FINE, "fine", &[int8, int4]),
     ];
     for (size, levels, kind, formats) in runs {
         let start = now_secs();
@@ -295,9 +308,9 @@ fn run(size: &Size, gpu: &Gpu, format: Format, pixels: Option<&[f32]>) -> Taken 
 #[test]
 fn models_of_real_size_fit_their_plans_and_the_host_holds_little() {
     let Some(gpu) = gpu() else { return };
-    for size in SIZES {
+    for size in &SIZES[..2] {
         let start = now_secs();
-        let model = Size::write(size, None, FINE);
+        let model = Size::write(*size, None, FINE);
         say(&format!("{}: written in {:.1} s", model.name, now_secs() - start));
         let pixels = model.pixels();
         for format in [Format::F16, Format::Int8, Format::Int4] {
@@ -321,6 +334,75 @@ fn models_of_real_size_fit_their_plans_and_the_host_holds_little() {
             }
             assert!(taken.host < plan.host, "{} MiB of host memory, {} planned", mib(taken.host), mib(plan.host));
         }
+    }
+    done(&gpu);
+}
+
+/// The whole way of a photo, with the memory that the plan says: of 13 squares, and as one where a CPU driver would take minutes.
+#[test]
+fn a_published_model_of_real_size_answers_about_a_photo_within_its_plan() {
+    let Some(gpu) = gpu() else { return };
+    let Some(written) = published::write() else { return };
+    let folder = Folder::new(folder_blobs(written.path()).unwrap()).unwrap();
+    for format in [Format::F16, Format::Int8, Format::Int4] {
+        let mut opened = block_on(ModelFolder::open(&folder)).unwrap();
+        assert_eq!(opened.extra, [""; 0]);
+        let formats = Formats::of(format);
+        let (squares, grid, rows) = if format == Format::F16 { (13, [3, 4], 862) } else { (1, [0, 0], 67) };
+        if squares == 1 {
+            opened.single();
+        }
+        let room = opened.room(None);
+        let plan = opened.plan(formats, room);
+        let mut taken = Taken::default();
+        let before = NOW.load(Ordering::Relaxed);
+        MOST.store(before, Ordering::Relaxed);
+        let start = now_secs();
+        let tell = |_| {
+            taken.look(&gpu);
+            true
+        };
+        let mut assistant = block_on(opened.load(&gpu, formats, room, None, tell)).unwrap();
+        taken.host = (MOST.load(Ordering::Relaxed) - before) as u64;
+        let loaded = now_secs() - start;
+        let picture = assistant.recipe().unwrap().picture(&published::photo(), true);
+        assert_eq!((picture.squares, picture.grid), (squares, grid));
+        let pictures = [picture];
+        // What transformers makes of it: 64 rows a square, and tags.
+        let ask = |text: &str| [Message::new("user", text)];
+        let marked = ask(&format!("{IMAGE}What is in this picture?"));
+        let asked = assistant.tokens(&marked, &pictures).unwrap();
+        let around = assistant.encode("<|im_start|>User:What is in this picture?<end_of_utterance>\nAssistant:").len();
+        assert_eq!((asked.rows.len(), asked.ids.len() - around), (64 * squares, rows));
+        let options = Options { limit: TOKENS, ..Options::default() };
+        let reply = block_on(assistant.reply(&marked, &pictures, &options, |_| true)).unwrap();
+        assert!(reply.tokens.iter().all(|m| m.probability > 0.0 && m.probability <= 1.0), "{reply:?}");
+        assert!(block_on(assistant.decoder().logits()).unwrap().iter().all(|v| v.is_finite()));
+        taken.look(&gpu);
+        // The time of its parts by themselves.
+        let run = |program: &Program| {
+            let start = now_secs();
+            program.run();
+            block_on(gpu.finished()).unwrap();
+            now_secs() - start
+        };
+        let square = run(assistant.decoder().image_program().unwrap());
+        let piece = run(assistant.decoder_mut().prompt_program());
+        let parts = squares as f64 * square + reply.prompt as f64 / 128.0 * piece;
+        let (planned, got) = (plan.gpu() as f64, taken.gpu.get() as f64);
+        say(&format!(
+            "SmolVLM-256M {}: loaded in {loaded:.1} s; {squares} squares, {} rows, first token after {:.1} s ({:.2} of its parts: squares of {square:.1} s, pieces of 128 rows of {piece:.1} s), then {:.1} a second; GPU {} MiB, {:.3} of the plan; {} MiB from the host's allocator",
+            format.name(),
+            reply.prompt,
+            reply.first_secs,
+            reply.first_secs / parts,
+            reply.rate(),
+            mib(taken.gpu.get()),
+            got / planned,
+            mib(taken.host),
+        ));
+        assert!(got < 1.1 * planned && got > 0.8 * planned, "{got} bytes of {planned} planned");
+        assert!(taken.host < HOST.min(plan.host), "{} MiB of host memory", mib(taken.host));
     }
     done(&gpu);
 }

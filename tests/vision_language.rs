@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hive::data::chat::Message;
-use hive::data::tiles::{Cut, Recipe};
+use hive::data::tiles::{Cut, Picture, Recipe};
 use hive::engine::answers::assistant::Options;
 use hive::engine::answers::open::ModelFolder;
 use hive::engine::parity::check_folder;
@@ -230,6 +230,41 @@ fn where_an_answer_looked_is_what_transformers_computes() {
         block_on(assistant.reply(&[Message::new("user", "Are you there?")], &[], &options, |_| true)).unwrap();
         assert_eq!(block_on(assistant.look()).unwrap(), None);
     }
+    done(&gpu);
+}
+
+/// The rows of a picture are kept while it is talked about: it goes through the tower once.
+#[test]
+fn a_picture_is_looked_at_once() {
+    let Some(gpu) = gpu() else { return };
+    let files = files("smolvlm");
+    let blobs = files.iter().map(|(name, bytes)| Blob::memory(name, bytes.clone()));
+    let folder = Folder::new(blobs).unwrap().without("io.safetensors");
+    let opened = block_on(ModelFolder::open(&folder)).unwrap();
+    let load = opened.load(&gpu, Formats::of(Format::F32), 1024, None, |_| true);
+    let mut assistant = block_on(load).unwrap();
+    let picture = |name: &str| opened.recipe().unwrap().decode(&files[name], name, true).unwrap();
+    let (wide, small) = (picture("wide.png"), picture("small.png"));
+    let (first, second) = (wide.squares, small.squares);
+    assert!(first > 1 && second > 1);
+    let options = Options { limit: 3, ..Options::default() };
+    let mut ask = |messages: &[Message], pictures: &[Picture]| {
+        block_on(assistant.reply(messages, pictures, &options, |_| true)).unwrap();
+        assistant.decoder().looks()
+    };
+    let about = |text: &str, pictures: usize| Message::about(text, pictures);
+    let (question, answer) = (about("What is this?", 1), Message::new("assistant", "A picture."));
+    assert_eq!(ask(std::slice::from_ref(&question), std::slice::from_ref(&wide)), first);
+    // Another turn, and another conversation about the same.
+    let turns = [question.clone(), answer.clone(), about("And its colour?", 0)];
+    assert_eq!(ask(&turns, std::slice::from_ref(&wide)), first);
+    assert_eq!(ask(&[about("Where is it?", 1)], std::slice::from_ref(&wide)), first);
+    // A second picture in a later turn: its own squares alone.
+    let turns = [question, answer, about("And this?", 1)];
+    assert_eq!(ask(&turns, &[wide.clone(), small]), first + second);
+    // Without pictures between, which takes no room from them.
+    assert_eq!(ask(&[about("Are you there?", 0)], &[]), first + second);
+    assert_eq!(ask(&[about("What is this?", 1)], &[wide]), first + second);
     done(&gpu);
 }
 

@@ -285,6 +285,7 @@ impl eframe::App for App {
 
 /// Everything on the screen.
 pub fn layout_ui(ui: &mut egui::Ui, state: &AppState, forms: &mut Forms, out: &mut Vec<Action>) {
+    panels::data::take_pasted(ui, state, out);
     let top = egui::Panel::top("stages").show(ui, |ui| {
         ui.add_space(4.0);
         let about = state.preset.as_ref().map_or(SLOGAN, |p| p.about.as_str());

@@ -14,20 +14,22 @@ use crate::platform::block_on;
 
 const HELP: &str = "\
 hive bench decode    tokens per second after 16, 256 and 1024 others, bytes of weights read per second, share per kernel
-hive bench encode    the tower with what becomes of its states, and a piece of the prompt of 128 tokens: time, GFLOP/s,
-                     share per kernel
+hive bench encode    the tower with what becomes of its states, for a picture or one square of it, and a piece of the prompt of
+                     128 tokens: time, GFLOP/s, share per kernel
 
 Both first measure the adapter's roofline: a copy of 64 MiB, and a large product.
 
-  --size NAME        mobilellm-600m with SigLIP-L and 8 links (default), qwen2-0.5b behind SigLIP-L, smollm2-135m; random weights
+  --size NAME        mobilellm-600m with SigLIP-L and 8 links (default), qwen2-0.5b behind SigLIP-L, smollm2-135m, smolvlm-256m;
+                     random weights
   --model FOLDER     a model of your own instead
   --weights FORMAT   f32, f16 (default), int8 or int4
   --context N,N,...  tokens before the measured ones
+  --prompt N         encode: a whole prompt of so many tokens, beside its pieces
   --tokens N         tokens per submission (default 8)
   --runs N           medians of so many (default 5)
 ";
 
-const OPTIONS: [&str; 7] = ["size", "model", "weights", "context", "tokens", "runs", "room"];
+const OPTIONS: [&str; 8] = ["size", "model", "weights", "context", "prompt", "tokens", "runs", "room"];
 /// Kernels that are listed.
 const LISTED: usize = 12;
 
@@ -156,11 +158,17 @@ pub(super) fn decode(list: &[String]) -> Result<(), Fault> {
 }
 
 pub(super) fn encode(list: &[String]) -> Result<(), Fault> {
-    let Some((_, mut bench)) = Bench::open(list, ROOM)? else { return Ok(()) };
+    let Some((args, mut bench)) = Bench::open(list, ROOM)? else { return Ok(()) };
+    let whole: Option<usize> = args.number("prompt")?;
+    if let Some(tokens) = whole.filter(|tokens| *tokens == 0 || *tokens + 1 >= bench.decoder.room()) {
+        let room = bench.decoder.room();
+        return Err(Fault::usage(format!("--prompt is at least 1 and less than the room of {room}, not {tokens}")));
+    }
     let mut all = bench.head();
     let image =
         bench.decoder.image_program().map(|p| block_on(speed::program(&bench.gpu, p, bench.runs))).transpose()?;
     let prompt = block_on(prompt(&mut bench))?;
+    let piece = prompt.secs / 128.0;
     let parts = [("picture", image), ("prompt of 128 tokens", Some(prompt))];
     for (name, speed) in parts.into_iter().filter_map(|(name, speed)| Some((name, speed?))) {
         let rate = speed.flops / speed.secs;
@@ -178,6 +186,20 @@ pub(super) fn encode(list: &[String]) -> Result<(), Fault> {
             100.0 * rate / bench.roofline.product,
         ));
         say_kernels(&speed.kernels);
+    }
+    if let Some(tokens) = whole {
+        let secs = block_on(speed::reading(&bench.gpu, &mut bench.decoder, tokens, bench.runs))
+            .map_err(|e| Fault::Failed(e.to_string()))?;
+        if bench.json {
+            all["prompt"] = json!({"tokens": tokens, "seconds": secs, "of_its_pieces": secs / (piece * tokens as f64)});
+        } else {
+            say(&format!(
+                "\nprompt of {tokens} tokens: {:.1} ms, {:.0} tokens/s, {:.2} of its pieces\n",
+                secs * 1e3,
+                tokens as f64 / secs,
+                secs / (piece * tokens as f64)
+            ));
+        }
     }
     if bench.json {
         say(&format!("{all}\n"));

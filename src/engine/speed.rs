@@ -7,17 +7,28 @@ use super::assets;
 use crate::data::rng::Rng;
 use crate::gpu::{DType, Dest, Gpu, GpuError, Program, Recorder, Timing};
 use crate::model::config::{HiveConfig, LanguageConfig, LinkConfig};
-use crate::model::decode::Decoder;
+use crate::model::decode::{DecodeError, Decoder, Prompt};
+use crate::model::files::ModelSpec;
 use crate::model::load::Formats;
 use crate::model::model::{Model, Wiring};
 use crate::nn::{ParamId, Params, Role};
 use crate::ops::matmul::{Epilogue, Order, Variant, product};
 use crate::ops::packed::{self, Encoding, PANEL};
+use crate::ops::sample::Settings;
 use crate::platform::now_secs;
 use crate::train::statistics;
 
 /// Names of the published sizes that [`size`] knows.
-pub const SIZES: [&str; 3] = ["mobilellm-600m", "qwen2-0.5b", "smollm2-135m"];
+pub const SIZES: [&str; 4] = ["mobilellm-600m", "qwen2-0.5b", "smollm2-135m", "smolvlm-256m"];
+
+/// What the published configuration of SmolVLM-256M says beside what is usual.
+const SMOLVLM_256M: &str = r#"{
+    "model_type": "idefics3", "scale_factor": 4, "tie_word_embeddings": false, "image_token_id": 49190,
+    "vision_config": {"hidden_size": 768, "image_size": 512, "patch_size": 16, "num_attention_heads": 12},
+    "text_config": {"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+        "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49280, "max_position_embeddings": 8192,
+        "rms_norm_eps": 1e-5, "rope_theta": 100000}
+}"#;
 
 /// Floats of a block of random weights, at least one panel.
 const BLOCK: usize = 1 << 21;
@@ -25,7 +36,7 @@ const BLOCK: usize = 1 << 21;
 const STD: f32 = 0.02;
 
 /// A published size: SigLIP-L/16-384 linked to MobileLLM-600M at eight depths, the same tower before Qwen2-0.5B with the
-/// image in the text, or SmolLM2-135M alone.
+/// image in the text, SmolLM2-135M alone, or SmolVLM-256M, which is SigLIP-B/16-512 before a model as that.
 #[must_use]
 pub fn size(name: &str) -> Option<(HiveConfig, Wiring)> {
     let hive = assets::preset("hive-siglip-large").ok()?.model;
@@ -48,6 +59,7 @@ pub fn size(name: &str) -> Option<(HiveConfig, Wiring)> {
             Some((HiveConfig { text_config, link_config: LinkConfig::default(), ..hive }, Wiring::Flattened))
         }
         "smollm2-135m" => Some((HiveConfig::default(), Wiring::Text)),
+        "smolvlm-256m" => ModelSpec::read(SMOLVLM_256M, None).ok().map(|spec| (spec.config, spec.kind)),
         _ => None,
     }
 }
@@ -203,4 +215,27 @@ pub async fn program(gpu: &Gpu, program: &Program, runs: usize) -> Result<Progra
     let secs = median(gpu, runs, || program.run()).await?;
     let kernels = program.profile().await?;
     Ok(ProgramSpeed { secs, flops: program.flops(), dispatches: program.dispatches(), kernels })
+}
+
+/// Seconds until a prompt of so many tokens is read into the caches, piece after piece.
+///
+/// # Errors
+/// More tokens than there is room for, or a GPU fault.
+pub async fn reading(gpu: &Gpu, decoder: &mut Decoder, tokens: usize, runs: usize) -> Result<f64, DecodeError> {
+    // A model with links wants its picture, and looks at it once.
+    let v = &decoder.model().config().vision_config;
+    let linked = decoder.model().sees() && !decoder.model().links().is_empty();
+    let pixels = vec![0.0; if linked { v.num_channels * v.image_size * v.image_size } else { 0 }];
+    let mut times = Vec::new();
+    for run in 0..=runs.max(1) {
+        // Others than before: what the caches hold is not read again. The last one is not read but fed.
+        let ids = vec![1 + run as u32 % 2; tokens + 1];
+        let start = now_secs();
+        decoder.begin(Prompt { ids: &ids, pixels: &pixels, ..Prompt::default() }, &Settings::default()).await?;
+        gpu.finished().await?;
+        if run > 0 {
+            times.push(now_secs() - start);
+        }
+    }
+    Ok(statistics::median(times).unwrap_or(f64::NAN))
 }

@@ -2,7 +2,7 @@
 
 Run by hand with torch 2.11 and transformers 5.9; never by the tests. Models of the real width and of two layers each, in
 float64, with weights that are a function of seed, name and index, here and in tests/real_size/weights.rs alike. The tower
-and the language models are the classes of transformers; of HIVE there is the linked attention below.
+and the language models are the classes of transformers, and so is all of SmolVLM; of HIVE there is the linked attention below.
 """
 
 import copy
@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel
+from transformers import (Idefics3Config, Idefics3ForConditionalGeneration, LlamaConfig, LlamaForCausalLM, Qwen2Config,
+                          Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel)
 
 here = Path(__file__).parent
 SEED = 2604
@@ -23,7 +24,7 @@ DEPTH = 2
 # Steps from zero to the largest of the ordinary weights: on the grid of int4, and as fine as f16 allows.
 LEVELS = {"grid": 7, "fine": 255}
 # Every so many-th logit is kept of a large vocabulary.
-STRIDE = {"hive": 1, "cascade": 8}
+STRIDE = {"hive": 1, "cascade": 8, "smolvlm": 4}
 
 
 # ---------------------------------------------------------------- weights
@@ -62,10 +63,14 @@ def draw(seed, name, shape, levels):
     return torch.from_numpy(q * 2.0 ** round(-math.log2(std * math.sqrt(columns)))).reshape(shape)
 
 
-def fill(model, prefix, levels):
-    """Overwrites all parameters by their names. Tied ones have one name."""
+def fill(model, prefix, levels, renamed=()):
+    """Overwrites all parameters by their names, which begin otherwise here. Tied ones have one name."""
     with torch.no_grad():
         for name, p in model.named_parameters():
+            for theirs, ours in renamed:
+                if name.startswith(theirs):
+                    name = ours + name[len(theirs):]
+                    break
             p.copy_(draw(SEED, prefix + name, tuple(p.shape), levels))
     return model.eval()
 
@@ -163,7 +168,26 @@ def flattened(config, levels, pixels, ids, offset):
     return model(inputs_embeds=x, use_cache=False).logits[0, -1]
 
 
+def published(config, levels, pixels, ids, offset):
+    c = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
+    renamed = (("model.vision_model.", "vision_model."), ("model.text_model.", "model."),
+               ("model.connector.modality_projection.", "mm_projector."))
+    whole = Idefics3ForConditionalGeneration(Idefics3Config(**c, attn_implementation="eager")).double()
+    model = fill(whole, "", levels, renamed)
+    image = model.model.get_image_features(pixels[None]).pooler_output.reshape(1, -1, c["text_config"]["hidden_size"])
+    text = model.model.text_model.embed_tokens(ids[None])
+    x = torch.cat((text[:, :offset], image, text[:, offset:]), 1)
+    return model.lm_head(model.model.text_model(inputs_embeds=x, use_cache=False).last_hidden_state)[0, -1]
+
+
 # ---------------------------------------------------------------- fixture
+
+def original(name):
+    """The configuration of a size: SmolVLM's is the published one."""
+    if name != "smolvlm":
+        return json.loads((here / f"{name}.json").read_text())
+    return json.loads((here / "../fixtures-vlm/published.json").read_text())["models"][0]["config"]
+
 
 def reduced(config):
     config = copy.deepcopy(config)
@@ -177,13 +201,14 @@ def reduced(config):
 
 @torch.no_grad()
 def main():
-    size = 384
-    i = np.arange(3 * size * size, dtype=np.uint32)
-    pixels = torch.from_numpy(((mix(i ^ key(SEED, "pixels")) >> 23).astype(np.float64) - 256) / 256)
-    pixels = pixels.reshape(1, 3, size, size)
     out = {}
-    for name, forward, offset, count in (("hive", linked, 1, 40), ("cascade", flattened, 14, 40)):
-        config = reduced(json.loads((here / f"{name}.json").read_text()))
+    runs = (("hive", linked, 1, 40), ("cascade", flattened, 14, 40), ("smolvlm", published, 14, 40))
+    for name, forward, offset, count in runs:
+        config = reduced(original(name))
+        size = config["vision_config"]["image_size"]
+        i = np.arange(3 * size * size, dtype=np.uint32)
+        pixels = torch.from_numpy(((mix(i ^ key(SEED, "pixels")) >> 23).astype(np.float64) - 256) / 256)
+        pixels = pixels.reshape(1, 3, size, size)
         vocabulary = config["text_config"]["vocab_size"]
         ids = torch.from_numpy((mix(np.arange(count, dtype=np.uint32) ^ key(SEED, "ids")) % vocabulary).astype(np.int64))
         for levels in LEVELS:

@@ -102,6 +102,11 @@ pub(crate) fn ids(count: u32, vocabulary: usize) -> Vec<u32> {
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
+    /// The path of a folder of this process, which is still to be made.
+    pub(crate) fn new(name: &str) -> Self {
+        Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id())))
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -115,7 +120,7 @@ impl Drop for Folder {
 
 /// Draws all tensors as f16, into files of at most about a gigabyte, beside `config.json`.
 pub(crate) fn write(name: &str, config: &Value, specs: &[ParamSpec], levels: u32) -> Folder {
-    let folder = Folder(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id())));
+    let folder = Folder::new(name);
     let bytes: u64 = specs.iter().map(|s| 2 * s.len() as u64).sum();
     if let Err(e) = try_write(folder.path(), config, specs, levels) {
         // An error drops the folder: what was written is gone.
@@ -147,7 +152,8 @@ fn try_write(path: &Path, config: &Value, specs: &[ParamSpec], levels: u32) -> i
     fs::write(path.join("model.safetensors.index.json"), json!({ "weight_map": places }).to_string())
 }
 
-fn write_shard(path: &Path, specs: &[&ParamSpec], levels: u32) -> io::Result<()> {
+/// A file of drawn tensors.
+pub(crate) fn write_shard(path: &Path, specs: &[&ParamSpec], levels: u32) -> io::Result<()> {
     let mut at = 0;
     let entries: BTreeMap<&String, Value> = specs
         .iter()

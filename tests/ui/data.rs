@@ -10,6 +10,8 @@ use hive::app::actions::{Request, choose_picture};
 use hive::app::files::Purpose;
 use hive::app::panels::data::data_ui;
 use hive::app::panels::draw::draw_ui;
+use hive::app::permalink::Panel;
+use hive::app::shell::layout_ui;
 use hive::data::{Dataset, Split};
 use hive::engine::{Command, Event, FaultKind, Opened};
 
@@ -219,15 +221,23 @@ fn a_picture_before_the_model_gives_a_card() {
     assert_eq!(bench.state.faults[0].kind, FaultKind::File);
 }
 
+/// Also while the column that shows it is closed.
 #[test]
 fn a_picture_can_be_pasted() {
-    let mut h = column(opened());
-    let image = ColorImage::filled([4, 4], eframe::egui::Color32::TRANSPARENT);
-    h.event(Input::PasteImage(Arc::new(image)));
-    h.run();
-    let picture = h.state().state.picture.clone().unwrap();
-    assert_eq!(picture.origin.to_string(), "pasted picture");
-    assert!(picture.pixels.iter().all(|v| *v > 0.99));
+    for open in [true, false] {
+        let mut bench = opened();
+        bench.state.link.set_open(Panel::Data, open);
+        let mut h = harness_after(bench, choose_picture, layout_ui);
+        let image = ColorImage::filled([4, 4], eframe::egui::Color32::TRANSPARENT);
+        h.event(Input::PasteImage(Arc::new(image)));
+        h.run_steps(3);
+        let picture = h.state().state.picture.clone().unwrap();
+        assert_eq!(
+            (picture.origin.to_string().as_str(), h.state().state.link.is_open(Panel::Data)),
+            ("pasted picture", open)
+        );
+        assert!(picture.pixels.iter().all(|v| *v > 0.99));
+    }
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use eframe::egui::{Color32, ColorImage, Event as Input};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use hive::app::chat::{LIVE, Live};
 use hive::app::panels::chat::chat_ui;
+use hive::app::shell::layout_ui;
 use hive::data::chat::Message;
 use hive::data::image::Preprocess;
 use hive::data::tiles::{Cut, Recipe};
@@ -123,6 +125,24 @@ fn pictures_come_in_any_turn_and_their_cost_is_said_first() {
     harness.run_steps(2);
     let new = send(&mut harness, "What is it?");
     assert_eq!((squares(&new), new.messages.len()), (vec![1], 1));
+}
+
+#[test]
+fn a_pasted_picture_is_one_of_the_conversation() {
+    let mut bench = opened();
+    bench.state.chat.shown = true;
+    bench.tell(Event::Chat(ChatEvent::Opened(Box::new(model()))));
+    bench.tell(Event::Chat(ChatEvent::Ready { format: Format::F16, room: 1024, secs: 2.5 }));
+    let mut harness = harness(bench, layout_ui);
+    harness.run_steps(3);
+    harness.get_by_label("Message").focus();
+    harness.run_steps(2);
+    let before = harness.state().state.picture.clone().map(|p| p.origin);
+    harness.event(Input::PasteImage(Arc::new(ColorImage::filled([40, 20], Color32::BLUE))));
+    harness.run_steps(3);
+    harness.get_by_label("pasted picture becomes 9 squares and 225 tokens: 4.50 teraflop for the tower");
+    assert_eq!(squares(&send(&mut harness, "What is it?")), [9]);
+    assert_eq!(harness.state().state.picture.clone().map(|p| p.origin), before, "the example stays as it is");
 }
 
 #[test]

@@ -64,7 +64,6 @@ const CARDS: [Card; 3] = [
 
 /// Draws the panel.
 pub fn data_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<Action>) {
-    take_pasted(ui, state, out);
     ScrollArea::vertical().id_salt("data").auto_shrink([false, true]).show(ui, |ui| {
         if state.shows(Control::Presets) {
             ui.heading("Data");
@@ -131,8 +130,8 @@ fn own_picture_ui(ui: &mut Ui, state: &AppState, form: &mut Form, out: &mut Vec<
     });
 }
 
-/// A picture from the clipboard.
-fn take_pasted(ui: &Ui, state: &AppState, out: &mut Vec<Action>) {
+/// A picture from the clipboard, whatever panels are open.
+pub fn take_pasted(ui: &Ui, state: &AppState, out: &mut Vec<Action>) {
     if !state.shows(Control::OwnPicture) {
         return;
     }

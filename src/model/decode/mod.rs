@@ -94,6 +94,8 @@ pub struct Decoder {
     sight: Option<Sight>,
     /// In the flattened wiring.
     squares: Option<Squares>,
+    /// Squares that went through the tower.
+    looks: usize,
     pieces: BTreeMap<usize, Piece>,
     /// Shows where a token looks, once somebody asked.
     looking: Option<(Piece, Vec<Tensor>)>,
@@ -128,6 +130,7 @@ impl Decoder {
             step,
             sight,
             squares,
+            looks: 0,
             record,
             pieces: BTreeMap::new(),
             looking: None,
@@ -211,6 +214,12 @@ impl Decoder {
     #[must_use]
     pub fn image_program(&self) -> Option<&Program> {
         self.sight.as_ref().map(|s| &s.program)
+    }
+
+    /// Squares of pictures that went through the tower so far. Those of a picture do once, for all that is asked about it.
+    #[must_use]
+    pub fn looks(&self) -> usize {
+        self.looks
     }
 
     /// Rows (1 + squares n, C) that the squares of the last prompt became, after the one that stands at the ends of rows; none
@@ -384,6 +393,7 @@ impl Decoder {
             sight.write(&self.gpu, &self.record.positions, pixels, 0);
             sight.program.run_shared().await?;
             kept.keep(at, hashes[at]);
+            self.looks += 1;
         }
         if !self.read(&cached[same..], same, 0, go_on).await? {
             return Ok(false);
@@ -405,7 +415,9 @@ impl Decoder {
             return Err(DecodeError::Squares { count, most });
         }
         self.pieces.clear();
-        self.squares = self.record.squares(&self.model, &self.params, sight, count);
+        let mut larger = self.record.squares(&self.model, &self.params, sight, count);
+        larger.iter_mut().for_each(|larger| larger.take(&self.gpu, squares));
+        self.squares = larger;
         Ok(())
     }
 

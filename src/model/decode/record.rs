@@ -109,6 +109,14 @@ impl Squares {
         self.places.len()
     }
 
+    /// The rows of others, of which there are fewer.
+    pub(super) fn take(&mut self, gpu: &Gpu, fewer: &Self) {
+        let mut r = Recorder::new(gpu);
+        r.copy_into(&fewer.rows, &self.rows, 0);
+        r.finish().run();
+        self.seen[..fewer.seen.len()].copy_from_slice(&fewer.seen);
+    }
+
     /// Puts what was made last to the rows of square `at`.
     pub(super) fn keep(&mut self, at: usize, hash: u64) {
         self.places[at].run();
