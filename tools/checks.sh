@@ -172,7 +172,7 @@ test_all() {
     step 'real models' real_models
     step 'tests' tests
     [ -n "$full" ] || note 'real models packed, all texts' 0 'left for ./hive test full (4 minutes)'
-    slow_step 'tests of real sizes' '11 minutes' linted test --features gui --test real_size
+    slow_step 'tests of real sizes' '20 minutes' linted test --features gui --test real_size -- --include-ignored
     step 'GPU tests on SwiftShader' gpu_tests_on_swiftshader
     [ -n "$full" ] || note 'faults, bounds checks on SwiftShader' 0 'left for ./hive test full (3 minutes)'
     step 'window' window_tests

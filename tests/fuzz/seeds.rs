@@ -18,6 +18,23 @@ fn once(cell: &'static OnceLock<Vec<Vec<u8>>>, make: fn() -> Vec<Vec<u8>>) -> Se
     cell.get_or_init(make)
 }
 
+/// Files of the published vision-language models, those of a model as one object: JSON as it is, others as texts.
+fn vlm(names: &[&str]) -> Vec<Vec<u8>> {
+    let all =
+        ["granite-docling", "llava-interleave", "llava-onevision", "nanovlm", "smolvlm", "smolvlm-whole", "smolvlm2"];
+    let family = |family: &&str| {
+        let path = |name: &str| format!("tests/fixtures-vlm/{family}/{name}");
+        let there = names.iter().filter(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(path(name)).is_file());
+        let read = |name: &&str| {
+            let bytes = file(&path(name));
+            let value = serde_json::from_slice(&bytes);
+            ((*name).to_owned(), value.unwrap_or_else(|_| String::from_utf8(bytes).unwrap().into()))
+        };
+        Value::Object(there.map(read).collect()).to_string().into_bytes()
+    };
+    all.iter().map(family).collect()
+}
+
 macro_rules! seeds {
     ($($name:ident = $make:expr;)*) => {
         $(pub(crate) fn $name() -> Seeds {
@@ -29,17 +46,15 @@ macro_rules! seeds {
 
 seeds! {
     headers = || vec![small(Precision::F32), small(Precision::F16)];
-    families = || {
-        let all = ["granite-docling", "llava-interleave", "llava-onevision", "nanovlm", "smolvlm", "smolvlm-whole", "smolvlm2"];
-        let names = ["config.json", "preprocessor_config.json", "processor_config.json"];
-        let family = |family: &&str| {
-            let path = |name: &str| format!("tests/fixtures-vlm/{family}/{name}");
-            let there = names.iter().filter(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(path(name)).is_file());
-            let read = |name: &&str| ((*name).to_owned(), serde_json::from_slice(&file(&path(name))).unwrap());
-            Value::Object(there.map(read).collect()).to_string().into_bytes()
-        };
-        all.iter().map(family).collect()
-    };
+    families = || vlm(&["config.json", "preprocessor_config.json", "processor_config.json"]);
+    prompts = || vlm(&[
+        "config.json",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.json",
+        "chat_template.jinja",
+    ]);
     configs = || {
         let names = ["llama", "qwen2", "vision", "hive", "cascade", "hive-qwen2"];
         let own = json!({"model_type": "llava", "vision_config": {"model_type": "siglip_vision_model", "image_size": 32,

@@ -1,7 +1,7 @@
 //! What reads from outside: each with its seeds, the kind of changes, and what is done with what was read.
 
 use hive::data::bpe::Bpe;
-use hive::data::chat::{ChatTemplate, Message};
+use hive::data::chat::{ChatTemplate, Message, TEMPLATE_FILES};
 use hive::data::folder::Folder as List;
 use hive::data::image::{Preprocess, Rgb};
 use hive::data::rng::Rng;
@@ -53,10 +53,11 @@ const fn target(name: &'static str, seeds: fn() -> Seeds, kind: Kind, mb: i64, r
 }
 
 /// All readers.
-pub(crate) const TARGETS: [Target; 14] = [
+pub(crate) const TARGETS: [Target; 15] = [
     target("header", seeds::headers, Kind::Bytes, 4, header),
     target("config", seeds::configs, Kind::Json, 40, config),
     target("family", seeds::families, Kind::Json, 40, family),
+    target("prompt", seeds::prompts, Kind::Json, 64, prompt),
     target("tokenizer", seeds::tokenizers, Kind::Json, 20, tokenizer),
     target("template", seeds::templates, Kind::Json, 64, template),
     target("picture", seeds::pictures, Kind::Bytes, 170, picture),
@@ -152,6 +153,47 @@ fn family(input: &[u8]) -> bool {
         let made = recipe.picture(&picture, true);
         assert_eq!((made.squares, made.grid), recipe.squares([31, 9], true));
     }
+    true
+}
+
+/// A conversation about two pictures, by template, tags and tokenizer of a vision-language model.
+fn prompt(input: &[u8]) -> bool {
+    let Ok(value) = serde_json::from_slice::<Value>(input) else { return false };
+    let text = |name: &str| match value.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        json => Some(json.to_string()),
+    };
+    let file =
+        Blob::memory("preprocessor_config.json", text("preprocessor_config.json").unwrap_or_default().into_bytes());
+    let folder = Folder::new([file]).unwrap();
+    let Ok(spec) = ModelSpec::read(&text("config.json").unwrap_or_default(), None) else { return false };
+    let Ok(recipe) = block_on(recipe(&folder, &spec)) else { return false };
+    let Ok(mut bpe) = Bpe::from_json(&text("tokenizer.json").unwrap_or_default()) else { return false };
+    bpe.add(&spec.family.added);
+    let settings = text("tokenizer_config.json");
+    let named = TEMPLATE_FILES.into_iter().find_map(|name| Some((name, text(name)?)));
+    let Ok(template) = ChatTemplate::from_folder(settings.as_deref(), named.as_ref().map(|(n, t)| (*n, t.as_str())))
+    else {
+        return false;
+    };
+    let messages = [Message::about("what is it ?", 1), Message::new("assistant", "a"), Message::about("and this ?", 1)];
+    let (rows, side) = (spec.config.image_rows(), spec.config.image_rows().isqrt());
+    let picture = |size: [usize; 2]| {
+        let (squares, grid) = recipe.squares(size, false);
+        Picture { squares, grid, size, ..Picture::default() }
+    };
+    let pictures = [picture([48, 64]), picture([7, 300])];
+    let Ok(head) = spec.family.tags.head(&pictures, rows) else { return false };
+    let Ok(said) = template.render(&messages, true) else { return false };
+    let token = match &spec.family.image_token {
+        Some(name) => bpe.id(name),
+        None => spec.image_token.filter(|id| bpe.token(*id).is_some()),
+    };
+    let Ok(placed) = spec.family.tags.place(&(head + &said), &pictures, &recipe, side, &bpe, token) else {
+        return false;
+    };
+    assert!(placed.rows.windows(2).all(|two| two[0].0 < two[1].0), "positions rise");
+    assert!(placed.rows.iter().all(|(at, _)| *at < placed.ids.len()), "positions are those of ids");
     true
 }
 

@@ -12,7 +12,7 @@ use hive::nn::ParamSpec;
 use serde_json::{Map, Value, json};
 
 use crate::common::repository;
-use crate::weights::{self, FINE, Folder, key, mix};
+use crate::weights::{self, FINE, key, mix};
 
 /// The language model, as `tests/models/get.sh` leaves it.
 const LANGUAGE: &str = "target/models/smollm2-135m-instruct";
@@ -29,9 +29,9 @@ pub(crate) fn config() -> Value {
     read(&repository("tests/fixtures-vlm/published.json"))["models"][0]["config"].clone()
 }
 
-/// A photo of 640 x 480: 12 squares, and the whole.
-pub(crate) fn photo() -> Rgb {
-    let (width, height, noise) = (640, 480, key("photo"));
+/// A photo.
+pub(crate) fn photo(width: usize, height: usize) -> Rgb {
+    let noise = key("photo");
     let data = (0..(width * height * 3) as u32)
         .map(|i| {
             let (x, y) = (i as usize / 3 % width, i as usize / 3 / width);
@@ -41,22 +41,21 @@ pub(crate) fn photo() -> Rgb {
     Rgb { width, height, data }
 }
 
-/// The folder. None, and a loud line, where the language model is not there; a failure where `HIVE_MODELS=required`.
-pub(crate) fn write() -> Option<Folder> {
+/// Writes the folder. False, and a loud line, where the language model is not there; a failure where `HIVE_MODELS=required`.
+pub(crate) fn write(folder: &Path) -> bool {
     let language = repository(LANGUAGE);
     if !language.join("model.safetensors").exists() {
         let required = std::env::var("HIVE_MODELS").is_ok_and(|v| v == "required");
         assert!(!required, "HIVE_MODELS=required, and {LANGUAGE} is not there");
         crate::say(&format!("*** SKIPPED: {LANGUAGE} is not there; tests/models/get.sh gets it ***"));
-        return None;
+        return false;
     }
-    let folder = Folder::new("smolvlm-256m");
-    fs::create_dir_all(folder.path()).unwrap();
-    settings(folder.path(), &language);
-    let mut places = tower(folder.path()).unwrap();
-    places.extend(text(folder.path(), &language.join("model.safetensors")).unwrap());
-    put(folder.path(), "model.safetensors.index.json", &json!({ "weight_map": places }));
-    Some(folder)
+    fs::create_dir_all(folder).unwrap();
+    settings(folder, &language);
+    let mut places = tower(folder).unwrap();
+    places.extend(text(folder, &language.join("model.safetensors")).unwrap());
+    put(folder, "model.safetensors.index.json", &json!({ "weight_map": places }));
+    true
 }
 
 fn put(folder: &Path, file: &str, value: &Value) {
