@@ -29,6 +29,8 @@ mod operations;
 mod packing;
 mod parity;
 mod published_models;
+#[cfg(feature = "cli")]
+mod question_sets;
 mod sampling;
 mod session;
 mod session_chat;

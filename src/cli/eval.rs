@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::args::Args;
+use super::benchmark;
 use super::fault::Fault;
 use super::folder::folder_source;
 use super::output::say;
@@ -16,9 +17,13 @@ use crate::train::run::Run;
 
 const HELP: &str = "\
 hive eval [--model NAME|FILE] [--data FOLDER] [--questions N]: held-out accuracy by kind of question (default 1000 questions), with the question's own picture, with another's, and with none
+hive eval --task NAME --score FILE: answers to a published set, made elsewhere; hive eval --task --help says more
 ";
 
 pub(super) fn eval(list: &[String]) -> Result<(), Fault> {
+    if benchmark::is_asked(list) {
+        return benchmark::run(list);
+    }
     let Some(args) = Args::or_help(list, (0, &["model", "data", "questions"]), &[], HELP)? else { return Ok(()) };
     let checkpoint = load(args.option("model").unwrap_or("grounds"))?;
     let source = match args.option("data") {

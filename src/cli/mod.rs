@@ -6,6 +6,7 @@ pub mod bench;
 mod bench_links;
 mod bench_model;
 mod bench_packed;
+mod benchmark;
 pub mod chat;
 mod convert;
 pub mod demo;

@@ -42,6 +42,7 @@ pub mod places;
 pub mod rng;
 mod strftime;
 pub mod tags;
+pub mod tasks;
 mod template;
 pub mod tiles;
 pub mod tokenizer;

@@ -1,0 +1,116 @@
+//! `hive eval --task`: published question sets.
+
+use serde_json::{Map, Value, json};
+
+use super::args::Args;
+use super::fault::Fault;
+use super::output::{say, warn};
+use crate::data::tasks::{self, Item, Read, Reading, Rules, Task, TaskError};
+use crate::platform::read_file;
+
+const HELP: &str = "\
+hive eval --task NAME --score FILE: answers that were made elsewhere, scored as the harness that is named scores them. FILE is JSON
+or JSON lines with \"doc\" (the data set's fields) and \"answer\" (as it came from the model) per item; lmms-eval's own logs are read, too
+
+  --task NAME        mme, gqa, ok_vqa, scienceqa, textvqa, pope or vqav2
+  --rules NAME       lmms-0.7.3 (default); official or vlmevalkit, where their reading differs and is known (mme, pope)
+";
+
+/// Is a published set asked for?
+pub(super) fn is_asked(list: &[String]) -> bool {
+    list.iter().any(|word| {
+        ["--task", "--score", "--rules"].iter().any(|name| word == name || word.starts_with(&format!("{name}=")))
+    })
+}
+
+/// An answer as it was scored.
+struct Scored {
+    item: Item,
+    prompt: Result<String, TaskError>,
+    reading: Result<Reading, TaskError>,
+}
+
+fn names(all: impl Iterator<Item = &'static str>) -> String {
+    all.collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn run(list: &[String]) -> Result<(), Fault> {
+    let Some(args) = Args::or_help(list, (0, &["task", "rules", "score"]), &[], HELP)? else { return Ok(()) };
+    let name = args.option("task").unwrap_or_default();
+    let task = Task::ALL.into_iter().find(|task| task.name() == name).ok_or_else(|| {
+        Fault::usage(format!("--task is one of {}, not \"{name}\"", names(Task::ALL.into_iter().map(Task::name))))
+    })?;
+    let name = args.option("rules").unwrap_or(Rules::default().name());
+    let rules = Rules::ALL.into_iter().find(|rules| rules.name() == name).ok_or_else(|| {
+        Fault::usage(format!("--rules is one of {}, not \"{name}\"", names(Rules::ALL.into_iter().map(Rules::name))))
+    })?;
+    if !task.has(rules) {
+        let known = names(Rules::ALL.into_iter().filter(|rules| task.has(*rules)).map(Rules::name));
+        return Err(Fault::usage(format!("{} is read here by these rules: {known}; not by {name}", task.name())));
+    }
+    let Some(file) = args.option("score") else {
+        return Err(Fault::usage(format!("--score FILE is missing: the answers to the items of {}", task.name())));
+    };
+    let text =
+        String::from_utf8(read_file(std::path::Path::new(file)).map_err(|e| Fault::Failed(format!("{file}: {e}")))?)
+            .map_err(|e| Fault::Failed(format!("{file} is not UTF-8 text: {e}")))?;
+    let answers = tasks::answers(&text).map_err(|e| Fault::Failed(format!("{file}: {e}")))?;
+    let scored: Vec<Scored> = answers
+        .into_iter()
+        .map(|(item, answer)| {
+            let (prompt, reading) = (task.prompt(&item), tasks::read(task, rules, &item, &answer));
+            Scored { item, prompt, reading }
+        })
+        .collect();
+    report(task, rules, &scored, args.flag("json"));
+    Ok(())
+}
+
+fn report(task: Task, rules: Rules, scored: &[Scored], as_json: bool) {
+    let read: Vec<Read<'_>> = scored.iter().map(|s| (&s.item, s.reading.as_ref().ok())).collect();
+    let (totals, mut notes) = tasks::totals(task, rules, &read);
+    let wrong = scored.iter().enumerate().filter_map(|(i, s)| Some((i, s, s.reading.as_ref().err()?)));
+    let named: Vec<String> = wrong.map(|(i, s, error)| format!("item {i} ({}): {error}", task.key(&s.item))).collect();
+    notes.splice(0..0, named);
+    if as_json {
+        let item = |s: &Scored| {
+            let mut out = Map::new();
+            out.insert("score".into(), json!(s.reading.as_ref().ok().map(|r| r.score)));
+            out.insert("prompt".into(), json!(s.prompt.as_ref().ok()));
+            match &s.reading {
+                Ok(Reading { parsed: Some(parsed), .. }) => drop(out.insert("parsed".into(), json!(parsed))),
+                Ok(_) => {}
+                Err(error) => drop(out.insert("error".into(), json!(error.to_string()))),
+            }
+            Value::Object(out)
+        };
+        let items: Vec<Value> = scored.iter().map(item).collect();
+        let all =
+            json!({"task": task.name(), "rules": rules.title(), "items": items, "totals": totals, "notes": notes});
+        say(&format!("{all}\n"));
+        return;
+    }
+    for note in &notes {
+        warn(&format!("{note}\n"));
+    }
+    say(&format!("{}, {} items; rules: {}\n", task.name(), scored.len(), rules.title()));
+    lines(&totals, 0);
+}
+
+/// Totals, those of groups below their names.
+fn lines(totals: &Map<String, Value>, indent: usize) {
+    for (name, value) in totals {
+        let name = format!("{:indent$}{name}", "");
+        match value {
+            Value::Object(group) => {
+                say(&format!("{name}\n"));
+                lines(group, indent + 2);
+            }
+            Value::Number(number) if number.is_f64() => {
+                say(&format!("{name:28} {:.4}\n", number.as_f64().unwrap_or(f64::NAN)));
+            }
+
+            other => say(&format!("{name:28} {other}\n")),
+        }
+    }
+}
