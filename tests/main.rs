@@ -30,6 +30,8 @@ mod packing;
 mod parity;
 mod published_models;
 #[cfg(feature = "cli")]
+mod question_set_files;
+#[cfg(feature = "cli")]
 mod question_sets;
 mod sampling;
 mod session;

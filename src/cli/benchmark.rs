@@ -1,16 +1,22 @@
 //! `hive eval --task`: published question sets.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
 use super::args::Args;
 use super::fault::Fault;
 use super::output::{say, warn};
+use crate::data::tasks::load::{Entry, Files, load};
 use crate::data::tasks::{self, Item, Read, Reading, Rules, Task, TaskError};
-use crate::platform::read_file;
+use crate::platform::{list_tree, read_file};
 
 const HELP: &str = "\
 hive eval --task NAME --score FILE: answers that were made elsewhere, scored as the harness that is named scores them. FILE is JSON
 or JSON lines with \"doc\" (the data set's fields) and \"answer\" (as it came from the model) per item; lmms-eval's own logs are read, too
+
+hive eval --task NAME --data DIR --check: reads a whole set, the original release or VLMEvalKit's table, and decodes all of its pictures
 
   --task NAME        mme, gqa, ok_vqa, scienceqa, textvqa, pope or vqav2
   --rules NAME       lmms-0.7.3 (default); official or vlmevalkit, where their reading differs and is known (mme, pope)
@@ -19,7 +25,9 @@ or JSON lines with \"doc\" (the data set's fields) and \"answer\" (as it came fr
 /// Is a published set asked for?
 pub(super) fn is_asked(list: &[String]) -> bool {
     list.iter().any(|word| {
-        ["--task", "--score", "--rules"].iter().any(|name| word == name || word.starts_with(&format!("{name}=")))
+        ["--task", "--score", "--rules", "--check"]
+            .iter()
+            .any(|name| word == name || word.starts_with(&format!("{name}=")))
     })
 }
 
@@ -35,7 +43,8 @@ fn names(all: impl Iterator<Item = &'static str>) -> String {
 }
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
-    let Some(args) = Args::or_help(list, (0, &["task", "rules", "score"]), &[], HELP)? else { return Ok(()) };
+    let options = ["task", "rules", "score", "data"];
+    let Some(args) = Args::or_help(list, (0, &options), &["check"], HELP)? else { return Ok(()) };
     let name = args.option("task").unwrap_or_default();
     let task = Task::ALL.into_iter().find(|task| task.name() == name).ok_or_else(|| {
         Fault::usage(format!("--task is one of {}, not \"{name}\"", names(Task::ALL.into_iter().map(Task::name))))
@@ -48,12 +57,18 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         let known = names(Rules::ALL.into_iter().filter(|rules| task.has(*rules)).map(Rules::name));
         return Err(Fault::usage(format!("{} is read here by these rules: {known}; not by {name}", task.name())));
     }
+    if args.flag("check") {
+        let folder = args.option("data").ok_or_else(|| Fault::usage("--data DIR is missing: the folder of the set"))?;
+        return check(task, Path::new(folder), args.flag("json"));
+    }
     let Some(file) = args.option("score") else {
-        return Err(Fault::usage(format!("--score FILE is missing: the answers to the items of {}", task.name())));
+        let name = task.name();
+        return Err(Fault::usage(format!(
+            "--score FILE is missing, the answers to the items of {name}; or --data DIR --check"
+        )));
     };
-    let text =
-        String::from_utf8(read_file(std::path::Path::new(file)).map_err(|e| Fault::Failed(format!("{file}: {e}")))?)
-            .map_err(|e| Fault::Failed(format!("{file} is not UTF-8 text: {e}")))?;
+    let text = String::from_utf8(read_file(Path::new(file)).map_err(|e| Fault::Failed(format!("{file}: {e}")))?)
+        .map_err(|e| Fault::Failed(format!("{file} is not UTF-8 text: {e}")))?;
     let answers = tasks::answers(&text).map_err(|e| Fault::Failed(format!("{file}: {e}")))?;
     let scored: Vec<Scored> = answers
         .into_iter()
@@ -63,6 +78,39 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         })
         .collect();
     report(task, rules, &scored, args.flag("json"));
+    Ok(())
+}
+
+/// Reads a set, and decodes every picture of it once.
+fn check(task: Task, folder: &Path, as_json: bool) -> Result<(), Fault> {
+    let failed = |e: &dyn std::fmt::Display| Fault::Failed(format!("{}: {e}", folder.display()));
+    let read = |name: &str| read_file(&folder.join(name));
+    let files = Files::new(list_tree(folder).map_err(|e| failed(&e))?, &read);
+    let set = load(task, &files).map_err(|e| failed(&e))?;
+    let mut sizes: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    for place in set.entries.iter().filter_map(|entry| entry.picture.as_ref()) {
+        if !sizes.contains_key(place.name()) {
+            let picture = place.decode(&files).map_err(|e| failed(&e))?;
+            sizes.insert(place.name(), [picture.width, picture.height]);
+        }
+    }
+    if as_json {
+        let item = |entry: &Entry| {
+            let picture = entry.picture.as_ref().map(|place| {
+                let [width, height] = sizes[place.name()];
+                json!({"file": place.name(), "width": width, "height": height})
+            });
+            json!({"doc": entry.item, "picture": picture, "prompt": task.prompt(&entry.item).ok()})
+        };
+        let items: Vec<Value> = set.entries.iter().map(item).collect();
+        say(&format!(
+            "{}\n",
+            json!({"task": task.name(), "items": items, "pictures": sizes.len(), "notes": set.notes})
+        ));
+        return Ok(());
+    }
+    set.notes.iter().for_each(|note| warn(&format!("{note}\n")));
+    say(&format!("{}: {} items, {} pictures\n", task.name(), set.entries.len(), sizes.len()));
     Ok(())
 }
 

@@ -97,6 +97,20 @@ pub fn list_folder(path: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// Names of all files of a folder and those below it, parts divided by `/`, sorted. What is hidden is left out.
+pub fn list_tree(path: &Path) -> io::Result<Vec<String>> {
+    let mut out = Vec::new();
+    for name in list_folder(path)?.into_iter().filter(|name| !name.starts_with('.')) {
+        let inner = path.join(&name);
+        if inner.is_dir() {
+            out.extend(list_tree(&inner)?.into_iter().map(|rest| format!("{name}/{rest}")));
+        } else {
+            out.push(name);
+        }
+    }
+    Ok(out)
+}
+
 /// What tells without reading it that a file is another one: how large it is, and when it was written.
 pub fn stamp(path: &Path) -> io::Result<(u64, Option<std::time::SystemTime>)> {
     let known = std::fs::metadata(path)?;

@@ -4,6 +4,7 @@
 //! script or of `VLMEvalKit`, where these differ: never compare numbers of two of them.
 
 mod answers;
+pub mod load;
 mod python;
 mod reading;
 mod totals;

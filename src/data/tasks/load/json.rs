@@ -1,0 +1,248 @@
+//! Releases as JSON: GQA, OK-VQA, `VQAv2`, `TextVQA`, POPE and `ScienceQA`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::super::{Item, Task, shown};
+use super::{Entry, Files, LoadError, Place, Set, wrong};
+use crate::data::json;
+
+/// The JSON of a file.
+fn parsed(files: &Files<'_>, name: &str) -> Result<Value, LoadError> {
+    let text = files.text(name)?;
+    json::parse(&text).or_else(|e| wrong(format!("{name}, line {}", e.line()), format!("it is no JSON: {e}")))
+}
+
+/// The one file that ends so; `what` it is for the error.
+fn file<'a>(files: &'a Files<'_>, end: &str) -> Result<&'a str, LoadError> {
+    files.named(end).ok_or_else(|| LoadError { place: "the folder".into(), what: format!("{end} is not there") })
+}
+
+/// A list under a key.
+fn list<'a>(value: &'a Value, key: &str, name: &str) -> Result<&'a [Value], LoadError> {
+    match value.get(key) {
+        Some(Value::Array(list)) => Ok(list),
+        Some(other) => wrong(name, format!("\"{key}\" is {}, and is to be a list", kind(other))),
+        None => wrong(name, format!("there is no \"{key}\" in its outermost object")),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn object<'a>(value: &'a Value, place: &str) -> Result<&'a Map<String, Value>, LoadError> {
+    value.as_object().map_or_else(|| wrong(place, format!("it is {}, and is to be an object", kind(value))), Ok)
+}
+
+fn field<'a>(item: &'a Map<String, Value>, key: &str, place: &str) -> Result<&'a Value, LoadError> {
+    item.get(key).map_or_else(|| wrong(place, format!("there is no \"{key}\"")), Ok)
+}
+
+fn text<'a>(item: &'a Map<String, Value>, key: &str, place: &str) -> Result<&'a str, LoadError> {
+    let value = field(item, key, place)?;
+    value.as_str().map_or_else(|| wrong(place, format!("\"{key}\" is {}, and is to be a text", kind(value))), Ok)
+}
+
+/// The first of these names that is a file, in whatever folder.
+fn picture(files: &Files<'_>, names: &[String], place: &str) -> Result<Option<Place>, LoadError> {
+    match names.iter().find_map(|name| files.named(name)) {
+        Some(name) => Ok(Some(Place::File(name.to_owned()))),
+        None => wrong(place, format!("its picture is not there: {}", names.join(" or "))),
+    }
+}
+
+pub(super) fn gqa(files: &Files<'_>) -> Result<Set, LoadError> {
+    let name = file(files, "testdev_balanced_questions.json")?;
+    let whole = parsed(files, name)?;
+    let Some(all) = whole.as_object() else {
+        return wrong(name, format!("it is {}, and is to be an object with a question under each id", kind(&whole)));
+    };
+    let mut set = Set::default();
+    for (id, question) in all {
+        let place = format!("{name}, question {id}");
+        let mut item = object(question, &place)?.clone();
+        let image = text(&item, "imageId", &place)?.to_owned();
+        text(&item, "question", &place)?;
+        text(&item, "answer", &place)?;
+        item.insert("id".into(), json!(id));
+        let picture = picture(files, &[format!("images/{image}.jpg"), format!("{image}.jpg")], &place)?;
+        set.entries.push(Entry { item, picture });
+    }
+    Ok(set)
+}
+
+/// Ten people's answers: in `VQAv2` with who gave them, in OK-VQA as texts, as lmms-lab's sets have them.
+fn answers(task: Task, annotation: &Map<String, Value>, place: &str) -> Result<Value, LoadError> {
+    let value = field(annotation, "answers", place)?;
+    let Some(all) = value.as_array().filter(|all| !all.is_empty()) else {
+        let what = if value.is_array() { "an empty list" } else { kind(value) };
+        return wrong(place, format!("\"answers\" is {what}: without references nothing can be scored"));
+    };
+    let texts = all.iter().map(|entry| match entry {
+        Value::Object(entry) => text(entry, "answer", place),
+        Value::String(text) => Ok(text.as_str()),
+        other => wrong(place, format!("an answer is {}, and is to be a text", kind(other))),
+    });
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
+    Ok(if task == Task::VqaV2 { value.clone() } else { json!(texts) })
+}
+
+pub(super) fn vqa(task: Task, files: &Files<'_>) -> Result<Set, LoadError> {
+    let [asked, answered] = match task {
+        Task::VqaV2 => ["v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json"],
+        _ => ["OpenEnded_mscoco_val2014_questions.json", "mscoco_val2014_annotations.json"],
+    };
+    let (asked, answered) = (file(files, asked)?, file(files, answered)?);
+    let (questions, annotations) = (parsed(files, asked)?, parsed(files, answered)?);
+    let mut by_id = BTreeMap::new();
+    for (i, annotation) in list(&annotations, "annotations", answered)?.iter().enumerate() {
+        let place = format!("{answered}, annotation {i}");
+        let annotation = object(annotation, &place)?;
+        by_id.insert(shown(field(annotation, "question_id", &place)?), annotation);
+    }
+    let (mut set, mut seen) = (Set::default(), BTreeSet::new());
+    let questions = list(&questions, "questions", asked)?;
+    for (i, question) in questions.iter().enumerate() {
+        let place = format!("{asked}, question {i}");
+        let question = object(question, &place)?;
+        let id = shown(field(question, "question_id", &place)?);
+        let place = format!("{asked}, question {id}");
+        if !seen.insert(id.clone()) {
+            return wrong(place, "this id is there twice");
+        }
+        text(question, "question", &place)?;
+        let Some(annotation) = by_id.get(&id) else {
+            return wrong(answered, format!("question {id} has no reference answers"));
+        };
+        let mut item = (*annotation).clone();
+        item.extend(question.clone());
+        item.insert("answers".into(), answers(task, annotation, &format!("{answered}, question {id}"))?);
+        let image = field(question, "image_id", &place)?;
+        let number = image.as_u64().or_else(|| image.as_str()?.parse().ok());
+        let Some(number) = number else {
+            return wrong(place, format!("\"image_id\" is {image}, and is to be a number"));
+        };
+        let picture = picture(files, &[format!("COCO_val2014_{number:012}.jpg")], &place)?;
+        set.entries.push(Entry { item, picture });
+    }
+    let others = by_id.keys().filter(|id| !seen.contains(*id)).count();
+    if others > 0 {
+        set.notes
+            .push(format!("{answered}: {others} annotations are of questions that are not asked, and are not used"));
+    }
+    Ok(set)
+}
+
+pub(super) fn textvqa(files: &Files<'_>) -> Result<Set, LoadError> {
+    let name = file(files, "TextVQA_0.5.1_val.json")?;
+    let whole = parsed(files, name)?;
+    let tokens: BTreeMap<String, Value> = match files.named("TextVQA_Rosetta_OCR_v0.2_val.json") {
+        None => BTreeMap::new(),
+        Some(name) => {
+            let whole = parsed(files, name)?;
+            let of = |entry: &Value| Some((shown(entry.get("image_id")?), entry.get("ocr_tokens")?.clone()));
+            list(&whole, "data", name)?.iter().filter_map(of).collect()
+        }
+    };
+    let mut set = Set::default();
+    for (i, entry) in list(&whole, "data", name)?.iter().enumerate() {
+        let place = format!("{name}, entry {i}");
+        let mut item = object(entry, &place)?.clone();
+        let place = format!("{name}, question {}", shown(field(&item, "question_id", &place)?));
+        text(&item, "question", &place)?;
+        let read = answers(Task::TextVqa, &item, &place)?;
+        item.insert("answers".into(), read);
+        let image = text(&item, "image_id", &place)?.to_owned();
+        if let Some(tokens) = tokens.get(&image) {
+            item.insert("ocr_tokens".into(), tokens.clone());
+        }
+        let picture = picture(files, &[format!("train_images/{image}.jpg"), format!("{image}.jpg")], &place)?;
+        set.entries.push(Entry { item, picture });
+    }
+    if tokens.is_empty() {
+        set.notes.push("the file of OCR tokens is not there: the prompt does not have them anyhow".into());
+    }
+    Ok(set)
+}
+
+pub(super) fn pope(files: &Files<'_>) -> Result<Set, LoadError> {
+    let (mut set, mut lists) = (Set::default(), 0);
+    for category in ["random", "popular", "adversarial"] {
+        let Some(name) = files.named(&format!("coco_pope_{category}.json")) else { continue };
+        lists += 1;
+        let whole = files.text(name)?;
+        for (i, line) in whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let place = format!("{name}, line {}", i + 1);
+            let value: Value = json::parse(line).or_else(|e| wrong(&place, format!("it is no JSON: {e}")))?;
+            let Some(question) = value.as_object() else {
+                return wrong(place, format!("it is {}, and each line is to be an object of its own", kind(&value)));
+            };
+            // Files of answers have no label.
+            let label = text(question, "label", &place)?.trim().to_lowercase();
+            let (asked, image) = (text(question, "text", &place)?, text(question, "image", &place)?.to_owned());
+            if !["yes", "no"].contains(&label.as_str()) {
+                return wrong(place, format!("\"label\" is \"{label}\", and is to be yes or no"));
+            }
+            let fields = [
+                ("id", json!(set.entries.len().to_string())),
+                ("question_id", field(question, "question_id", &place)?.clone()),
+                ("question", json!(asked)),
+                ("answer", json!(label)),
+                ("image_source", json!(image.strip_suffix(".jpg").unwrap_or(&image))),
+                ("category", json!(category)),
+            ];
+            let item = Item::from_iter(fields.map(|(name, value)| (name.to_owned(), value)));
+            let picture = picture(files, &[image], &place)?;
+            set.entries.push(Entry { item, picture });
+        }
+    }
+    if lists < 3 && lists > 0 {
+        set.notes.push(format!("{lists} of POPE's three lists are there"));
+    }
+    Ok(set)
+}
+
+pub(super) fn scienceqa(files: &Files<'_>) -> Result<Set, LoadError> {
+    let (name, splits) = (file(files, "problems.json")?, file(files, "pid_splits.json")?);
+    let (whole, parts) = (parsed(files, name)?, parsed(files, splits)?);
+    let (problems, mut set) = (object(&whole, name)?, Set::default());
+    for id in list(&parts, "test", splits)? {
+        let id = shown(id);
+        let Some(problem) = problems.get(&id) else {
+            return wrong(splits, format!("the part test names {id}, which problems.json has not"));
+        };
+        let place = format!("{name}, problem {id}");
+        let mut item = object(problem, &place)?.clone();
+        text(&item, "question", &place)?;
+        let choices = field(&item, "choices", &place)?;
+        let Some(choices) = choices.as_array().filter(|all| !all.is_empty() && all.iter().all(Value::is_string)) else {
+            return wrong(place, format!("\"choices\" is {choices}, and is to be a list of texts"));
+        };
+        let answer = field(&item, "answer", &place)?;
+        if answer.as_u64().is_none_or(|at| at as usize >= choices.len()) {
+            let last = choices.len() - 1;
+            return wrong(place, format!("\"answer\" is {answer}, and is to be the number of a choice, 0 to {last}"));
+        }
+        item.insert("id".into(), json!(id));
+        item.entry("hint").or_insert_with(|| json!(""));
+        let image = item.get("image").and_then(Value::as_str).filter(|image| !image.is_empty()).map(str::to_owned);
+        let picture = match &image {
+            Some(image) => {
+                picture(files, &[format!("images/test/{id}/{image}"), format!("test/{id}/{image}")], &place)?
+            }
+            None => None,
+        };
+        item.insert("image".into(), json!(image));
+        set.entries.push(Entry { item, picture });
+    }
+    Ok(set)
+}
