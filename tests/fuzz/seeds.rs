@@ -8,8 +8,9 @@ use hive::data::tokenizer::Tokenizer;
 use hive::data::tokenizer_files::{tokenizer_config, tokenizer_json};
 use hive::engine::assets;
 use hive::model::weights::{self, Precision};
+use hive::platform::list_tree;
 use hive::train::checkpoint::{FORMAT, Meta};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Seeds, made once.
 pub(crate) type Seeds = &'static [Vec<u8>];
@@ -35,6 +36,30 @@ fn vlm(names: &[&str]) -> Vec<Vec<u8>> {
     all.iter().map(family).collect()
 }
 
+/// Question sets: the task, and the files of a folder, JSON as it is and others as texts; pictures have no contents.
+fn sets() -> Vec<Vec<u8>> {
+    let formats = Path::new("tests/fixtures-eval/formats");
+    let of = |(task, form): (&str, &str)| {
+        let root = formats.join(task).join(form);
+        let names = list_tree(&Path::new(env!("CARGO_MANIFEST_DIR")).join(&root)).unwrap();
+        let read = |name: String| {
+            let value = match name.rsplit('.').next() {
+                Some("jpg" | "png") => Value::Null,
+                _ => {
+                    let bytes = file(root.join(&name).to_str().unwrap());
+                    serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8(bytes).unwrap().into())
+                }
+            };
+            (name, value)
+        };
+        let files: Map<String, Value> = names.into_iter().map(read).collect();
+        json!({"task": task, "files": files}).to_string().into_bytes()
+    };
+    let original = ["mme", "gqa", "ok_vqa", "scienceqa", "textvqa", "pope", "vqav2"].map(|task| (task, "original"));
+    let tables = ["mme", "gqa", "scienceqa", "textvqa", "pope"].map(|task| (task, "tsv"));
+    original.into_iter().chain(tables).map(of).collect()
+}
+
 macro_rules! seeds {
     ($($name:ident = $make:expr;)*) => {
         $(pub(crate) fn $name() -> Seeds {
@@ -55,6 +80,7 @@ seeds! {
         "chat_template.json",
         "chat_template.jinja",
     ]);
+    question_sets = sets;
     configs = || {
         let names = ["llama", "qwen2", "vision", "hive", "cascade", "hive-qwen2"];
         let own = json!({"model_type": "llava", "vision_config": {"model_type": "siglip_vision_model", "image_size": 32,

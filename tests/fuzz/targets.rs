@@ -5,6 +5,8 @@ use hive::data::chat::{ChatTemplate, Message, TEMPLATE_FILES};
 use hive::data::folder::Folder as List;
 use hive::data::image::{Preprocess, Rgb};
 use hive::data::rng::Rng;
+use hive::data::tasks::load::{Files, load};
+use hive::data::tasks::{self, Rules, Task};
 use hive::data::tiles::Picture;
 use hive::engine::Preset;
 use hive::engine::runfile::RunFile;
@@ -14,7 +16,7 @@ use hive::model::model::Model;
 use hive::model::weights;
 use hive::platform::{Blob, block_on};
 use hive::train::checkpoint::Checkpoint;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::seeds::{self, Seeds};
 use super::{hub, mutate};
@@ -27,6 +29,8 @@ enum Kind {
     Json,
     /// Bytes, or the structure of the metadata and of a part.
     Checkpoint,
+    /// Of an object with files, bytes or structure of one of these.
+    Files,
 }
 
 /// A reader.
@@ -53,11 +57,12 @@ const fn target(name: &'static str, seeds: fn() -> Seeds, kind: Kind, mb: i64, r
 }
 
 /// All readers.
-pub(crate) const TARGETS: [Target; 15] = [
+pub(crate) const TARGETS: [Target; 16] = [
     target("header", seeds::headers, Kind::Bytes, 4, header),
     target("config", seeds::configs, Kind::Json, 40, config),
     target("family", seeds::families, Kind::Json, 40, family),
     target("prompt", seeds::prompts, Kind::Json, 64, prompt),
+    target("question set", seeds::question_sets, Kind::Files, 8, question_set),
     target("tokenizer", seeds::tokenizers, Kind::Json, 20, tokenizer),
     target("template", seeds::templates, Kind::Json, 64, template),
     target("picture", seeds::pictures, Kind::Bytes, 170, picture),
@@ -84,6 +89,23 @@ impl Target {
                 Ok(value) => mutate::json(&value, rng).to_string().into_bytes(),
                 Err(_) => mutate::bytes(seed, other, rng),
             },
+            Kind::Files => {
+                let mut all: Value = serde_json::from_slice(seed).unwrap_or_default();
+                let files = all.get_mut("files").and_then(Value::as_object_mut);
+                let mut files: Vec<&mut Value> =
+                    files.into_iter().flat_map(Map::values_mut).filter(|v| !v.is_null()).collect();
+                let chosen = rng.below(files.len());
+                let file = &mut files[chosen];
+                **file = match &**file {
+                    Value::String(old) => text(&mutate::bytes(old.as_bytes(), old.as_bytes(), rng)).into(),
+                    value if rng.chance(0.7) => mutate::json(value, rng),
+                    value => {
+                        let old = value.to_string().into_bytes();
+                        text(&mutate::bytes(&old, &old, rng)).into()
+                    }
+                };
+                all.to_string().into_bytes()
+            }
             Kind::Checkpoint if rng.chance(0.8) => {
                 let (mut meta, mut parts) = seeds::opened(seed);
                 let part = rng.below(parts.len() + 1);
@@ -194,6 +216,34 @@ fn prompt(input: &[u8]) -> bool {
     };
     assert!(placed.rows.windows(2).all(|two| two[0].0 < two[1].0), "positions rise");
     assert!(placed.rows.iter().all(|(at, _)| *at < placed.ids.len()), "positions are those of ids");
+    true
+}
+
+/// A question set of some form: loaded, asked, and answered.
+fn question_set(input: &[u8]) -> bool {
+    let Ok(value) = serde_json::from_slice::<Value>(input) else { return false };
+    let Some(task) = Task::ALL.into_iter().find(|task| value["task"] == task.name()) else { return false };
+    let Some(all) = value["files"].as_object() else { return false };
+    let read = |name: &str| match &all[name] {
+        Value::Null => Ok(seeds::pictures()[0].clone()),
+        Value::String(text) => Ok(text.clone().into_bytes()),
+        json => Ok(json.to_string().into_bytes()),
+    };
+    let files = Files::new(all.keys().cloned(), &read);
+    let Ok(set) = load(task, &files) else { return false };
+    let answers = ["yes", "A. no", "1,000 . the dogs' <think>x</think>", ""];
+    let mut readings = Vec::new();
+    for (entry, answer) in set.entries.iter().zip(answers.into_iter().cycle()) {
+        drop((task.prompt(&entry.item), task.key(&entry.item)));
+        let read = |rules| tasks::read(task, rules, &entry.item, answer).ok();
+        readings.push(Rules::ALL.map(read));
+        drop(entry.picture.as_ref().map(|place| place.decode(&files)));
+    }
+    for (i, rules) in Rules::ALL.into_iter().enumerate() {
+        let read: Vec<_> =
+            set.entries.iter().zip(&readings).map(|(entry, all)| (&entry.item, all[i].as_ref())).collect();
+        drop(tasks::totals(task, rules, &read));
+    }
     true
 }
 
