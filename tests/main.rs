@@ -32,6 +32,8 @@ mod published_models;
 #[cfg(feature = "cli")]
 mod question_set_files;
 #[cfg(feature = "cli")]
+mod question_set_runs;
+#[cfg(feature = "cli")]
 mod question_sets;
 mod sampling;
 mod session;

@@ -6,9 +6,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::args::Args;
+use super::asking::{self, Asking};
 use super::fault::Fault;
 use super::output::{say, warn};
-use crate::data::tasks::load::{Entry, Files, load};
+use crate::data::tasks::load::{Entry, Files, LoadError, Set, load};
 use crate::data::tasks::{self, Item, Read, Reading, Rules, Task, TaskError};
 use crate::platform::{list_tree, read_file};
 
@@ -16,9 +17,15 @@ const HELP: &str = "\
 hive eval --task NAME --score FILE: answers that were made elsewhere, scored as the harness that is named scores them. FILE is JSON
 or JSON lines with \"doc\" (the data set's fields) and \"answer\" (as it came from the model) per item; lmms-eval's own logs are read, too
 
+hive eval --task NAME --data DIR --model MODEL: a model answers a set, greedily, as lmms-eval asks it. Answers go to a file line by line;
+a run that was ended goes on with the same command
 hive eval --task NAME --data DIR --check: reads a whole set, the original release or VLMEvalKit's table, and decodes all of its pictures
 
   --task NAME        mme, gqa, ok_vqa, scienceqa, textvqa, pope or vqav2
+  --data DIR         the folder of the set
+  --model, --weights, --room, --memory, --tiles   as hive ask has them
+  --out FILE         answers (default answers-NAME.jsonl)
+  --limit N          so many items at most; MME's pairs stay together
   --rules NAME       lmms-0.7.3 (default); official or vlmevalkit, where their reading differs and is known (mme, pope)
 ";
 
@@ -36,6 +43,7 @@ struct Scored {
     item: Item,
     prompt: Result<String, TaskError>,
     reading: Result<Reading, TaskError>,
+    empty: bool,
 }
 
 fn names(all: impl Iterator<Item = &'static str>) -> String {
@@ -43,7 +51,7 @@ fn names(all: impl Iterator<Item = &'static str>) -> String {
 }
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
-    let options = ["task", "rules", "score", "data"];
+    let options = ["task", "rules", "score", "data", "model", "weights", "room", "memory", "tiles", "out", "limit"];
     let Some(args) = Args::or_help(list, (0, &options), &["check"], HELP)? else { return Ok(()) };
     let name = args.option("task").unwrap_or_default();
     let task = Task::ALL.into_iter().find(|task| task.name() == name).ok_or_else(|| {
@@ -57,40 +65,66 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
         let known = names(Rules::ALL.into_iter().filter(|rules| task.has(*rules)).map(Rules::name));
         return Err(Fault::usage(format!("{} is read here by these rules: {known}; not by {name}", task.name())));
     }
-    if args.flag("check") {
-        let folder = args.option("data").ok_or_else(|| Fault::usage("--data DIR is missing: the folder of the set"))?;
-        return check(task, Path::new(folder), args.flag("json"));
-    }
     let Some(file) = args.option("score") else {
-        let name = task.name();
-        return Err(Fault::usage(format!(
-            "--score FILE is missing, the answers to the items of {name}; or --data DIR --check"
-        )));
+        let folder = args.option("data").ok_or_else(|| {
+            Fault::usage(
+                "--data DIR is missing, the folder of the set; or --score FILE, answers that were made elsewhere",
+            )
+        })?;
+        return with_data(&args, task, rules, Path::new(folder));
     };
+    if args.option("data").is_some() || args.option("model").is_some() {
+        return Err(Fault::usage(
+            "--score is by itself: its answers come with their items. Leave --data and --model out",
+        ));
+    }
     let text = String::from_utf8(read_file(Path::new(file)).map_err(|e| Fault::Failed(format!("{file}: {e}")))?)
         .map_err(|e| Fault::Failed(format!("{file} is not UTF-8 text: {e}")))?;
     let answers = tasks::answers(&text).map_err(|e| Fault::Failed(format!("{file}: {e}")))?;
-    let scored: Vec<Scored> = answers
-        .into_iter()
-        .map(|(item, answer)| {
-            let (prompt, reading) = (task.prompt(&item), tasks::read(task, rules, &item, &answer));
-            Scored { item, prompt, reading }
-        })
-        .collect();
-    report(task, rules, &scored, args.flag("json"));
+    report(task, rules, &scored(task, rules, answers), args.flag("json"));
     Ok(())
 }
 
-/// Reads a set, and decodes every picture of it once.
-fn check(task: Task, folder: &Path, as_json: bool) -> Result<(), Fault> {
+fn scored(task: Task, rules: Rules, answers: Vec<(Item, String)>) -> Vec<Scored> {
+    let one = |(item, answer): (Item, String)| {
+        let (prompt, reading) = (task.prompt(&item), tasks::read(task, rules, &item, &answer));
+        Scored { item, prompt, reading, empty: answer.trim().is_empty() }
+    };
+    answers.into_iter().map(one).collect()
+}
+
+/// Reads a set, and then checks it, or has it answered.
+fn with_data(args: &Args, task: Task, rules: Rules, folder: &Path) -> Result<(), Fault> {
     let failed = |e: &dyn std::fmt::Display| Fault::Failed(format!("{}: {e}", folder.display()));
     let read = |name: &str| read_file(&folder.join(name));
     let files = Files::new(list_tree(folder).map_err(|e| failed(&e))?, &read);
-    let set = load(task, &files).map_err(|e| failed(&e))?;
+    let mut set = load(task, &files).map_err(|e| failed(&e))?;
+    if let Some(limit) = args.number::<usize>("limit")? {
+        asking::at_most(task, &mut set.entries, limit);
+    }
+    if args.flag("check") {
+        return check(task, &set, &files, args.flag("json")).map_err(|e| failed(&e));
+    }
+    if args.option("model").is_none() {
+        return Err(Fault::usage("--model MODEL is missing, who is to answer; or --check, to read the set alone"));
+    }
+    if set.entries.is_empty() {
+        return Err(Fault::usage("--limit leaves no item"));
+    }
+    set.notes.iter().for_each(|note| warn(&format!("{note}\n")));
+    let asking = Asking { args, task, rules, set, files: &files };
+    let answers = asking::ask(&asking)?;
+    let items = asking.set.entries.into_iter().map(|entry| entry.item).zip(answers).collect();
+    report(task, rules, &scored(task, rules, items), args.flag("json"));
+    Ok(())
+}
+
+/// Decodes every picture of a set once, and says what is there.
+fn check(task: Task, set: &Set, files: &Files<'_>, as_json: bool) -> Result<(), LoadError> {
     let mut sizes: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
     for place in set.entries.iter().filter_map(|entry| entry.picture.as_ref()) {
         if !sizes.contains_key(place.name()) {
-            let picture = place.decode(&files).map_err(|e| failed(&e))?;
+            let picture = place.decode(files)?;
             sizes.insert(place.name(), [picture.width, picture.height]);
         }
     }
@@ -114,12 +148,35 @@ fn check(task: Task, folder: &Path, as_json: bool) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Share of answers from which on it is said that they cannot be read.
+const MANY: f64 = 0.05;
+
+/// Sentences about answers that say nothing, or neither yes nor no where one is asked for.
+fn unread(task: Task, scored: &[Scored]) -> Vec<String> {
+    let share = |count: usize| count as f64 / scored.len().max(1) as f64;
+    let empty = scored.iter().filter(|s| s.empty).count();
+    let other = |s: &&Scored| {
+        let parsed = s.reading.as_ref().ok().and_then(|reading| reading.parsed.as_deref());
+        matches!(task, Task::Mme | Task::Pope) && parsed.is_some_and(|said| !["yes", "no"].contains(&said))
+    };
+    let others = scored.iter().filter(other).count();
+    let mut out = Vec::new();
+    if empty > 0 {
+        out.push(format!("{empty} of {} answers are empty", scored.len()));
+    }
+    if share(others) > MANY {
+        out.push(format!("{others} of {} answers are read as neither yes nor no: look at some of them", scored.len()));
+    }
+    out
+}
+
 fn report(task: Task, rules: Rules, scored: &[Scored], as_json: bool) {
     let read: Vec<Read<'_>> = scored.iter().map(|s| (&s.item, s.reading.as_ref().ok())).collect();
     let (totals, mut notes) = tasks::totals(task, rules, &read);
     let wrong = scored.iter().enumerate().filter_map(|(i, s)| Some((i, s, s.reading.as_ref().err()?)));
     let named: Vec<String> = wrong.map(|(i, s, error)| format!("item {i} ({}): {error}", task.key(&s.item))).collect();
     notes.splice(0..0, named);
+    notes.extend(unread(task, scored));
     if as_json {
         let item = |s: &Scored| {
             let mut out = Map::new();

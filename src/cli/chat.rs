@@ -12,6 +12,7 @@ use super::shared::{self, png};
 use super::{Fault, fetch, open_gpu, say, warn};
 use crate::data::chat::{Message, said};
 use crate::data::dataset::Dataset;
+use crate::data::rng::{hash_bytes, splitmix64};
 use crate::data::tiles::{Picture, Recipe};
 use crate::data::worlds::Split;
 use crate::engine::answers::assistant::{Assistant, End, Options, Piece, Reply};
@@ -202,14 +203,14 @@ fn drop_oldest(messages: &mut Vec<Message>) -> bool {
 
 /// The model of the arguments, not yet on a GPU: what a picture takes while it is decoded and what a driver takes are never
 /// taken at once.
-enum Chosen {
+pub(super) enum Chosen {
     Folder(Box<ModelFolder>),
     /// One that this program trained.
     Trained(Box<Checkpoint>),
 }
 
 impl Chosen {
-    fn of(args: &Args) -> Result<Self, Fault> {
+    pub(super) fn of(args: &Args) -> Result<Self, Fault> {
         let name = args.option("model").unwrap_or("grounds");
         let single = match args.option("tiles") {
             None => false,
@@ -226,7 +227,7 @@ impl Chosen {
         Ok(Self::Trained(Box::new(shared::load(name)?)))
     }
 
-    fn recipe(&self) -> Option<Recipe> {
+    pub(super) fn recipe(&self) -> Option<Recipe> {
         match self {
             Self::Folder(folder) => folder.recipe().cloned(),
             Self::Trained(checkpoint) => preprocess_of(checkpoint).map(Recipe::from),
@@ -241,6 +242,31 @@ impl Chosen {
         }
     }
 
+    /// A number for the model: of a folder by names, sizes and both ends of its files, of a checkpoint by all of its weights.
+    pub(super) fn fingerprint(&self, args: &Args) -> Result<u64, Fault> {
+        const END: usize = 1 << 16;
+        let mut sum = 0;
+        let mut add = |bytes: &[u8]| sum = splitmix64(sum ^ hash_bytes(bytes));
+        match self {
+            Self::Trained(checkpoint) => {
+                add(json!(checkpoint.meta).to_string().as_bytes());
+                checkpoint.weights.values().for_each(|values| add(bytemuck::cast_slice(values)));
+            }
+            Self::Folder(_) => {
+                let mut blobs = fetch::blobs(args.option("model").unwrap_or_default())?;
+                blobs.sort_by(|a, b| a.name().cmp(b.name()));
+                for blob in blobs {
+                    add(format!("{} {}", blob.name(), blob.len()).as_bytes());
+                    let size = END.min(blob.len() as usize);
+                    for start in [0, blob.len() - size as u64] {
+                        add(&block_on(blob.read(start, size)).map_err(Fault::Failed)?);
+                    }
+                }
+            }
+        }
+        Ok(sum)
+    }
+
     fn folder(&self) -> Option<&ModelFolder> {
         if let Self::Folder(folder) = self { Some(folder) } else { None }
     }
@@ -253,7 +279,7 @@ impl Chosen {
         }
     }
 
-    fn start(&self, args: &Args) -> Result<Assistant, Fault> {
+    pub(super) fn start(&self, args: &Args) -> Result<Assistant, Fault> {
         let gpu = open_gpu(args)?;
         match self {
             Self::Folder(folder) => load_opened(args, &gpu, None, folder),

@@ -2,6 +2,7 @@
 //! a run failed, 2 wrong usage, 3 no usable GPU.
 
 pub mod args;
+mod asking;
 pub mod bench;
 mod bench_links;
 mod bench_model;

@@ -13,6 +13,8 @@ mod native_folder;
 #[cfg(not(target_arch = "wasm32"))]
 mod native_http;
 #[cfg(not(target_arch = "wasm32"))]
+mod native_lines;
+#[cfg(not(target_arch = "wasm32"))]
 mod native_partial;
 #[cfg(not(target_arch = "wasm32"))]
 mod native_run;
@@ -48,13 +50,15 @@ pub use native_folder::folder_blobs;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_http::*;
 #[cfg(not(target_arch = "wasm32"))]
+pub use native_lines::Lines;
+#[cfg(not(target_arch = "wasm32"))]
 pub use native_partial::Claim;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_run::{RunFolder, interrupted, watch_signals};
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_store::*;
 #[cfg(not(target_arch = "wasm32"))]
-pub use native_work::{Scratch, in_parallel};
+pub use native_work::{Scratch, in_order, in_parallel};
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_write::{NewFile, NewFolder, free_bytes, real_path};
 pub use store::StoreError;

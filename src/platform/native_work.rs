@@ -38,6 +38,27 @@ pub fn in_parallel<T: Send>(count: usize, work: &(dyn Fn(usize) -> T + Sync), he
     });
 }
 
+/// Does `work` for the numbers in their order, on another thread and one ahead of `heard`, which says whether to go on.
+pub fn in_order<T: Send>(
+    numbers: &[usize],
+    work: &(dyn Fn(usize) -> T + Sync),
+    heard: &mut dyn FnMut(usize, T) -> bool,
+) {
+    let (send, receive) = sync_channel(1);
+    scope(|scope| {
+        scope.spawn(move || {
+            // Until nobody hears any more.
+            let _ = numbers.iter().try_for_each(|i| send.send((*i, work(*i))));
+        });
+        let receive = receive;
+        while let Ok((i, result)) = receive.recv() {
+            if !heard(i, result) {
+                break;
+            }
+        }
+    });
+}
+
 /// A file without a name, which the system removes with the program, however it ends.
 #[derive(Debug)]
 pub struct Scratch {

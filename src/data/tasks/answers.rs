@@ -60,6 +60,8 @@ pub fn answers(text: &str) -> Result<Vec<(Item, String)>, AnswersError> {
             lines.map(read).collect::<Result<_, _>>()?
         }
     };
+    // What a file of answers of this program begins with.
+    let entries: Vec<_> = entries.into_iter().filter(|(_, entry)| entry.get("header").is_none()).collect();
     if entries.is_empty() {
         return Err(AnswersError::Empty);
     }

@@ -32,13 +32,16 @@ fn wrong<T>(place: impl Into<String>, what: impl Into<String>) -> Result<T, Load
 /// The files of a set: their names relative to its folder, parts divided by `/`, and what reads one.
 pub struct Files<'a> {
     names: BTreeSet<String>,
-    read: &'a dyn Fn(&str) -> std::io::Result<Vec<u8>>,
+    read: &'a (dyn Fn(&str) -> std::io::Result<Vec<u8>> + Sync),
 }
 
 impl<'a> Files<'a> {
     /// All files of a folder and those below it.
     #[must_use]
-    pub fn new(names: impl IntoIterator<Item = String>, read: &'a dyn Fn(&str) -> std::io::Result<Vec<u8>>) -> Self {
+    pub fn new(
+        names: impl IntoIterator<Item = String>,
+        read: &'a (dyn Fn(&str) -> std::io::Result<Vec<u8>> + Sync),
+    ) -> Self {
         Self { names: names.into_iter().collect(), read }
     }
 

@@ -1,0 +1,94 @@
+//! A model answers a published set: what it is asked, what becomes of a run that is ended, and what is refused.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::common::program::{adapter, command, folder, hive};
+
+const MME: &str = "tests/fixtures-eval/formats/mme/original";
+const MODEL: &str = "tests/fixtures-vlm/smolvlm-whole";
+
+fn words<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let all = ["eval", "--task", "mme", "--data", MME, "--model", MODEL, "--weights", "f32", "--out", out];
+    [&all, more].concat()
+}
+
+fn lines(out: &Path) -> Vec<String> {
+    std::fs::read_to_string(out).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_run_that_was_ended_goes_on_to_the_same_answers() {
+    if !adapter() {
+        return;
+    }
+    let folder = folder("question-set");
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let [whole, torn, killed] = ["whole.jsonl", "torn.jsonl", "killed.jsonl"].map(path);
+    let said = hive(&words(&whole, &["--json"])).code(0).json();
+    let want = lines(Path::new(&whole));
+    assert_eq!((want.len(), said["items"].as_array().unwrap().len()), (11, 10));
+    let first: Value = serde_json::from_str(&want[1]).unwrap();
+    assert_eq!(first["prompt"], "Is there a circle in this image?\nAnswer the question using a single word or phrase.");
+    assert_eq!((&first["id"], &first["index"]), (&json!("existence/000000000101.jpg"), &json!(0)));
+    // The answer is that of a question about the same picture.
+    let photo = format!("{MME}/MME_Benchmark_release_version/MME_Benchmark/existence/000000000101.jpg");
+    let asked = hive(&[
+        "ask",
+        &photo,
+        first["prompt"].as_str().unwrap(),
+        "--model",
+        MODEL,
+        "--weights",
+        "f32",
+        "--limit",
+        "16",
+        "--json",
+    ]);
+    assert_eq!(asked.code(0).json()["answer"], first["answer"]);
+    // The file is one that is scored by itself, too.
+    let scored = hive(&["eval", "--task", "mme", "--score", &whole, "--json"]).code(0).json();
+    assert_eq!((&scored["totals"], &scored["items"]), (&said["totals"], &said["items"]));
+
+    // Ended in the middle of a line.
+    let half = want[..4].join("\n") + "\n" + &want[4][..want[4].len() / 2];
+    std::fs::write(&torn, half).unwrap();
+    hive(&words(&torn, &[])).code(0).complains(&["3 of 10 answers are in"]);
+    assert_eq!(lines(Path::new(&torn)), want);
+
+    // Killed for good.
+    let mut child = command(&words(&killed, &[])).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(120);
+    while lines(Path::new(&killed)).len() < 3 && child.try_wait().unwrap().is_none() && Instant::now() < end {
+        sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    hive(&words(&killed, &[])).code(0);
+    assert_eq!(lines(Path::new(&killed)), want);
+
+    // Another question of data, model or settings is another run; nothing of the file is lost.
+    hive(&words(&whole, &["--limit", "4"])).code(1).complains(&["another run", "items", "data"]);
+    hive(&words(&whole, &["--tiles", "1"])).code(1).complains(&["another run", "tiles"]);
+    assert_eq!(lines(Path::new(&whole)), want);
+    std::fs::write(&torn, "a list of my own\n").unwrap();
+    hive(&words(&torn, &[])).code(1).complains(&["line 1", "no answer of this command"]);
+    assert_eq!(lines(Path::new(&torn)), ["a list of my own"]);
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let eval = |more: &[&str]| hive(&[&["eval"], more].concat());
+    eval(&["--task", "mmee"]).code(2).complains(&["--task is one of mme, gqa, ok_vqa", "not \"mmee\""]);
+    eval(&["--task", "mme"]).code(2).complains(&["--data DIR is missing"]);
+    eval(&["--task", "mme", "--data", MME]).code(2).complains(&["--model MODEL is missing"]);
+    eval(&["--task", "gqa", "--rules", "official", "--score", "x"])
+        .code(2)
+        .complains(&["gqa is read here by", "lmms-0.7.3"]);
+    eval(&["--task", "gqa", "--score", "x", "--data", MME]).code(2).complains(&["--score is by itself"]);
+    eval(&["--task", "gqa", "--score", "no-such-file.json"]).code(1).complains(&["no-such-file.json"]);
+}
