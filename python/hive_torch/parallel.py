@@ -38,6 +38,14 @@ class Group:
         dist.all_reduce(total)
         return total.tolist()
 
+    def gather(self, part):
+        """A dictionary of the parts that all processes have, the same on each."""
+        if self.size == 1:
+            return part
+        parts = [None] * self.size
+        dist.all_gather_object(parts, part)
+        return {key: value for one in parts for key, value in one.items()}
+
     def share(self, rows):
         """First and end of this process' part of so many rows."""
         return self.rank * rows // self.size, (self.rank + 1) * rows // self.size
@@ -60,24 +68,23 @@ def _device(local):
     return torch.device("cuda", local)
 
 
-def spread(model, group, unused):
+def spread(model, group, unused, with_image):
     """The model over the processes. `unused`: are there trained parameters that the loss does not depend on?"""
     if group.fsdp:
-        return _parted(model)
+        return _parted(model, model.config.link_config.language_layers if with_image else [])
     if group.size == 1:
         return model
     ids = [group.device.index] if group.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=ids, find_unused_parameters=unused)
 
 
-def _parted(model):
-    """Every block, and every decoder layer together with its link, is gathered only while it runs."""
+def _parted(model, linked):
+    """Every block, and every decoder layer together with its link where that runs, is gathered only while it runs."""
     from torch.distributed.fsdp import fully_shard
 
     for block in model.vision_model.encoder.layers:
         fully_shard(block)
     for i, layer in enumerate(model.model.layers):
-        linked = model.config.link_config.language_layers
         fully_shard([layer, model.links[linked.index(i)]] if i in linked else layer)
     return fully_shard(model)
 

@@ -27,6 +27,46 @@ def hash_bytes(data):
     return splitmix64(h)
 
 
+def hash_array(data):
+    """`hash_bytes` of many bytes at once, uint8 (count).
+
+    With l the low byte of a state h, h ^ b is h + (l ^ b) - l: once the low bytes are known, the rest is a weighted sum.
+    """
+    h = 0xCBF29CE484222325
+    for start in range(0, len(data), PIECE):
+        piece = data[start : start + PIECE]
+        low = _low_bytes(piece, h & 0xFF)
+        change = ((low ^ piece).astype(np.int64) - low).astype(np.uint64)
+        powers = POWERS[len(POWERS) - 1 - len(piece) : -1]
+        total = int((change * powers).sum(dtype=np.uint64))
+        h = (h * int(POWERS[len(POWERS) - 1 - len(piece)]) + total) & MASK
+    return splitmix64(h)
+
+
+def _low_bytes(piece, first):
+    """Low byte of the state before each byte of a piece, bit by bit: a bit depends on lower ones, and on itself by xor alone."""
+    low = np.zeros(len(piece), np.uint8)
+    for bit in range(8):
+        below = ((low ^ piece) & np.uint8((1 << bit) - 1)) * np.uint8(0xB3)
+        flips = ((piece ^ below) >> np.uint8(bit)) & np.uint8(1)
+        start = np.uint8((first >> bit) & 1)
+        before = np.concatenate((np.array([start]), flips[:-1]))
+        low |= np.bitwise_xor.accumulate(before) << np.uint8(bit)
+    return low
+
+
+def _powers(count):
+    """The prime of FNV to the powers count, ..., 1, 0, modulo 2^64."""
+    powers = [1]
+    for _ in range(count):
+        powers.append((powers[-1] * 0x100000001B3) & MASK)
+    return np.array(powers[::-1], np.uint64)
+
+
+PIECE = 1 << 14
+POWERS = _powers(PIECE)
+
+
 def _rotate_left(x, bits):
     return ((x << bits) | (x >> (64 - bits))) & MASK
 

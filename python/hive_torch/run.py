@@ -2,7 +2,6 @@
 
 import copy
 
-import numpy as np
 import torch
 
 from . import init
@@ -27,7 +26,7 @@ def drawn(preset, start):
     weights = {}
     for name, shape in shapes_of(preset.model).items():
         if name in start:
-            weights[name] = start[name].float().reshape(shape) if start[name].numel() == np.prod(shape) else start[name]
+            weights[name] = start[name]
         else:
             weights[name] = torch.from_numpy(init.tensor(name, shape, preset.model, preset.init, preset.seed))
     return weights
@@ -136,7 +135,7 @@ def read_captions(preset, source, tower, group):
     check_rows(recipe, group, "pretrain_language")
     weights = drawn(preset, {})
     language = {n for n in weights if n.startswith(("model.", "lm_head."))}
-    trainer = Trainer(preset.model, weights, language, recipe, group)
+    trainer = Trainer(preset.model, weights, language, recipe, group, with_image=False)
     mine, end = group.share(recipe.batch)
     while trainer.updates < recipe.steps:
         at = trainer.updates * recipe.batch + mine

@@ -93,7 +93,7 @@ def begin(args, group):
         from . import folder
 
         start = start_weights(args, preset)
-        data = folder.source(args.data, preset, None)
+        data = folder.source(args.data, preset, None, group)
         # A folder has words of its own: of the start weights only the tower can serve.
         tower = {n: t for n, t in start.items() if n.startswith("vision_model.")}
         return Run.begin(preset, data, read_captions(preset, data, tower, group), group)
@@ -110,7 +110,7 @@ def resume(args, group):
     if args.data:
         from . import folder
 
-        data = folder.source(args.data, preset, earlier.meta)
+        data = folder.source(args.data, preset, earlier.meta, group)
     elif preset.data == "folder":
         raise HiveError("the run learns from a folder of pictures: give it again, with --data FOLDER")
     else:

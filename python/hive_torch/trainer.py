@@ -36,7 +36,7 @@ def load_weights(model, weights):
 class Trainer:
     """A model with the names that train. `weights` are whole tensors on the host, by name."""
 
-    def __init__(self, config, weights, trained, recipe, group):
+    def __init__(self, config, weights, trained, recipe, group, with_image=True):
         with torch.device("meta"):
             self.model = Hive(config)
         load_weights(self.model, weights)
@@ -45,7 +45,7 @@ class Trainer:
         for name, param in self.model.named_parameters():
             param.requires_grad_(name in trained)
         l = config.link_config
-        self.spread = spread(self.model, group, unused=not (l.qk_norm and l.separate_image_kv))
+        self.spread = spread(self.model, group, not (l.qk_norm and l.separate_image_kv), with_image)
         self.trained = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
         self.optimiser = optimiser(self.trained, recipe)
 
