@@ -281,6 +281,8 @@ def check_model(model, where):
     groups = c.num_key_value_heads
     _need(c.num_attention_heads % groups == 0, f"{where}.text_config.num_key_value_heads", groups, "a divisor of num_attention_heads")
     _need(l.rope_layout in ("interleaved", "released"), f"{where}.link_config.rope_layout", l.rope_layout, "interleaved or released")
+    ok = c.head % 8 == 0 or not l.rope_2d
+    _need(ok, f"the width of a head of {where}.text_config", c.head, "a multiple of 8, for rope_2d")
     _check_links(l, v, c, f"{where}.link_config")
 
 
@@ -290,7 +292,7 @@ def _check_links(l, v, c, where):
     whole = lambda layers, end: all(type(i) is int and 0 <= i < end for i in layers)
     _need(whole(vision, v.num_hidden_layers + 1), f"{where}.vision_layers", vision, f"numbers from 0 to {v.num_hidden_layers}")
     _need(whole(language, c.num_hidden_layers), f"{where}.language_layers", language, f"numbers below {c.num_hidden_layers}")
-    _need(len(set(language)) == len(language), f"{where}.language_layers", language, "different layers")
+    _need(language == sorted(set(language)), f"{where}.language_layers", language, "a rising list")
 
 
 def load_preset(name, folder):

@@ -35,7 +35,8 @@ def options(words):
     p.add_argument("--steps", type=int, metavar="N", help="cuts each stage to N steps")
     p.add_argument("--save-every", type=int, metavar="N", default=200, help="steps between saves (default: 200)")
     p.add_argument("--resume", metavar="FILE", help="goes on from a checkpoint of either program")
-    p.add_argument("--start", metavar="FILE", help="a checkpoint with start weights")
+    # torchrun takes --start for an abbreviation of an option of its own.
+    p.add_argument("--start-weights", "--start", dest="start", metavar="FILE", help="a checkpoint with start weights")
     p.add_argument("--force", action="store_true", help="replaces a checkpoint of another run in OUT")
     p.add_argument("--json", action="store_true", help="one line of JSON per step")
     p.add_argument("--fsdp", action="store_true", help="parts the model over the processes (FSDP2) instead of copying it (DDP)")
