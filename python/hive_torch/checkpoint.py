@@ -106,9 +106,17 @@ class Checkpoint:
         partial = Path(f"{path}.partial")
         try:
             save_file(tensors, partial, {KEY: self.meta.to_json()})
+            _share(partial)
             os.replace(partial, path)
         except (OSError, SafetensorError) as e:
             raise HiveError(f"cannot write {path}: {e}. Free some room, or choose another --out") from e
+
+
+def _share(path):
+    """Gives a file the rights of any other new file; safetensors writes it for its owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(path, 0o666 & ~mask)
 
 
 def load(path):

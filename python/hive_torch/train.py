@@ -176,7 +176,7 @@ class Job:
             if self.args.kill_after == here:
                 raise HiveError(f"stopped after {here} steps without saving, as asked")
             # All processes end together.
-            ends = max(self.group.sum([self.asked_to_end])) > 0
+            ends = self.group.sum([self.asked_to_end])[0] > 0
             if report.update < steps and (ends or report.update % self.args.save_every == 0):
                 self.save(run)
             if ends and report.update < steps:
