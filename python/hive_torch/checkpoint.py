@@ -1,7 +1,7 @@
 """Checkpoints of both programs: one safetensors file (`src/train/checkpoint.rs`).
 
-Weights stand under their Hugging Face names, AdamW's moments beside them as `optimiser.m.NAME` and `optimiser.v.NAME` while a
-stage is in progress, and everything else as JSON under the metadata's key `hive`.
+Weights stand under their Hugging Face names, AdamW's moments beside them as `optimiser.m.NAME` and
+`optimiser.v.NAME` while a stage is in progress, and everything else as JSON under the metadata's key `hive`.
 """
 
 import json
@@ -100,8 +100,8 @@ class Checkpoint:
         for name, t in tensors.items():
             if not torch.isfinite(t).all():
                 raise HiveError(
-                    f"the tensor {name} holds a value that is no finite number, and nothing was saved. Go back to what was "
-                    "saved before, and try a smaller learning_rate or a longer warmup_ratio"
+                    f"the tensor {name} holds a value that is no finite number, and nothing was saved. Go back to what"
+                    " was saved before, and try a smaller learning_rate or a longer warmup_ratio"
                 )
         partial = Path(f"{path}.partial")
         try:

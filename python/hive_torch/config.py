@@ -163,7 +163,8 @@ class Preset:
         return next((recipe for key, recipe in self.stages if key == str(number)), None)
 
 
-# Parts that people write: an unknown key there is a typing mistake. Others have keys of Hugging Face's that nothing here reads.
+# Parts that people write: an unknown key there is a typing mistake. Others have keys of Hugging Face's that
+# nothing here reads.
 STRICT = (Preset, StageRecipe, Init, DataRecipe)
 
 
@@ -200,7 +201,7 @@ def read(kind, data, where):
         if name in data:
             values[name] = _typed(f.type, data[name], f"{where}.{name}")
         elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise HiveError(f"{where} lacks the key \"{name}\". Compare it with assets/presets/tiny.json")
+            raise HiveError(f'{where} lacks the key "{name}". Compare it with assets/presets/tiny.json')
     return kind(**values)
 
 
@@ -225,7 +226,7 @@ def parse_preset(data, where="the preset"):
 def _stage(entry, where):
     pair = isinstance(entry, list) and len(entry) == 2 and entry[0] in [str(s) for s in STAGES]
     if not pair:
-        raise HiveError(f"{where} must be [\"1\", \"2\" or \"3\", recipe]")
+        raise HiveError(f'{where} must be ["1", "2" or "3", recipe]')
     return [entry[0], read(StageRecipe, entry[1], f"{where}.1")]
 
 
@@ -236,7 +237,9 @@ def _need(ok, what, value, need):
 
 def _check(preset, where):
     if preset.wiring != "hive":
-        raise HiveError(f"{where}.wiring is \"{preset.wiring}\"; only \"hive\" is trained here. Train the other with hive train")
+        raise HiveError(
+            f'{where}.wiring is "{preset.wiring}"; only "hive" is trained here. Train the other with hive train'
+        )
     _need(preset.scope in ("linked", "language"), f"{where}.scope", preset.scope, "linked or language")
     _need(4 <= preset.tokens <= 4096, f"{where}.tokens", preset.tokens, "from 4 to 4096")
     _need(1 <= preset.turns <= 256, f"{where}.turns", preset.turns, "from 1 to 256")
@@ -277,10 +280,22 @@ def check_model(model, where):
         width, heads = part.hidden_size, part.num_attention_heads
         _need(width % heads == 0, f"{where}.{name}.hidden_size", width, f"a multiple of num_attention_heads {heads}")
     _need((c.head % 4) == 0, f"the width of a head of {where}.text_config", c.head, "a multiple of 4")
-    _need(v.image_size % v.patch_size == 0, f"{where}.vision_config.image_size", v.image_size, "a multiple of patch_size")
+    _need(
+        v.image_size % v.patch_size == 0, f"{where}.vision_config.image_size", v.image_size, "a multiple of patch_size"
+    )
     groups = c.num_key_value_heads
-    _need(c.num_attention_heads % groups == 0, f"{where}.text_config.num_key_value_heads", groups, "a divisor of num_attention_heads")
-    _need(l.rope_layout in ("interleaved", "released"), f"{where}.link_config.rope_layout", l.rope_layout, "interleaved or released")
+    _need(
+        c.num_attention_heads % groups == 0,
+        f"{where}.text_config.num_key_value_heads",
+        groups,
+        "a divisor of num_attention_heads",
+    )
+    _need(
+        l.rope_layout in ("interleaved", "released"),
+        f"{where}.link_config.rope_layout",
+        l.rope_layout,
+        "interleaved or released",
+    )
     ok = c.head % 8 == 0 or not l.rope_2d
     _need(ok, f"the width of a head of {where}.text_config", c.head, "a multiple of 8, for rope_2d")
     _check_links(l, v, c, f"{where}.link_config")
@@ -288,10 +303,25 @@ def check_model(model, where):
 
 def _check_links(l, v, c, where):
     vision, language = l.vision_layers, l.language_layers
-    _need(len(vision) == len(language) > 0, f"the number of {where}.vision_layers", len(vision), f"that of language_layers, {len(language)}, and not 0")
+    _need(
+        len(vision) == len(language) > 0,
+        f"the number of {where}.vision_layers",
+        len(vision),
+        f"that of language_layers, {len(language)}, and not 0",
+    )
     whole = lambda layers, end: all(type(i) is int and 0 <= i < end for i in layers)
-    _need(whole(vision, v.num_hidden_layers + 1), f"{where}.vision_layers", vision, f"numbers from 0 to {v.num_hidden_layers}")
-    _need(whole(language, c.num_hidden_layers), f"{where}.language_layers", language, f"numbers below {c.num_hidden_layers}")
+    _need(
+        whole(vision, v.num_hidden_layers + 1),
+        f"{where}.vision_layers",
+        vision,
+        f"numbers from 0 to {v.num_hidden_layers}",
+    )
+    _need(
+        whole(language, c.num_hidden_layers),
+        f"{where}.language_layers",
+        language,
+        f"numbers below {c.num_hidden_layers}",
+    )
     _need(language == sorted(set(language)), f"{where}.language_layers", language, "a rising list")
 
 
@@ -300,7 +330,9 @@ def load_preset(name, folder):
     path = Path(name) if name.endswith(".json") else Path(folder) / f"{name}.json"
     if not name.endswith(".json") and not path.exists():
         names = ", ".join(sorted(p.stem for p in Path(folder).glob("*.json")))
-        raise HiveError(f"no preset called \"{name}\". Presets: {names or 'none in ' + str(folder)}, or a path to a JSON file")
+        raise HiveError(
+            f"no preset called \"{name}\". Presets: {names or 'none in ' + str(folder)}, or a path to a JSON file"
+        )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
@@ -314,7 +346,7 @@ def with_key(preset, pair):
     """The preset with one key changed: `a.b.0=value`."""
     key, equals, text = pair.partition("=")
     if not equals:
-        raise HiveError(f"--set needs KEY=VALUE, not \"{pair}\"")
+        raise HiveError(f'--set needs KEY=VALUE, not "{pair}"')
     data = write(preset)
     *path, last = key.split(".")
     try:
@@ -324,7 +356,7 @@ def with_key(preset, pair):
         last = int(last) if isinstance(place, list) else last
         place[last]
     except (KeyError, IndexError, ValueError, TypeError) as e:
-        raise HiveError(f"the preset has no key \"{key}\"") from e
+        raise HiveError(f'the preset has no key "{key}"') from e
     try:
         place[last] = json.loads(text)
     except ValueError:

@@ -1,8 +1,8 @@
 """A folder of pictures with a conversation list in the LLaVA form (`src/data/folder.rs`, `src/data/folder_list.rs`).
 
-An entry: {"id": "7", "image": "7.png", "conversations": [{"from": "human", "value": "<image>\\nWhat is it?"}, {"from": "gpt",
-"value": "A duck."}, ...]}, in a JSON array or one per line. Entries that cannot be used are left out and named, up to half of all.
-Text that is no JSON ends the work, where the Rust program would leave out that entry alone.
+An entry: {"id": "7", "image": "7.png", "conversations": [{"from": "human", "value": "<image>\\nWhat is it?"},
+{"from": "gpt", "value": "A duck."}, ...]}, in a JSON array or one per line. Entries that cannot be used are left out
+and named, up to half of all. Text that is no JSON ends the work, where the Rust program would leave out that entry.
 """
 
 import json
@@ -72,9 +72,13 @@ def entries(path):
     try:
         found = json.loads(text) if text.startswith("[") else list(_values(text))
     except json.JSONDecodeError as e:
-        raise HiveError(f"{path.name}:{e.lineno}: this is no valid JSON ({e.msg}): correct the entry or remove it") from e
+        raise HiveError(
+            f"{path.name}:{e.lineno}: this is no valid JSON ({e.msg}): correct the entry or remove it"
+        ) from e
     if not found:
-        raise HiveError(f"{path.name} has no entries: write one JSON object per picture, with `id`, `image` and `conversations`")
+        raise HiveError(
+            f"{path.name} has no entries: write one JSON object per picture, with `id`, `image` and `conversations`"
+        )
     return found
 
 
@@ -103,7 +107,9 @@ def _image(entry):
     image = entry.get("images" if "image" not in entry else "image")
     if isinstance(image, list):
         if len(image) > 1:
-            raise ValueError(f"this entry has {len(image)} pictures, and several are not supported: make an entry of each")
+            raise ValueError(
+                f"this entry has {len(image)} pictures, and several are not supported: make an entry of each"
+            )
         image = image[0] if image else None
     if not isinstance(image, str) or not image:
         raise ValueError("this entry has no `image`: give the picture's file name as a text")
@@ -134,13 +140,18 @@ def _turns(entry):
 def _turn(i, question, answer):
     for value, who in ((question, "human"), (answer, "gpt")):
         if not (isinstance(value, dict) and value.get("from") == who and isinstance(value.get("value"), str)):
-            raise ValueError(f'turn {i + 1} has no {{"from": "{who}", "value": text}} where it should: let "human" and "gpt" alternate')
+            raise ValueError(
+                f'turn {i + 1} has no {{"from": "{who}", "value": text}} where it should: let "human" and "gpt"'
+                " alternate"
+            )
     question, answer = question["value"], answer["value"].strip()
     if question.count(IMAGE) != (i == 0) or IMAGE in answer:
         raise ValueError(f'{IMAGE} must stand once in the first "human" value and nowhere else: correct turn {i + 1}')
     question = question.replace(IMAGE, " ").strip()
     if not answer or (not question and i > 0):
-        raise ValueError(f"the {'question' if answer else 'answer'} of turn {i + 1} is empty: fill it in or remove the turn")
+        raise ValueError(
+            f"the {'question' if answer else 'answer'} of turn {i + 1} is empty: fill it in or remove the turn"
+        )
     return Turn("question" if question else "caption", question, answer)
 
 
@@ -156,7 +167,10 @@ class Problems:
     def check(self):
         """Are more than half unusable?"""
         if len(self.all) * 2 > self.total:
-            raise HiveError(f"{len(self.all)} of {self.total} entries in {self.file} are unusable, more than half; the first: {self.all[0]}")
+            raise HiveError(
+                f"{len(self.all)} of {self.total} entries in {self.file} are unusable, more than half; the first:"
+                f" {self.all[0]}"
+            )
 
     def tell(self):
         """The first of them, on the standard error."""
@@ -164,7 +178,9 @@ class Problems:
             print(sentence, file=sys.stderr)
         if self.all:
             used = self.total - len(self.all)
-            print(f"{len(self.all)} entries of {self.file} were skipped, {used} of {self.total} are used", file=sys.stderr)
+            print(
+                f"{len(self.all)} entries of {self.file} were skipped, {used} of {self.total} are used", file=sys.stderr
+            )
 
 
 # ---------------------------------------------------------------- the pictures
@@ -284,9 +300,8 @@ class Folder:
         return Sample(turns=turns, pixels=self.files.pixels(r.image))
 
 
-def source(data, preset, earlier, group):
-    """The data of a folder; sets the preset's vocabulary to its words. What an earlier run of them decided stays."""
-    folder, path = find_list(data)
+def usable(path, files, group):
+    """The entries of a list that can be used, and for each picture the number of what it shows."""
     found = entries(path)
     problems, records = Problems(path.name, len(found)), []
     for number, entry in enumerate(found, 1):
@@ -295,25 +310,36 @@ def source(data, preset, earlier, group):
         except ValueError as e:
             problems.add(number, str(e))
     problems.check()
-    files = Pictures(folder, preset.model.vision_config.image_size)
     said = files.look_at_all(sorted({r.image for r in records}, key=str.encode), group)
-    for r in (r for r in records if isinstance(said[r.image], str)):
-        problems.add(r.number, f"the picture {r.image} cannot be used ({said[r.image]}): replace it, or remove the entry")
+    refused = {name: reason for name, reason in said.items() if isinstance(reason, str)}
+    for r in records:
+        if r.image in refused:
+            why = refused[r.image]
+            problems.add(r.number, f"the picture {r.image} cannot be used ({why}): replace it, or remove the entry")
     problems.check()
     if group.first:
         problems.tell()
-    records = [r for r in records if not isinstance(said[r.image], str)]
+    return [r for r in records if r.image not in refused], said
+
+
+def source(data, preset, earlier, group):
+    """The data of a folder; sets the preset's vocabulary to its words. What an earlier run of them decided stays."""
+    folder, path = find_list(data)
+    files = Pictures(folder, preset.model.vision_config.image_size)
+    records, contents = usable(path, files, group)
     by = "picture" if earlier is None else earlier.other.get("split", "id")
-    train = _training(records, said, by)
+    train = _training(records, contents, by)
     if not train:
         raise HiveError(f"none of the {len(records)} entries in {path.name} is in the training part: add more pictures")
-    tokenizer = earlier.tokenizer if earlier else _words(train)
+    words = _words(train)
+    meta = {"data": fingerprint(records, contents), **({"split": by} if by != "id" else {})}
     if earlier is None:
         preset.data = "folder"
-        preset.model.text_config.vocab_size = len(tokenizer)
-    meta = {"data": fingerprint(records, said), **({"split": by} if by != "id" else {})}
-    _compare(path.name, _words(train), meta, earlier, group)
-    return Source(Folder(path.name, train, files, preset.seed), tokenizer, meta)
+        preset.model.text_config.vocab_size = len(words)
+    else:
+        _compare(path.name, words, meta, earlier, group)
+        words = earlier.tokenizer
+    return Source(Folder(path.name, train, files, preset.seed), words, meta)
 
 
 def _words(records):
@@ -329,15 +355,15 @@ def _training(records, contents, by):
 
 def _compare(file, new, meta, earlier, group):
     """Are these the data that a run was begun with?"""
-    if earlier is None:
-        return
     words = new.words[4:]
     unknown = [w for w in words if w not in earlier.tokenizer.ids]
     if unknown and len(unknown) * 2 >= len(words):
         some = ", ".join(unknown[:SHOWN])
         raise HiveError(
-            f"{len(unknown)} of {len(words)} words of {file} are unknown to the model: {some}. These are other data than it learned "
-            "from. Give its own with --data, or begin a new run"
+            f"{len(unknown)} of {len(words)} words of {file} are unknown to the model: {some}. These are other data"
+            " than it learned from. Give its own with --data, or begin a new run"
         )
     if earlier.other.get("data") not in (None, meta["data"]) and group.first:
-        print(f"{file} and its pictures are not those that the run was begun with: it goes on with these", file=sys.stderr)
+        print(
+            f"{file} and its pictures are not those that the run was begun with: it goes on with these", file=sys.stderr
+        )

@@ -1,5 +1,5 @@
-"""The model in plain PyTorch. Legend: B batch, T text tokens, N image tokens, C width, W width of the tower, H query heads,
-G key-value heads, D head width, V vocabulary.
+"""The model in plain PyTorch. Legend: B batch, T text tokens, N image tokens, C width, W width of the tower,
+H query heads, G key-value heads, D head width, V vocabulary.
 
 Names of parameters are Hugging Face's where a Hugging Face class has the tensor (`vision_model.*` as SiglipVisionModel,
 `model.*` and `lm_head.*` as LlamaForCausalLM); `links.*` is what HIVE adds.
@@ -108,8 +108,8 @@ def frequencies(c):
 def slots(head, layout):
     """Frequency number and axis (0 row, 1 column, 2 third) of each of the D/2 slots of a key.
 
-    The first 6D/16 slots serve rows and columns. interleaved: slot j keeps frequency j, axes alternate. released: the even
-    frequencies with the row, then the odd ones with the column, as in the published code.
+    The first 6D/16 slots serve rows and columns. interleaved: slot j keeps frequency j, axes alternate. released:
+    the even frequencies with the row, then the odd ones with the column, as in the published code.
     """
     slot, grid = torch.arange(head // 2), 6 * head // 16
     third = slot >= grid
@@ -274,7 +274,9 @@ class Hive(nn.Module):
     def forward(self, batch):
         """Sum of the next-token cross-entropy over the batch's targets, float32 ()."""
         logits = self.logits(batch)[:, :-1].float()
-        return F.cross_entropy(logits.flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=NO_TARGET, reduction="sum")
+        return F.cross_entropy(
+            logits.flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=NO_TARGET, reduction="sum"
+        )
 
 
 def masks(batch, image):

@@ -19,7 +19,9 @@ class Group:
         self.fsdp = fsdp
         started = "WORLD_SIZE" in os.environ
         if fsdp and not started:
-            raise HiveError("--fsdp parts the model over processes: start it with torchrun --nproc-per-node N -m hive_torch.train")
+            raise HiveError(
+                "--fsdp parts the model over processes: start it with torchrun --nproc-per-node N -m hive_torch.train"
+            )
         self.device = _device(local)
         if started:
             cuda = self.device.type == "cuda"

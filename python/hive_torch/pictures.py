@@ -1,7 +1,7 @@
 """Pictures of files as the tower wants them (`src/data/picture_file.rs`, `src/data/image.rs`).
 
-Needs Pillow 13, whose bicubic resampling the Rust program repeats byte by byte. PNG gives the same pixels in both programs; JPEG
-and WebP are decoded by different libraries, which may differ by a few steps of 255.
+Needs Pillow 13, whose bicubic resampling the Rust program repeats byte by byte. PNG gives the same pixels in both
+programs; JPEG and WebP are decoded by different libraries, which may differ by a few steps of 255.
 """
 
 import io
@@ -14,7 +14,7 @@ from .rng import hash_array, splitmix64
 try:
     from PIL import Image, ImageOps
 except ImportError as e:
-    raise HiveError("pictures are read by Pillow, which is not installed: pip install \"Pillow>=13\"") from e
+    raise HiveError('pictures are read by Pillow, which is not installed: pip install "Pillow>=13"') from e
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 LARGEST_SIDE = 16_384
@@ -31,7 +31,10 @@ def decode(data):
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = picture.size
         if max(width, height) > LARGEST_SIDE or width * height > MOST_PIXELS:
-            raise ValueError(f"it is {width} x {height}, more than {MOST_PIXELS // 1_000_000} million pixels or {LARGEST_SIDE} a side")
+            raise ValueError(
+                f"it is {width} x {height}, more than {MOST_PIXELS // 1_000_000} million pixels or {LARGEST_SIDE} a"
+                " side"
+            )
         picture.load()
         return _on_white(ImageOps.exif_transpose(picture))
     except (OSError, SyntaxError, Image.DecompressionBombError) as e:
@@ -72,7 +75,7 @@ def content(data, picture):
 
 
 def _jpeg_parts(data):
-    """The parts of a JPEG file up to its end, but those for other programs (0xe0..0xef, comments); none if the end is missing."""
+    """The parts of a JPEG file but those for other programs (0xe0..0xef, comments); none if its end is missing."""
     parts, at = [], 2
     while True:
         mark_at = _next_mark(data, at)

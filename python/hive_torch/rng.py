@@ -1,6 +1,6 @@
 """Random numbers that are bit for bit those of the Rust program (`src/data/rng.rs`): PCG32 seeded by splitmix64.
 
-Single draws use Python integers. Long runs of draws (pictures, start weights) come as NumPy arrays from the same stream.
+Single draws use Python integers. Many draws at once (pictures, start weights) come as NumPy arrays of the same stream.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ def hash_bytes(data):
 def hash_array(data):
     """`hash_bytes` of many bytes at once, uint8 (count).
 
-    With l the low byte of a state h, h ^ b is h + (l ^ b) - l: once the low bytes are known, the rest is a weighted sum.
+    With l the low byte of a state h, h ^ b is h + (l ^ b) - l: with the low bytes known, the rest is a weighted sum.
     """
     h = 0xCBF29CE484222325
     for start in range(0, len(data), PIECE):
@@ -44,7 +44,10 @@ def hash_array(data):
 
 
 def _low_bytes(piece, first):
-    """Low byte of the state before each byte of a piece, bit by bit: a bit depends on lower ones, and on itself by xor alone."""
+    """Low byte of the state before each byte of a piece, uint8 (count).
+
+    Bit by bit: a bit depends on lower ones in some way, and on itself by xor alone.
+    """
     low = np.zeros(len(piece), np.uint8)
     for bit in range(8):
         below = ((low ^ piece) & np.uint8((1 << bit) - 1)) * np.uint8(0xB3)

@@ -139,6 +139,8 @@ def read_captions(preset, source, tower, group):
     mine, end = group.share(recipe.batch)
     while trainer.updates < recipe.steps:
         at = trainer.updates * recipe.batch + mine
-        trainer.step([source.batch(at, end - mine, preset.text_tokens, preset.turns, paint=False)], "pre-training on text")
+        trainer.step(
+            [source.batch(at, end - mine, preset.text_tokens, preset.turns, paint=False)], "pre-training on text"
+        )
     read = trainer.weights()
     return {**tower, **{n: read[n] for n in language}}

@@ -1,7 +1,7 @@
 """The generated data set `shapes` (`src/data/worlds/shapes.rs`): one to three coloured shapes in a 3x3 grid, 32x32 px.
 
-Every scene is a pure function of seed and index, and equal to the Rust program's to the bit: draws and float32 operations stand
-in the same order.
+Every scene is a pure function of seed and index, and equal to the Rust program's to the bit: draws and float32
+operations stand in the same order.
 """
 
 from dataclasses import dataclass

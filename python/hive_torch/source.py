@@ -1,5 +1,5 @@
-"""Where batches come from: the generated data set `shapes`, or a folder of one's own. Every row is a pure function of seed and
-index, so that a resumed run sees the same data, whatever the number of processes.
+"""Where batches come from: the generated data set `shapes`, or a folder of one's own. Every row is a pure function
+of seed and index, so that a resumed run sees the same data, whatever the number of processes.
 """
 
 from . import shapes
@@ -28,7 +28,7 @@ def made(preset):
     """The generated data of a preset."""
     if preset.data != "shapes":
         raise HiveError(
-            f"the data set \"{preset.data}\" is drawn by the Rust program alone: train it with hive train, "
+            f'the data set "{preset.data}" is drawn by the Rust program alone: train it with hive train, '
             "choose a preset of shapes (tiny, quick, shapes, shapes-long), or give a folder with --data"
         )
     tokenizer = Tokenizer(shapes.words())
@@ -37,7 +37,7 @@ def made(preset):
         raise HiveError(f"vocab_size is {rows}, shapes has {len(tokenizer)} words. Write {len(tokenizer)} there")
     if (vision.image_size, vision.num_channels) != (shapes.SIZE, 3):
         raise HiveError(
-            f"the model sees pictures of {vision.num_channels} x {vision.image_size} x {vision.image_size}, those of shapes are "
-            f"3 x {shapes.SIZE} x {shapes.SIZE}. Write these sizes into the preset"
+            f"the model sees pictures of {vision.num_channels} x {vision.image_size} x {vision.image_size}, those of"
+            f" shapes are 3 x {shapes.SIZE} x {shapes.SIZE}. Write these sizes into the preset"
         )
     return Source(shapes.Shapes(preset.seed, preset.mix.mix, preset.mix.keep_single), tokenizer)

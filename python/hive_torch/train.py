@@ -14,9 +14,10 @@ from .errors import HiveError, LocalError
 from .parallel import Group
 from .run import Run, read_captions
 
-ABOUT = """Trains the stages of a preset one after the other and writes OUT/checkpoint.safetensors every --save-every steps and at the
-end of each stage. The file goes on here with --resume, and in the Rust program with hive train --resume. Ctrl-C ends a run after
-its step, saved. Start it with torchrun to share each batch among processes and machines."""
+ABOUT = """Trains the stages of a preset one after the other and writes OUT/checkpoint.safetensors every --save-every
+steps and at the end of each stage. The file goes on here with --resume, and in the Rust program with hive train
+--resume. Ctrl-C ends a run after its step, saved. Start it with torchrun to share each batch among processes and
+machines."""
 
 # Options that a resumed run has its own of.
 FIXED = ("preset", "set", "seed", "steps", "start")
@@ -28,7 +29,9 @@ def options(words):
         "hive_torch.train", description=ABOUT, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("--preset", metavar="NAME|FILE", help="such as tiny, or a JSON file; of a folder: pictures")
-    p.add_argument("--data", metavar="FOLDER", help="a folder with a LLaVA conversation list and pictures, or such a list")
+    p.add_argument(
+        "--data", metavar="FOLDER", help="a folder with a LLaVA conversation list and pictures, or such a list"
+    )
     p.add_argument("--out", metavar="FOLDER", default="out", help="where the checkpoint is written (default: out)")
     p.add_argument("--set", metavar="KEY=VALUE", action="append", help="changes one key of the preset")
     p.add_argument("--seed", type=int, metavar="N", help="of data and start values")
@@ -39,8 +42,12 @@ def options(words):
     p.add_argument("--start-weights", "--start", dest="start", metavar="FILE", help="a checkpoint with start weights")
     p.add_argument("--force", action="store_true", help="replaces a checkpoint of another run in OUT")
     p.add_argument("--json", action="store_true", help="one line of JSON per step")
-    p.add_argument("--fsdp", action="store_true", help="parts the model over the processes (FSDP2) instead of copying it (DDP)")
-    p.add_argument("--kill-after", type=int, metavar="N", help="stops after N steps of a stage without saving, to try --resume")
+    p.add_argument(
+        "--fsdp", action="store_true", help="parts the model over the processes (FSDP2) instead of copying it (DDP)"
+    )
+    p.add_argument(
+        "--kill-after", type=int, metavar="N", help="stops after N steps of a stage without saving, to try --resume"
+    )
     args = p.parse_args(words)
     for name in FIXED:
         if args.resume and getattr(args, name) is not None:
@@ -64,7 +71,9 @@ def assets():
 
 def find_preset(args):
     """`--preset` with `--set`, `--seed` and `--steps` applied."""
-    preset = config.load_preset(args.preset or "pictures", "" if (args.preset or "").endswith(".json") else assets() / "presets")
+    preset = config.load_preset(
+        args.preset or "pictures", "" if (args.preset or "").endswith(".json") else assets() / "presets"
+    )
     for pair in args.set or []:
         preset = config.with_key(preset, pair)
     if args.seed is not None:
@@ -117,7 +126,9 @@ def resume(args, group):
     else:
         data = source.made(preset)
         if data.tokenizer.words != earlier.meta.tokenizer.words:
-            raise HiveError(f"the words of {args.resume} are not those of {preset.data}: give a checkpoint trained on it")
+            raise HiveError(
+                f"the words of {args.resume} are not those of {preset.data}: give a checkpoint trained on it"
+            )
     return Run.resume(earlier, data, group)
 
 
@@ -165,7 +176,10 @@ class Job:
             line = {"stage": stage, "step": report.update, "loss": report.loss, "bits": bits}
             self.say(json.dumps({**line, "grad_norm": report.grad_norm, "learning_rate": report.learning_rate}))
         else:
-            self.say(f"stage {stage}, step {report.update} of {steps}: loss {report.loss:.4f}, gradient norm {report.grad_norm:.3f}")
+            self.say(
+                f"stage {stage}, step {report.update} of {steps}: loss {report.loss:.4f}, gradient norm"
+                f" {report.grad_norm:.3f}"
+            )
 
     def stage(self, run, stage):
         """All steps of a stage that are left."""

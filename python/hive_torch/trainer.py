@@ -14,7 +14,7 @@ from .stages import learning_rate, optimiser
 
 @dataclass
 class Report:
-    """Of a step: update number from 1, mean loss over the step's targets before the update, gradient norm before clipping."""
+    """Of a step: update number from 1, mean loss over its targets before the update, gradient norm before clipping."""
 
     update: int
     loss: float
@@ -29,7 +29,9 @@ def load_weights(model, weights):
             raise HiveError(f"tensor {name} is missing. Give a checkpoint of the preset's model")
         have, need = list(weights[name].shape), list(param.shape)
         if have != need:
-            raise HiveError(f"tensor {name} has shape {have}, {need} is expected. Give a checkpoint of the preset's model")
+            raise HiveError(
+                f"tensor {name} has shape {have}, {need} is expected. Give a checkpoint of the preset's model"
+            )
     model.load_state_dict({name: weights[name].clone() for name, _ in model.named_parameters()}, assign=True)
 
 
@@ -116,6 +118,6 @@ def _check(report, title):
     for what, value in (("loss", report.loss), ("gradient norm", report.grad_norm)):
         if not math.isfinite(value):
             raise HiveError(
-                f"step {report.update} of {title}: the {what} is {value}, no finite number. What was saved before stays as it "
-                "is. Go back to it and try a smaller learning_rate or weight_decay, or a longer warmup_ratio"
+                f"step {report.update} of {title}: the {what} is {value}, no finite number. What was saved before stays"
+                " as it is. Go back to it and try a smaller learning_rate or weight_decay, or a longer warmup_ratio"
             )

@@ -20,7 +20,9 @@ def hive(*words):
     """The Rust program, which HIVE_BIN names: what it printed. One that is asked to stop ends with exit code 1."""
     binary = os.environ.get("HIVE_BIN")
     if not binary:
-        raise AssertionError("HIVE_BIN must name the Rust program: build it with cargo build, then HIVE_BIN=target/debug/hive")
+        raise AssertionError(
+            "HIVE_BIN must name the Rust program: build it with cargo build, then HIVE_BIN=target/debug/hive"
+        )
     return _run([os.path.abspath(binary), "train", "--questions", "0", *words])
 
 
@@ -41,15 +43,24 @@ def _run(words):
     return done.stdout
 
 
-def losses(text):
-    """Loss by stage and step, of what --json prints."""
+def steps(text):
+    """Loss and gradient norm by stage and step, of what --json prints."""
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    return {(line["stage"], line["step"]): line["loss"] for line in lines if "step" in line}
+    return {(line["stage"], line["step"]): (line["loss"], line["grad_norm"]) for line in lines if "step" in line}
 
 
-def difference(test, one, other):
-    """The largest difference of losses at the steps that `other` has; all of them must be in `one`."""
+def compare(test, one, other, close):
+    """Losses within `close` at all steps that `other` has, and gradient norms within 2 %.
+
+    AdamW hardly notices a gradient that is too long: losses alone would not tell.
+    """
     test.assertTrue(other, "no step was printed")
     missing = set(other) - set(one)
     test.assertFalse(missing, f"steps of one program alone: {sorted(missing)}")
-    return max(abs(one[at] - other[at]) for at in other)
+    loss = max(abs(one[at][0] - other[at][0]) for at in other)
+    norm = max(abs(one[at][1] / other[at][1] - 1.0) for at in other)
+    print(
+        f"\n  {test.id()}: losses differ by at most {loss:.1e}, gradient norms by {norm:.1e} of themselves", flush=True
+    )
+    test.assertLess(loss, close)
+    test.assertLess(norm, 0.02)

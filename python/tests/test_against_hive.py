@@ -1,6 +1,6 @@
 """Trains beside the Rust program that HIVE_BIN names: losses at every step, and checkpoints both ways.
 
-    HIVE_BIN=../target/debug/hive python -m unittest discover -s tests
+HIVE_BIN=../target/debug/hive python -m unittest discover -s tests
 """
 
 import json
@@ -9,14 +9,15 @@ import unittest
 from pathlib import Path
 
 import numpy as np
-from programs import LONG, difference, hive, losses, torch
+from programs import LONG, compare, hive, steps, torch
 from safetensors import safe_open
 
 # Of losses, nats per token.
 CLOSE = 2e-3
 # A checkpoint goes on from the same numbers, so that only the arithmetic of the steps behind it differs.
 CLOSE_AFTER_RESUME = 5e-4
-# Stopped in stage 2 after its seventh step, saved at its fifth: moments, the picture's own projections, a place in the schedule.
+# Stopped in stage 2 after its seventh step, saved at its fifth: moments, the picture's own projections, a place in
+# the schedule.
 STOPPED = ["--preset", "tiny", "--set=stages.1.1.steps=12", "--json", "--save-every", "5", "--kill-after", "7"]
 WHOLE = ["--preset", "tiny", "--set=stages.1.1.steps=12", "--json"]
 
@@ -48,12 +49,12 @@ class Losses(Case):
     @classmethod
     def setUpClass(cls):
         with tempfile.TemporaryDirectory() as folder:
-            cls.rust = losses(hive("--preset", "tiny", *LONG, "--json", "--out", folder))
+            cls.rust = steps(hive("--preset", "tiny", *LONG, "--json", "--out", folder))
 
-    def close(self, steps, *words, processes):
-        ours = losses(torch("--preset", "tiny", "--json", *self.out("a"), *words, processes=processes))
-        self.assertEqual(len(ours), steps)
-        self.assertLess(difference(self, self.rust, ours), CLOSE)
+    def close(self, count, *words, processes):
+        ours = steps(torch("--preset", "tiny", "--json", *self.out("a"), *words, processes=processes))
+        self.assertEqual(len(ours), count)
+        compare(self, self.rust, ours, CLOSE)
 
     def test_one_process(self):
         self.close(36, *LONG, processes=0)
@@ -65,10 +66,10 @@ class Losses(Case):
         self.close(36, "--fsdp", *LONG, processes=2)
 
     def test_the_preset_as_it_is(self):
-        rust = losses(hive("--preset", "tiny", "--json", *self.out("r")))
-        ours = losses(torch("--preset", "tiny", "--json", *self.out("a"), processes=2))
+        rust = steps(hive("--preset", "tiny", "--json", *self.out("r")))
+        ours = steps(torch("--preset", "tiny", "--json", *self.out("a"), processes=2))
         self.assertEqual(len(ours), 18)
-        self.assertLess(difference(self, rust, ours), CLOSE)
+        compare(self, rust, ours, CLOSE)
 
 
 class OtherModels(Case):
@@ -80,10 +81,10 @@ class OtherModels(Case):
         change(preset)
         (self.folder / "other.json").write_text(json.dumps(preset))
         words = ["--preset", self.folder / "other.json", "--start-weights", self.bare(), "--json", *words]
-        ours = losses(torch(*words, *self.out("a"), processes=processes))
+        ours = steps(torch(*words, *self.out("a"), processes=processes))
         words[2] = "--start"
         words.remove("--fsdp") if "--fsdp" in words else None
-        self.assertLess(difference(self, losses(hive(*words, *self.out("r"))), ours), CLOSE)
+        compare(self, steps(hive(*words, *self.out("r"))), ours, CLOSE)
 
     def bare(self):
         """Start weights of which nothing is used: all is drawn."""
@@ -108,7 +109,9 @@ class OtherModels(Case):
 
     def test_plain_layers_beside_links_without_norms_in_parts(self):
         def change(preset):
-            preset["model"]["link_config"].update(vision_layers=[2, 0], language_layers=[0, 2], qk_norm=False, rope_2d=False)
+            preset["model"]["link_config"].update(
+                vision_layers=[2, 0], language_layers=[0, 2], qk_norm=False, rope_2d=False
+            )
             slow = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1, "high_freq_factor": 4}
             preset["model"]["text_config"]["rope_scaling"] = {**slow, "original_max_position_embeddings": 64}
             preset["stages"][2][1]["weight_decay"] = 0.5
@@ -123,13 +126,13 @@ class Checkpoints(Case):
     @classmethod
     def setUpClass(cls):
         with tempfile.TemporaryDirectory() as folder:
-            cls.rust = losses(hive(*WHOLE, "--out", folder))
+            cls.rust = steps(hive(*WHOLE, "--out", folder))
 
     def goes_on(self, text):
-        after = losses(text)
+        after = steps(text)
         self.assertEqual(min(after), (2, 6))
         self.assertEqual(max(after), (3, 6))
-        self.assertLess(difference(self, self.rust, after), CLOSE_AFTER_RESUME)
+        compare(self, self.rust, after, CLOSE_AFTER_RESUME)
 
     def test_of_hive_in_two_processes(self):
         hive(*STOPPED, *self.out("a"))
@@ -146,13 +149,13 @@ class Checkpoints(Case):
     def test_between_stages_it_is_done(self):
         torch("--preset", "tiny", "--steps", "2", *self.out("a"))
         said = hive("--resume", self.file("a"), "--json", *self.out("a"))
-        self.assertEqual(losses(said), {})
+        self.assertEqual(steps(said), {})
         made = meta(self.folder / "a")
         self.assertEqual((made["stage"], made["update"], made["format"]), ("3", 2, 1))
 
 
 class Folders(Case):
-    """Pictures and a list of one's own: what is held out, the order, the words, the captions that are read before the stages."""
+    """Pictures and a list of one's own: what is held out, order, words, captions that are read before the stages."""
 
     def pictures(self):
         """Noise of many sizes and kinds, with its list."""
@@ -174,18 +177,18 @@ class Folders(Case):
 
     def test_a_folder(self):
         data = self.pictures()
-        rust = losses(hive("--preset", "tiny", *data, "--json", *self.out("r")))
-        ours = losses(torch("--preset", "tiny", *data, "--json", *self.out("a"), processes=2))
+        rust = steps(hive("--preset", "tiny", *data, "--json", *self.out("r")))
+        ours = steps(torch("--preset", "tiny", *data, "--json", *self.out("a"), processes=2))
         self.assertEqual(len(ours), 18)
-        self.assertLess(difference(self, rust, ours), CLOSE)
+        compare(self, rust, ours, CLOSE)
         one, other = meta(self.folder / "r"), meta(self.folder / "a")
         for key in ("data", "split", "tokenizer", "model"):
             self.assertEqual(one[key], other[key], key)
         # And on in the other program, with a stage left.
         hive("--preset", "tiny", *data, "--stage", "1", "--stage", "2", *self.out("s"))
-        on = losses(torch("--resume", self.file("s"), *data, "--json", *self.out("s")))
+        on = steps(torch("--resume", self.file("s"), *data, "--json", *self.out("s")))
         self.assertEqual(min(on), (3, 1))
-        self.assertLess(difference(self, rust, on), CLOSE_AFTER_RESUME)
+        compare(self, rust, on, CLOSE_AFTER_RESUME)
 
 
 if __name__ == "__main__":

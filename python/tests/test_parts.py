@@ -66,7 +66,8 @@ class Words(unittest.TestCase):
         t = self.tokenizer("north-west west-end t-rex")
         self.assertEqual(t.encode("north west end t rex north-west"), [3, 3, 3, 6, 4])
         self.assertEqual(
-            split("A T-rex's \"well-known\" tail - ok?"), ["a", "t-rex's", '"', "well-known", '"', "tail", "-", "ok", "?"]
+            split('A T-rex\'s "well-known" tail - ok?'),
+            ["a", "t-rex's", '"', "well-known", '"', "tail", "-", "ok", "?"],
         )
 
     def test_most_frequent_words_first(self):
@@ -118,7 +119,10 @@ class Recipes(unittest.TestCase):
         for path in sorted((ASSETS / "presets").glob("*.json")):
             data = json.loads(path.read_text())
             written = config.write(config.parse_preset(data))
-            self.assertEqual({k: written["model"]["link_config"][k] for k in data["model"]["link_config"]}, data["model"]["link_config"])
+            self.assertEqual(
+                {k: written["model"]["link_config"][k] for k in data["model"]["link_config"]},
+                data["model"]["link_config"],
+            )
             self.assertEqual(config.write(config.parse_preset(written)), written)
 
 
@@ -223,7 +227,11 @@ class Sentences(unittest.TestCase):
             start = checkpoint.load(ASSETS / "models/shapes-start.safetensors")
             start.save(path)
             whole = path.read_bytes()
-            for data, word in ((b"", "damaged"), (whole[:-5], "damaged"), (whole.replace(b'\\"format\\": 1', b'\\"format\\": 9'), "format 9")):
+            for data, word in (
+                (b"", "damaged"),
+                (whole[:-5], "damaged"),
+                (whole.replace(b'\\"format\\": 1', b'\\"format\\": 9'), "format 9"),
+            ):
                 path.write_bytes(data)
                 with self.assertRaisesRegex(HiveError, word):
                     checkpoint.load(path)
