@@ -67,6 +67,8 @@ def _device(local):
             "give torchrun --nproc-per-node as many, or hide all of them with CUDA_VISIBLE_DEVICES="
         )
     torch.cuda.set_device(local)
+    # Convolutions would else round to 10 bits; matrix products do not by default.
+    torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda", local)
 
 

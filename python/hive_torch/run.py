@@ -84,6 +84,8 @@ class Run:
         trained = {n for n in shapes_of(config) if trains(n, links, stage, preset.scope)}
         check_rows(recipe, self.group, f"stage {stage}")
         self.trainer = Trainer(config, self.weights, trained, recipe, self.group)
+        # They come back with `leave`; until then a copy would only take memory.
+        self.weights = {}
 
     def leave(self):
         """Ends the stage in progress and brings its weights home."""

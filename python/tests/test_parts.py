@@ -151,7 +151,7 @@ class Pictures(unittest.TestCase):
         self.assertNotEqual(number(plain), number(self.file(picture, "JPEG", quality=20)))
 
     def test_other_files_are_refused(self):
-        for data in (b"", b"GIF89a", self.file(pictures.Image.new("RGB", (64, 64)))[:60]):
+        for data in (b"", self.file(pictures.Image.new("L", (2, 2)), "GIF"), self.file(pictures.Image.new("RGB", (64, 64)))[:60]):
             self.assertRaises(ValueError, pictures.decode, data)
 
     def test_every_entry_once_per_round(self):
