@@ -114,7 +114,8 @@ class Run:
         if self.trainer:
             self.meta.update = self.trainer.updates
             return Checkpoint(self.meta, self.trainer.weights(), *self.trainer.moments())
-        self.meta.update = preset.stage(self.meta.stage).steps if self.meta.stage else 0
+        done = self.meta.stage and preset.stage(self.meta.stage)
+        self.meta.update = done.steps if done else 0
         return Checkpoint(self.meta, self.weights)
 
 
@@ -127,8 +128,11 @@ def check_rows(recipe, group, title):
         )
 
 
-def read_captions(preset, source, tower, group):
-    """A language model for a folder's words reads the folder's text alone, since the stages never train embeddings."""
+def read_captions(preset, source, tower, group, ended):
+    """A language model for a folder's words reads the folder's text alone, since the stages never train embeddings.
+
+    `ended` says whether the run was asked to end. Gives its weights beside those of the tower.
+    """
     recipe = copy.deepcopy(preset.pretrain_language)
     if recipe is None:
         return tower
@@ -140,6 +144,8 @@ def read_captions(preset, source, tower, group):
     trainer = Trainer(preset.model, weights, language, recipe, group, with_image=False)
     mine, end = group.share(recipe.batch)
     while trainer.updates < recipe.steps:
+        if ended():
+            raise HiveError("stopped while the folder's text was read, before stage 1: nothing was saved. Begin again")
         at = trainer.updates * recipe.batch + mine
         trainer.step(
             [source.batch(at, end - mine, preset.text_tokens, preset.turns, paint=False)], "pre-training on text"

@@ -93,8 +93,8 @@ def start_weights(args, preset):
     return checkpoint.load(assets() / "models" / f"{preset.data}-start.safetensors").weights
 
 
-def begin(args, group):
-    """A new run."""
+def begin(args, group, ended):
+    """A new run. `ended` says whether it was asked to end."""
     preset = find_preset(args)
     if not preset.stages:
         raise HiveError("the preset has no stages, so that there is nothing to train")
@@ -106,7 +106,7 @@ def begin(args, group):
         data = folder.source(args.data, preset, None, group)
         # A folder has words of its own: of the start weights only the tower can serve.
         tower = {n: t for n, t in start.items() if n.startswith("vision_model.")}
-        return Run.begin(preset, data, read_captions(preset, data, tower, group), group)
+        return Run.begin(preset, data, read_captions(preset, data, tower, group, ended), group)
     if preset.data == "folder":
         raise HiveError("the run learns from a folder of pictures: give it with --data FOLDER")
     data = source.made(preset)
@@ -208,7 +208,7 @@ def work(args, group):
     job = Job(args, group)
     job.claim()
     began = time.monotonic()
-    run = resume(args, group) if args.resume else begin(args, group)
+    run = resume(args, group) if args.resume else begin(args, group, lambda: job.asked_to_end)
     left = run.left()
     for stage in left:
         if not (run.trainer and run.meta.stage == stage):
