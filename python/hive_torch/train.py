@@ -58,6 +58,8 @@ def options(words):
         value = getattr(args, name)
         if value is not None and value < (0 if name == "seed" else 1):
             p.error(f"--{name.replace('_', '-')} is {value}; it must be at least {0 if name == 'seed' else 1}")
+    if args.seed is not None and args.seed >= 1 << 64:
+        p.error(f"--seed is {args.seed}; it must be below 2^64")
     return args
 
 

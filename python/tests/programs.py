@@ -58,7 +58,7 @@ def compare(test, one, other, close):
     missing = set(other) - set(one)
     test.assertFalse(missing, f"steps of one program alone: {sorted(missing)}")
     loss = max(abs(one[at][0] - other[at][0]) for at in other)
-    norm = max(abs(one[at][1] / other[at][1] - 1.0) for at in other)
+    norm = max(abs(other[at][1] / one[at][1] - 1.0) for at in other)
     print(
         f"\n  {test.id()}: losses differ by at most {loss:.1e}, gradient norms by {norm:.1e} of themselves", flush=True
     )
