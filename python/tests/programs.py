@@ -30,7 +30,7 @@ def torch(*words, processes=0):
     """This package, alone or under torchrun."""
     start = [sys.executable, "-m"]
     if processes:
-        start += ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"]
+        start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     return _run([*start, "hive_torch.train", *words])
 
 
