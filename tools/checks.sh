@@ -145,6 +145,17 @@ browser_tests() {
     node tests/web/run.mjs --modules "$npm_tools" --hive "$built/debug/hive"
 }
 
+# The package for several processes, beside the program. PyTorch is too large to be fetched for this alone: where it is not there,
+# the step says so, in CI as well. HIVE_PYTHON names a Python that has it.
+python_package() {
+    python=${HIVE_PYTHON:-python3}
+    if ! "$python" -c 'import numpy, safetensors, torch' 2>/dev/null; then
+        say "*** $step_name: SKIPPED. PyTorch, NumPy or safetensors is not there for $python ***"
+        return $skipped
+    fi
+    (cd python && HIVE_BIN=$built/debug/hive "$python" -m unittest discover -s tests)
+}
+
 smaller_page() {
     if ! { has_node && npm_tool binaryen $binaryen_version; }; then
         missing 'It needs node and npm' everywhere
@@ -175,6 +186,7 @@ test_all() {
     slow_step 'tests of real sizes' '20 minutes' linted test --features gui --test real_size -- --include-ignored
     step 'GPU tests on SwiftShader' gpu_tests_on_swiftshader
     [ -n "$full" ] || note 'faults, bounds checks on SwiftShader' 0 'left for ./hive test full (3 minutes)'
+    step 'PyTorch package' python_package
     step 'window' window_tests
     step 'web page' page
     slow_step 'library for the browser' '3 minutes' library_for_the_browser
