@@ -75,9 +75,23 @@ fn a_run_that_was_ended_goes_on_to_the_same_answers() {
     hive(&words(&whole, &["--limit", "4"])).code(1).complains(&["another run", "items", "data"]);
     hive(&words(&whole, &["--tiles", "1"])).code(1).complains(&["another run", "tiles"]);
     assert_eq!(lines(Path::new(&whole)), want);
-    std::fs::write(&torn, "a list of my own\n").unwrap();
-    hive(&words(&torn, &[])).code(1).complains(&["line 1", "no answer of this command"]);
-    assert_eq!(lines(Path::new(&torn)), ["a list of my own"]);
+    // Whatever is somebody else's stays as it is, with an end to its last line or without.
+    let other = want[0].clone() + "\n" + &want[1] + "\ntor";
+    let other = other.replacen("\"tiles\":\"all\"", "\"tiles\":\"1\"", 1);
+    for (own, says) in [
+        ("a list of my own\n", "no answer of this command"),
+        ("{\"scores\": [1, 2]}", "no answer of this command"),
+        ("{\"scores\": [1, 2]}\n{\"sco", "no answer of this command"),
+        (other.as_str(), "another run: it differs in tiles"),
+    ] {
+        std::fs::write(&torn, own).unwrap();
+        hive(&words(&torn, &[])).code(1).complains(&[says]);
+        assert_eq!(std::fs::read_to_string(&torn).unwrap(), own);
+    }
+    // This run's own first line, torn.
+    std::fs::write(&torn, &want[0][..20]).unwrap();
+    hive(&words(&torn, &["--json"])).code(0);
+    assert_eq!(lines(Path::new(&torn)), want);
 }
 
 #[test]

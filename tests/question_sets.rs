@@ -107,6 +107,15 @@ fn items_that_are_wrong_are_named() {
     }
 }
 
+/// A full stop in MME's reference is none; in POPE's it is refused, as lmms-eval does.
+#[test]
+fn references_are_read_as_their_sets_have_them() {
+    let item = object(&json!({"answer": " Yes. "}));
+    let read = |task| tasks::read(task, Rules::LmmsEval, &item, "yes");
+    assert_eq!(read(Task::Mme).unwrap().score, 1.0);
+    assert!(read(Task::Pope).unwrap_err().to_string().contains("yes or no"));
+}
+
 /// The same answers by the sets' own scripts and by `VLMEvalKit`, as these were run over the same items.
 #[test]
 fn other_peoples_rules_give_other_numbers() {

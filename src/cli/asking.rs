@@ -17,7 +17,7 @@ use crate::data::tasks::load::{Entry, Files, LoadError, Set};
 use crate::data::tasks::{self, Rules, Task};
 use crate::data::tiles::{Picture, Recipe};
 use crate::engine::answers::assistant::{Assistant, End, Options};
-use crate::platform::{Lines, block_on, in_order, interrupted, now_secs, watch_signals};
+use crate::platform::{Found, Lines, block_on, in_order, interrupted, now_secs, watch_signals};
 
 /// Exit code of a program that a signal of this number ended.
 const SIGNALLED: u8 = 128;
@@ -84,7 +84,7 @@ fn differences(old: &Value, new: &Value) -> String {
 
 /// The answers that the file has, by item. A file of another run is refused.
 fn answered(
-    lines: &[String],
+    found: &Found,
     header: &Value,
     out: &Path,
     set: &Set,
@@ -96,10 +96,17 @@ fn answered(
             "{out}, line {line}: it is no answer of this command. Give another --out, or remove the file"
         ))
     };
+    // A first line that is torn is this run's own, or somebody else's file.
+    if found.lines.is_empty() && !header.to_string().as_bytes().starts_with(&found.torn) {
+        return Err(broken(1));
+    }
     let mut all = BTreeMap::new();
-    for (i, line) in lines.iter().enumerate() {
+    for (i, line) in found.lines.iter().enumerate() {
         let value: Value = serde_json::from_str(line).map_err(|_broken| broken(i + 1))?;
         if i == 0 {
+            if value.get("header").is_none() {
+                return Err(broken(1));
+            }
             if value != *header {
                 return Err(Fault::Failed(format!(
                     "{} has the answers of another run: it differs in {}. Give another --out, or remove the file",
@@ -218,9 +225,9 @@ pub(super) fn ask(asking: &Asking<'_>) -> Result<Vec<String>, Fault> {
         warn("this model takes no pictures: it is asked without\n");
     }
     let header = header(asking, &chosen)?;
-    let (lines, file) = Lines::open(out).map_err(|e| Fault::unwritable(out, &e))?;
-    let mut run = Run { asking, out, file, answers: answered(&lines, &header, out, set, *task)? };
-    if lines.is_empty() {
+    let (found, file) = Lines::open(out).map_err(|e| Fault::unwritable(out, &e))?;
+    let mut run = Run { asking, out, file, answers: answered(&found, &header, out, set, *task)? };
+    if found.lines.is_empty() {
         run.write(&header)?;
     }
     let rest: Vec<usize> = (0..set.entries.len()).filter(|i| !run.answers.contains_key(i)).collect();

@@ -15,7 +15,7 @@ use crate::platform::{list_tree, read_file};
 
 const HELP: &str = "\
 hive eval --task NAME --score FILE: answers that were made elsewhere, scored as the harness that is named scores them. FILE is JSON
-or JSON lines with \"doc\" (the data set's fields) and \"answer\" (as it came from the model) per item; lmms-eval's own logs are read, too
+or JSON lines with \"doc\" (the data set's fields) and \"answer\" (as it came from the model) per item
 
 hive eval --task NAME --data DIR --model MODEL: a model answers a set, greedily, as lmms-eval asks it. Answers go to a file line by line;
 a run that was ended goes on with the same command

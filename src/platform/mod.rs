@@ -50,7 +50,7 @@ pub use native_folder::folder_blobs;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_http::*;
 #[cfg(not(target_arch = "wasm32"))]
-pub use native_lines::Lines;
+pub use native_lines::{Found, Lines};
 #[cfg(not(target_arch = "wasm32"))]
 pub use native_partial::Claim;
 #[cfg(not(target_arch = "wasm32"))]

@@ -24,13 +24,9 @@ pub enum AnswersError {
     Empty,
 }
 
-/// The answer of an entry, as it came from the model; lmms-eval's own logs have it as the first of its responses.
+/// The answer of an entry, as it came from the model.
 fn answer(entry: &Value) -> Option<&str> {
-    entry
-        .get("answer")
-        .or_else(|| entry.get("resps")?.get(0)?.get(0))
-        .or_else(|| entry.get("filtered_resps")?.get(0))?
-        .as_str()
+    entry.get("answer")?.as_str()
 }
 
 /// Items and answers of a JSON list, of the list `items` of a JSON object, or of lines of JSON; in their order.
@@ -92,8 +88,6 @@ mod tests {
             let all = answers(&text).unwrap();
             assert!(all.iter().all(|(item, answer)| item["question"] == "a" && answer == "b"), "{text}");
         }
-        let log = answers(r#"{"doc": {}, "resps": [["x "]], "filtered_resps": ["x"]}"#).unwrap();
-        assert_eq!(log[0].1, "x ");
         for (text, says) in [
             ("", "no items"),
             ("7", "it is 7"),

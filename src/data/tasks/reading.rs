@@ -41,8 +41,8 @@ pub fn read(task: Task, rules: Rules, item: &Item, answer: &str) -> Result<Readi
     let said = if own { spoken(answer) } else { answer.to_owned() };
     let equal = |parsed: String, want: &str| Reading { score: f64::from(parsed == want), parsed: Some(parsed) };
     match task {
-        Task::Mme => Ok(equal(mme(rules, &said), &reference(item)?)),
-        Task::Pope => Ok(equal(pope(rules, &said), &reference(item)?)),
+        Task::Mme => Ok(equal(mme(rules, &said), &reference(task, item)?)),
+        Task::Pope => Ok(equal(pope(rules, &said), &reference(task, item)?)),
         Task::Gqa => {
             let bare = |text: &str| text.to_lowercase().replace(|c: char| c.is_ascii_punctuation(), "");
             Ok(Reading { score: f64::from(bare(&said) == bare(text(item, "answer")?)), parsed: None })
@@ -60,9 +60,11 @@ pub fn read(task: Task, rules: Rules, item: &Item, answer: &str) -> Result<Readi
 }
 
 /// Yes or no of an item.
-pub(super) fn reference(item: &Item) -> Result<String, TaskError> {
+pub(super) fn reference(task: Task, item: &Item) -> Result<String, TaskError> {
     let answer = text(item, "answer")?;
-    let read = strip(&answer.to_lowercase()).replace('.', "");
+    let lower = answer.to_lowercase();
+    // MME's may have a full stop, POPE's may not.
+    let read = if task == Task::Mme { strip(&lower).replace('.', "") } else { strip(&lower).to_owned() };
     if ["yes", "no"].contains(&read.as_str()) { Ok(read) } else { Err(TaskError::Reference(answer.to_owned())) }
 }
 

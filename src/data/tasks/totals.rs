@@ -102,7 +102,7 @@ fn pope(rules: Rules, read: &[Read<'_>]) -> Map<String, Value> {
     let pairs: Vec<(bool, &str)> = read
         .iter()
         .filter_map(|(item, reading)| {
-            Some((reference(item).ok()? == "yes", (*reading)?.parsed.as_deref().unwrap_or_default()))
+            Some((reference(Task::Pope, item).ok()? == "yes", (*reading)?.parsed.as_deref().unwrap_or_default()))
         })
         .collect();
     let count = |want: &dyn Fn(bool, &str) -> bool| pairs.iter().filter(|(yes, said)| want(*yes, said)).count() as f64;

@@ -91,7 +91,7 @@ impl Place {
         }
     }
 
-    /// The picture, as lmms-eval takes it: transparency dropped.
+    /// The picture: transparency dropped as lmms-eval does, and turned as its EXIF data say, which lmms-eval does not.
     ///
     /// # Errors
     /// Bytes that are no picture, named.
