@@ -396,7 +396,7 @@ fn a_published_model_of_real_size_answers_about_a_photo_within_its_plan() {
             now_secs() - start
         };
         let square = run(assistant.decoder().image_program().unwrap());
-        let piece = run(assistant.decoder_mut().prompt_program());
+        let piece = run(assistant.decoder_mut().prompt_program(384));
         let parts = squares as f64 * square + reply.prompt as f64 / 128.0 * piece;
         let (planned, got) = (plan.gpu() as f64, taken.gpu.get() as f64);
         say(&format!(

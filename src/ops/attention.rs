@@ -80,9 +80,9 @@ impl Layout {
     }
 }
 
-/// Are rows handed round in a subgroup of 8? On CPU drivers that have those, for heads of 16.
-fn broadcasts(r: &Recorder, layout: Layout) -> bool {
-    r.gpu().is_software() && r.gpu().subgroup == Some(8) && layout.head == 16
+/// Are rows handed round in a subgroup of 8? On CPU drivers that have those.
+fn broadcasts(r: &Recorder) -> bool {
+    r.gpu().is_software() && r.gpu().subgroup == Some(8)
 }
 
 /// y (B, Tq, H D) from q (B, Tq, H, D), key and value (B, T + N, G, D), rows (B, 3: length, offset, start).
@@ -102,7 +102,13 @@ pub fn forward(
     let groups = Recorder::fold(layout.queries.div_ceil(lanes) * layout.heads * layout.batch);
     r.flops(2 * layout.flops());
     let constants = [("WG", lanes as f64), layout.d4(), flag("CACHED", layout.queries != layout.text)];
-    let kernel = if broadcasts(r, layout) { &k::FORWARD_BROADCAST } else { &k::FORWARD };
+    let kernel = match layout.head {
+        16.. if !broadcasts(r) => &k::FORWARD,
+        16 => &k::FORWARD_BROADCAST_16,
+        17..=64 => &k::FORWARD_BROADCAST_64,
+        65.. => &k::FORWARD_BROADCAST_128,
+        _ => &k::FORWARD,
+    };
     r.dispatch(kernel, &constants, &layout.params(), &[rows, q, key, value, &y, &lse], groups);
     let saved =
         Saved { layout, rows: rows.clone(), q: q.clone(), key: key.clone(), value: value.clone(), y: y.clone(), lse };
@@ -130,7 +136,7 @@ pub fn backward(r: &mut Recorder, saved: Saved, dy: &Tensor) -> (Tensor, Tensor,
     let dq = r.alloc(q.shape().dims(), "dq");
     let groups = Recorder::fold(l.queries.div_ceil(lanes) * l.heads * l.batch);
     r.flops(3 * l.flops());
-    let handed = broadcasts(r, l);
+    let handed = l.head == 16 && broadcasts(r);
     let kernel = if handed { &k::BACKWARD_Q_BROADCAST } else { &k::BACKWARD_Q };
     r.dispatch(kernel, &constants, &l.params(), &[&rows, &q, &key, &value, dy, &stats, &dq], groups);
     let (dk, dv) = (r.alloc(key.shape().dims(), "dk"), r.alloc(value.shape().dims(), "dv"));
@@ -250,6 +256,11 @@ fn case(layout: Layout, rows: &[u32], scale: f64) -> Case {
     }
 }
 
+/// Only forward: what goes backward has one kernel for all widths, which drivers compile for a minute at these.
+fn forward_case(layout: Layout, rows: &[u32]) -> Case {
+    Case { backward: None, wrt: vec![], ..case(layout, rows, 1.0) }
+}
+
 /// The same sizes, looking at the softmax rows.
 fn probabilities_case(layout: Layout, rows: &[u32]) -> Case {
     let base = case(layout, rows, 1.0);
@@ -266,8 +277,8 @@ fn probabilities_case(layout: Layout, rows: &[u32]) -> Case {
     }
 }
 
-/// Bidirectional, causal with ragged lengths, linked with offsets, cached queries, heads of 16 (which have kernels of their own), fully masked rows, groups 3:1 and 7:1,
-/// prime sizes, one, more than a workgroup.
+/// Bidirectional, causal with ragged lengths, linked with offsets, cached queries, heads of the widths that have kernels
+/// of their own, fully masked rows, groups 3:1 and 7:1, prime sizes, one, more than a workgroup.
 #[must_use]
 pub fn cases() -> Vec<Case> {
     let l = |batch, queries, text, image, heads, groups, head, causal| Layout {
@@ -292,6 +303,9 @@ pub fn cases() -> Vec<Case> {
         case(l(2, 21, 21, 19, 4, 2, 16, true), &[21, 4, 0, 13, 20, 0], 1.0),
         case(l(2, 5, 5, 7, 2, 2, 8, true), &[0, 3, 0, 0, 9, 0], 1.0),
         case(l(2, 1, 37, 0, 2, 2, 16, false), &[1, 0, 0, 1, 0, 0], 2.0),
+        forward_case(l(1, 3, 29, 4, 3, 1, 64, true), &[21, 1, 18]),
+        forward_case(l(2, 9, 9, 0, 2, 2, 72, false), &[9, 0, 0, 9, 0, 0]),
+        forward_case(l(1, 10, 10, 3, 2, 1, 124, true), &[9, 2, 0]),
         probabilities_case(l(2, 13, 13, 25, 7, 1, 8, true), &[13, 0, 0, 9, 2, 0]),
     ]
 }
@@ -306,8 +320,11 @@ pub const SABOTAGES: &[Sabotage] = &[
         replace: "head < own.head * share + 1u",
     },
     Sabotage { kernel: "attention/backward_q", find: "- stat.y", replace: "" },
-    Sabotage { kernel: "attention/forward_broadcast", find: "vec4(t >= row.offset)", replace: "vec4(true)" },
-    Sabotage { kernel: "attention/forward_broadcast", find: "min(row.start + own.first", replace: "min(own.first" },
+    Sabotage { kernel: "attention/forward_broadcast_16", find: "vec4(t >= row.offset)", replace: "vec4(true)" },
+    Sabotage { kernel: "attention/forward_broadcast_16", find: "min(row.start + own.first", replace: "min(own.first" },
+    Sabotage { kernel: "attention/forward_broadcast_64", find: "low += dots", replace: "low = dots" },
+    Sabotage { kernel: "attention/forward_broadcast_128", find: "select(none, v2, i + 2u < D4)", replace: "v2" },
+    Sabotage { kernel: "attention/forward_broadcast_128", find: "if i + 2u < D4 {", replace: "if i + 3u < D4 {" },
     Sabotage { kernel: "attention/backward_q_broadcast", find: "high.w, of7(rows)", replace: "high.w, of6(rows)" },
     Sabotage { kernel: "attention/backward_kv_broadcast", find: "- delta_high", replace: "" },
     Sabotage { kernel: "attention/backward_kv_broadcast", find: "t + row.start >= vec4", replace: "t >= vec4" },

@@ -67,7 +67,7 @@ pub async fn run(gpu: &Gpu, filter: &str, mut tell: impl FnMut(&Outcome)) -> Res
 /// optimisations with portable twins.
 #[must_use]
 pub fn runs_on(gpu: &Gpu, kernel: &str) -> bool {
-    !kernel.ends_with("broadcast") || (gpu.is_software() && gpu.subgroup == Some(8))
+    !kernel.contains("broadcast") || (gpu.is_software() && gpu.subgroup == Some(8))
 }
 
 /// The faults that the ops' files list, with the name of their op.

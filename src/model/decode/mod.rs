@@ -197,11 +197,19 @@ impl Decoder {
         self.gpu.write_u32(&self.state.rows, &[position as u32 + 1, 0, position as u32]);
     }
 
-    /// The program of a piece of the prompt of 128 tokens.
-    pub fn prompt_program(&mut self) -> &Program {
+    /// The program of a piece of the prompt of 128 tokens, the first of them at position `start`: to measure it.
+    ///
+    /// # Panics
+    /// Where there is no room for so many.
+    pub fn prompt_program(&mut self, start: usize) -> &Program {
         let size = PIECES[PIECES.len() - 1];
+        assert!(start + size <= self.room, "{size} tokens from {start} on in a room of {}", self.room);
         let (record, model, params, squares) = (&self.record, &self.model, &self.params, self.squares.as_ref());
-        &self.pieces.entry(size).or_insert_with(|| record.piece(model, params, size, squares)).program
+        let piece = self.pieces.entry(size).or_insert_with(|| record.piece(model, params, size, squares));
+        // What the caches hold there is overwritten.
+        self.history.truncate(start);
+        piece.write(&self.gpu, &[Token::Text(0)], start, 0);
+        &piece.program
     }
 
     /// The program of one token.
