@@ -36,6 +36,8 @@ mod question_set_runs;
 #[cfg(feature = "cli")]
 mod question_sets;
 mod sampling;
+#[cfg(feature = "serve")]
+mod serve;
 mod session;
 mod session_chat;
 mod shipped;

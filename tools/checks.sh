@@ -1,5 +1,6 @@
 # Part of ./hive: the checks of `./hive test`, one step after another, and the table of what they took.
 
+openai_version=2.8.1
 swiftshader=/usr/lib/chromium/vk_swiftshader_icd.json
 # Of a step that cannot run here and need not.
 skipped=3
@@ -76,14 +77,14 @@ linted() {
 }
 
 compile() {
-    linted test --features gui --no-run && linted test --features gui --no-run --test real_size &&
+    linted test --features gui,serve --no-run && linted test --features gui,serve --no-run --test real_size &&
         linted test --package page --no-run
 }
 
 # With `full` also those that are marked as slow.
-tests() { linted test --features gui ${full:+-- --include-ignored} && linted test --package page; }
+tests() { linted test --features gui,serve ${full:+-- --include-ignored} && linted test --package page; }
 
-doc() { RUSTDOC=$root/tools/rustdoc.sh RUSTDOCFLAGS='-D warnings' linted test --features gui --doc; }
+doc() { RUSTDOC=$root/tools/rustdoc.sh RUSTDOCFLAGS='-D warnings' linted test --features gui,serve --doc; }
 
 # In CI: what later steps need from elsewhere is fetched while the first ones compile.
 fetch_ahead() {
@@ -116,7 +117,7 @@ gpu_tests_on_swiftshader() {
         [ -n "$full" ] || for name in sabotage with_bounds_checks without_features serve_blocks is_reached at_most_300; do
             set -- "$@" --skip $name
         done
-        linted test --features gui --test integration -- "$@"
+        linted test --features gui,serve --test integration -- "$@"
     )
 }
 
@@ -156,6 +157,22 @@ python_package() {
     (cd python && HIVE_BIN=$built/debug/hive "$python" -m unittest discover -s tests)
 }
 
+# OpenAI's own client talks to the server.
+openai_client() {
+    python=$root/target/tools/openai/bin/python
+    if ! "$python" -c 'import openai' 2>/dev/null; then
+        if in_ci && have apt-get && ! python3 -c 'import ensurepip' 2>/dev/null; then
+            apt install -y python3 python3-venv || { apt_update && apt install -y python3 python3-venv; }
+        fi
+        if ! { have python3 && asked "OpenAI's client is missing" "pip install openai==$openai_version into target/tools/openai" &&
+            python3 -m venv "$root/target/tools/openai" && "$python" -m pip install --quiet "openai==$openai_version"; }; then
+            missing 'It needs Python and its package openai' everywhere
+            return
+        fi
+    fi
+    "$python" tests/openai_client.py "$built/debug/hive"
+}
+
 smaller_page() {
     if ! { has_node && npm_tool binaryen $binaryen_version; }; then
         missing 'It needs node and npm' everywhere
@@ -183,10 +200,11 @@ test_all() {
     step 'real models' real_models
     step 'tests' tests
     [ -n "$full" ] || note 'real models packed, all texts' 0 'left for ./hive test full (4 minutes)'
-    slow_step 'tests of real sizes' '20 minutes' linted test --features gui --test real_size -- --include-ignored
+    slow_step 'tests of real sizes' '20 minutes' linted test --features gui,serve --test real_size -- --include-ignored
     step 'GPU tests on SwiftShader' gpu_tests_on_swiftshader
     [ -n "$full" ] || note 'faults, bounds checks on SwiftShader' 0 'left for ./hive test full (3 minutes)'
     step 'PyTorch package' python_package
+    step "OpenAI's client" openai_client
     step 'window' window_tests
     step 'web page' page
     slow_step 'library for the browser' '3 minutes' library_for_the_browser

@@ -195,7 +195,7 @@ fn drop_oldest(messages: &mut Vec<Message>) -> bool {
     let [first, second, ..] = users[..] else { return false };
     let (shown, _) = said(&messages[first].content);
     let (own, text) = said(&messages[second].content);
-    let next = Message::about(text, shown + own);
+    let next = Message::about(&text, shown + own);
     messages[second] = next;
     messages.drain(first..second);
     true
@@ -235,7 +235,7 @@ impl Chosen {
     }
 
     /// Does it take any number of pictures? A model with links has one, before all that is said.
-    fn takes_several(&self) -> bool {
+    pub(super) fn takes_several(&self) -> bool {
         match self {
             Self::Folder(folder) => folder.spec.kind == Wiring::Flattened && folder.spec.background.is_none(),
             Self::Trained(_) => false,
@@ -272,7 +272,7 @@ impl Chosen {
     }
 
     /// What is known of it where this program trained it.
-    fn meta(&self) -> Option<&Meta> {
+    pub(super) fn meta(&self) -> Option<&Meta> {
         match self {
             Self::Folder(_) => None,
             Self::Trained(checkpoint) => Some(&checkpoint.meta),

@@ -26,6 +26,8 @@ mod pretrain;
 mod progress;
 mod quantise;
 mod report;
+#[cfg(feature = "serve")]
+mod serve;
 mod shared;
 mod study;
 mod study_report;
@@ -64,6 +66,7 @@ const COMMANDS: &[(&str, &str, Run)] = &[
     ("depths", "where in a tower the answers live: probes per depth and attribute", depths::run),
     ("study", "links at several depths against single depths and the flattened control, and a report", study::run),
     ("lessons", "measure what the lessons quote: stages, depths, answers of the trained model", lessons::run),
+    ("serve", "a server on this machine for clients of OpenAI's chat completions", serve),
     ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", eval::eval),
     ("parity DIR", "check this GPU against published fixtures", parity::run),
     ("verify [OP]", "check every operation on this GPU against its reference", verify::verify),
@@ -77,6 +80,19 @@ use window::app;
 #[cfg(not(feature = "gui"))]
 fn app(_: &[String]) -> Result<(), Fault> {
     Err(Fault::Failed("this build has no window; ./hive app builds one that has".into()))
+}
+
+#[cfg(feature = "serve")]
+fn serve(list: &[String]) -> Result<(), Fault> {
+    serve::run(list)
+}
+
+#[cfg(not(feature = "serve"))]
+fn serve(_: &[String]) -> Result<(), Fault> {
+    Err(Fault::Failed(
+        "this build has no server; ./hive serve builds one that has (cargo run --release --features serve -- serve)"
+            .into(),
+    ))
 }
 
 fn help() -> String {

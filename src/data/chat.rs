@@ -39,7 +39,7 @@ pub const IMAGE: &str = "<image>";
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// What is said. A picture stands where [`IMAGE`] is written.
+    /// What is said. A picture stands where [`IMAGE`] and, perhaps, the end of a line is written.
     pub content: String,
 }
 
@@ -53,6 +53,13 @@ impl Message {
     #[must_use]
     pub fn question(text: &str, picture: bool) -> Self {
         Self::about(text, usize::from(picture))
+    }
+
+    /// What `role` says, with pictures (none) between the texts.
+    #[must_use]
+    pub fn of_parts(role: &str, parts: &[Option<String>]) -> Self {
+        let one = |part: &Option<String>| part.clone().unwrap_or_else(|| format!("{IMAGE}\n"));
+        Self::new(role, parts.iter().map(one).collect::<String>())
     }
 
     /// The same below so many pictures.
@@ -101,22 +108,33 @@ pub struct ChatTemplate {
     parts: [bool; 2],
 }
 
-/// What a message says as its parts, a picture or text each, as processors give them to templates.
-fn parts(content: &str) -> serde_json::Value {
-    let (pictures, text) = said(content);
-    let images = (0..pictures).map(|_| json!({"type": "image"}));
-    let text = (!text.is_empty() || pictures == 0).then(|| json!({"type": "text", "text": text}));
-    images.chain(text).collect()
+/// Texts and pictures (none) of a message, in their order.
+fn pieces(content: &str) -> Vec<Option<&str>> {
+    let mut texts = content.split(IMAGE);
+    let mut out = vec![texts.next()];
+    for text in texts {
+        out.extend([None, Some(text.strip_prefix('\n').unwrap_or(text))]);
+    }
+    out.retain(|piece| piece.is_none_or(|text| !text.is_empty()));
+    out
 }
 
-/// How many pictures a message begins with, and what is said of them.
+/// What a message says as its parts, a picture or text each, as processors give them to templates.
+fn parts(content: &str) -> serde_json::Value {
+    let part = |piece: &Option<&str>| match piece {
+        None => json!({"type": "image"}),
+        Some(text) => json!({"type": "text", "text": text}),
+    };
+    let all = pieces(content);
+    if all.is_empty() { json!([part(&Some(""))]) } else { all.iter().map(part).collect() }
+}
+
+/// How many pictures a message has, and what is said of them.
 #[must_use]
-pub fn said(content: &str) -> (usize, &str) {
-    let (mut pictures, mut text) = (0, content);
-    while let Some(rest) = text.strip_prefix(IMAGE) {
-        (pictures, text) = (pictures + 1, rest.strip_prefix('\n').unwrap_or(rest));
-    }
-    (pictures, text)
+pub fn said(content: &str) -> (usize, String) {
+    let all = pieces(content);
+    let texts: Vec<&str> = all.iter().copied().flatten().collect();
+    (all.len() - texts.len(), texts.join("\n"))
 }
 
 /// A special token: its text, or an object with it.
@@ -257,12 +275,18 @@ impl ChatTemplate {
         &self.specials
     }
 
+    /// Does it take what is said about pictures as parts, in their order? Otherwise what is said is a text with marks.
+    #[must_use]
+    pub fn takes_parts(&self) -> bool {
+        self.parts[1]
+    }
+
     /// The text of a conversation; with `answer`, up to where the model's answer begins.
     ///
     /// # Errors
     /// A template that fails, or does not accept these turns.
     pub fn render(&self, messages: &[Message], answer: bool) -> Result<String, ChatError> {
-        let picture = messages.iter().any(|m| m.content.starts_with(IMAGE));
+        let picture = messages.iter().any(|m| m.content.contains(IMAGE));
         if !self.parts[usize::from(picture)] {
             return self.written(messages, answer);
         }
@@ -320,6 +344,17 @@ mod tests {
             "<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n"
         );
         assert!(ChatTemplate::built_in("other", Specials::default()).is_none());
+    }
+
+    #[test]
+    fn pictures_stand_among_parts_where_they_are_shown() {
+        let settings = r#"{"chat_template": "{% for m in messages %}{% for p in m.content %}{% if p.type == 'image' %}[<image>]{% else %}{{ p.text }}{% endif %}{% endfor %}{% endfor %}"}"#;
+        let template = ChatTemplate::from_files(Some(settings), None).unwrap();
+        let message = Message::of_parts("user", &[Some("a".into()), None, Some("b".into()), None]);
+        assert_eq!(said(&message.content), (2, "a\nb".to_owned()));
+        assert_eq!(template.render(&[message], false).unwrap(), "a[<image>]b[<image>]");
+        assert!(template.takes_parts());
+        assert_eq!(template.render(&[Message::about("b", 2)], false).unwrap(), "[<image>][<image>]b");
     }
 
     #[test]

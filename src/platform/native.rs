@@ -23,6 +23,12 @@ pub fn now_secs() -> f64 {
     START.get_or_init(Instant::now).elapsed().as_secs_f64()
 }
 
+/// Seconds since 1970 by the system's clock.
+#[must_use]
+pub fn unix_secs() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
+}
+
 /// The time of day by the system's clock and zone.
 #[must_use]
 pub fn local_time() -> LocalTime {

@@ -161,6 +161,8 @@ struct Asked {
     made: usize,
 }
 
+/// Stands for [`IMAGE`] where a template is not to find it: a character that no text has.
+const TEXT_OF_IMAGE: &str = "\u{f8ff}";
 /// Tokens of an answer that are looked into at most.
 const LOOKED_INTO: usize = 24;
 
@@ -211,6 +213,13 @@ impl Assistant {
         self.sight.as_ref().map(|sight| &sight.recipe)
     }
 
+    /// Do pictures stand where they are shown among what is said? Otherwise before it, as servers write it for models whose
+    /// templates take texts.
+    #[must_use]
+    pub fn keeps_order(&self) -> bool {
+        self.template.takes_parts()
+    }
+
     /// Tokens that end an answer.
     #[must_use]
     pub fn ends(&self) -> &[u32] {
@@ -251,9 +260,14 @@ impl Assistant {
             return Ok(Tokens { ids, offset: 0, rows: Vec::new() });
         };
         let rows = self.decoder.model().image_rows();
+        let shown: usize = messages.iter().map(|m| said(&m.content).0).sum();
         let text = match &sight.tags {
             Tags::Named { spoken, .. } => {
-                let head = sight.tags.head(pictures, rows)?;
+                if shown != pictures.len() {
+                    return Err(TagError::Marks { marks: shown, pictures: pictures.len() }.into());
+                }
+                // The template knows no pictures: to it they are text.
+                let head = sight.tags.head(pictures, rows)?.replace(IMAGE, TEXT_OF_IMAGE);
                 let mut all: Vec<Message> =
                     messages.iter().map(|m| Message::new(&m.role, said(&m.content).1)).collect();
                 match all.iter_mut().find(|m| m.role == "user") {
@@ -261,15 +275,13 @@ impl Assistant {
                     _ => {}
                 }
                 let text = self.template.render(&all, true)?;
-                if *spoken { text } else { head + &text }
+                let text = if *spoken { text } else { head + &text };
+                text.replace(TEXT_OF_IMAGE, IMAGE)
             }
             Tags::Plain | Tags::Framed => self.template.render(messages, true)?,
         };
         let marks = text.matches(IMAGE).count();
-        if marks == 0
-            && messages.iter().any(|m| m.content.starts_with(IMAGE))
-            && !matches!(sight.tags, Tags::Named { .. })
-        {
+        if marks == 0 && shown > 0 && !matches!(sight.tags, Tags::Named { .. }) {
             return Err(ChatError::NoPicture.into());
         }
         if self.decoder.model().links().is_empty() {
