@@ -170,7 +170,14 @@ openai_client() {
             return
         fi
     fi
-    "$python" tests/openai_client.py "$built/debug/hive"
+    "$python" tests/openai_client.py "$built/debug/hive" || return 1
+    # It needs PyTorch, which is too large to be fetched for this alone.
+    python=${HIVE_PYTHON:-python3}
+    if "$python" -c 'import lmms_eval' 2>/dev/null; then
+        "$python" tests/lmms_eval_client.py "$built/debug/hive"
+    else
+        say "*** $step_name: lmms-eval is not there for $python, and its class was SKIPPED ***"
+    fi
 }
 
 smaller_page() {

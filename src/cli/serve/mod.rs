@@ -27,7 +27,7 @@ hive serve --model NAME|FILE|FOLDER|ID: answers clients of OpenAI's chat complet
   --key KEY          what clients must know (or the variable HIVE_KEY, which others on this machine do not see)
   --name NAME        what the model is called (default: as --model has it)
   --limit N          tokens of an answer at most (default: as many as there is room for)
-  --queue N          conversations that may wait (default 16)
+  --queue N          conversations that may wait (default 64)
   --body MIB         a request at most (default 32)
 ";
 
@@ -51,7 +51,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     if !host.is_loopback() && key.is_none() {
         return Err(Fault::usage(format!("--host {host} lets other machines ask: it needs --key")));
     }
-    let waiting: usize = args.number("queue")?.unwrap_or(16);
+    let waiting: usize = args.number("queue")?.unwrap_or(64);
     let body: usize = args.number("body")?.unwrap_or(32);
     let body = body.checked_mul(1 << 20).filter(|body| *body > 0);
     let body = body.ok_or_else(|| Fault::usage("--body is a number of MiB, 1 at least"))?;
