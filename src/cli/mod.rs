@@ -23,6 +23,8 @@ mod parity;
 mod photos;
 mod plan;
 mod pretrain;
+mod probe;
+mod probe_report;
 mod progress;
 mod quantise;
 mod report;
@@ -62,6 +64,11 @@ const COMMANDS: &[(&str, &str, Run)] = &[
         convert::run,
     ),
     ("depths", "where in a tower the answers live: probes per depth and attribute", depths::run),
+    (
+        "probe --data DIR",
+        "what a frozen tower knows of a published set of pictures: attentive and linear probes",
+        probe::run,
+    ),
     ("study", "links at several depths against single depths and the flattened control, and a report", study::run),
     ("lessons", "measure what the lessons quote: stages, depths, answers of the trained model", lessons::run),
     ("eval", "held-out accuracy by kind of question, with own, swapped and no pictures", eval::eval),
