@@ -8,6 +8,10 @@ mod chat_templates;
 #[cfg(feature = "cli")]
 mod checkpoints;
 #[cfg(feature = "cli")]
+mod class_probes;
+#[cfg(feature = "cli")]
+mod class_set_files;
+#[cfg(feature = "cli")]
 mod command_line;
 mod damaged_models;
 mod decoding;

@@ -23,6 +23,8 @@ mod parity;
 mod photos;
 mod plan;
 mod pretrain;
+mod probe;
+mod probe_report;
 mod progress;
 mod quantise;
 mod report;
@@ -64,6 +66,11 @@ const COMMANDS: &[(&str, &str, Run)] = &[
         convert::run,
     ),
     ("depths", "where in a tower the answers live: probes per depth and attribute", depths::run),
+    (
+        "probe --data DIR",
+        "what a frozen tower knows of a published set of pictures: attentive and linear probes",
+        probe::run,
+    ),
     ("study", "links at several depths against single depths and the flattened control, and a report", study::run),
     ("lessons", "measure what the lessons quote: stages, depths, answers of the trained model", lessons::run),
     ("serve", "a server on this machine for clients of OpenAI's chat completions", serve),

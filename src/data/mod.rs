@@ -19,6 +19,7 @@
 //! | [`disguise`] | what stands where another file should |
 //! | [`picture_file`] | decoding: upright, whole, within bounds |
 //! | [`image`] | Pillow's bicubic resampling, [`image::Preprocess`] |
+//! | [`classes`] | [`classes::ClassSet`]: published sets of pictures, each of one class |
 //! | [`folder`] | [`folder::Folder`]: `LLaVA` conversation data about the pictures of a folder |
 //!
 //! A training row: `Dataset::sample(Split::Train, seed, index, max_turns)` -> [`Sample`] -> [`batch::conversation`] -> [`Batch`].
@@ -28,6 +29,7 @@ pub mod batch;
 pub mod bpe;
 mod bpe_check;
 pub mod chat;
+pub mod classes;
 pub mod dataset;
 pub mod disguise;
 pub mod doctags;
@@ -35,6 +37,7 @@ pub mod folder;
 mod folder_cache;
 mod folder_fault;
 mod folder_list;
+mod gif;
 pub mod image;
 pub mod json;
 pub mod picture_file;

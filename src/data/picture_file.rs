@@ -15,7 +15,7 @@ use super::rng::{hash_bytes, splitmix64};
 pub const LARGEST_SIDE: u32 = 16_384;
 /// Most bytes that decoding takes: 50 million pixels of a PNG file or a usual photograph. A few bytes of a file can stand for
 /// all of them, and a page never gives memory back.
-const MOST_BYTES: u64 = 151_000_000;
+pub(super) const MOST_BYTES: u64 = 151_000_000;
 /// Most bytes of a picture's file: more than 50 million pixels have in any format.
 pub const LARGEST_FILE: u64 = 100_000_000;
 /// Bytes of a picture in colour up to which a turned one is a copy, which is faster than turning it in its place.

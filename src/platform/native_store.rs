@@ -153,7 +153,7 @@ impl Store {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(StoreError::Other(format!(
-                    "{} is being fetched by another program. Wait for that one",
+                    "{} is being written by another program. Wait for that one",
                     path.display()
                 )));
             }

@@ -4,21 +4,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::EvaluateError;
+use super::head::Head;
 use super::init;
 use super::recipe::{Init, StageRecipe};
 use super::source::Source;
-use super::trainer::Optimiser;
 use crate::data::rng::Rng;
 use crate::data::worlds::{Sample, Split};
 use crate::gpu::{DType, Gpu, Program, Recorder, Tensor};
 use crate::model::config::HiveConfig;
-use crate::model::probe::{Kind, Probe, ProbeInputs, Sizes};
+use crate::model::probe::{Kind, Sizes};
 use crate::model::registry::Registry;
 use crate::model::vision::Vision;
-use crate::nn::Params;
 use crate::nn::params::Weights;
-use crate::ops::cross_entropy::NO_TARGET;
-use crate::ops::embed;
+use crate::nn::{ParamSpec, Params};
 
 /// Scenes that probes train on, and that they are judged by.
 const SCENES: [usize; 2] = [600, 300];
@@ -160,33 +158,7 @@ async fn share(
 ) -> Result<f64, EvaluateError> {
     let c = &config.vision_config;
     let sizes = Sizes { width: c.hidden_size, heads: 1, classes, eps: c.layer_norm_eps };
-    let (probe, specs) = Probe::new(kind, sizes);
-    let weights = init::draw(&specs, config, &Init::default(), 0);
-    let trained = specs.iter().map(|s| s.name.clone()).filter(|name| !name.starts_with("norm.")).collect();
-    let params = Params::new(gpu, specs, &weights, &trained);
-    let tensor = |shape: &[usize], of, label| gpu.tensor(shape, of, label);
-    let (order, segments) = embed::sort(&[0; BATCH]);
     let patches = train.size() / c.hidden_size;
-    let inputs = ProbeInputs {
-        features: tensor(&[BATCH * patches, c.hidden_size], DType::F32, "features"),
-        classes: tensor(&[BATCH], DType::U32, "classes"),
-        zeros: tensor(&[BATCH], DType::U32, "zeros"),
-        order: gpu.upload_u32(&order, [BATCH], "order"),
-        segments: gpu.upload_u32(&segments, [BATCH, 3], "segments"),
-        rows: tensor(&[BATCH, 3], DType::U32, "rows"),
-        scale: gpu.upload(&[1.0 / BATCH as f32], [1], "scale"),
-    };
-    let loss = tensor(&[1], DType::F32, "loss");
-    let dfeatures = tensor(&[BATCH * patches, c.hidden_size], DType::F32, "dfeatures");
-    let logits = tensor(&[BATCH, classes], DType::F32, "logits");
-    let mut r = Recorder::new(gpu);
-    let saved = probe.forward(&mut r, &params, &inputs, &loss).1;
-    probe.backward(&mut r, &params, &inputs, saved, &dfeatures);
-    let step = r.finish();
-    let mut r = Recorder::new(gpu);
-    let made = probe.logits(&mut r, &params, &inputs);
-    r.copy(&made, &logits);
-    let look = r.finish();
     let recipe = StageRecipe {
         steps: STEPS,
         learning_rate: RATE,
@@ -198,7 +170,8 @@ async fn share(
         batch: BATCH,
         accumulate: 1,
     };
-    let optimiser = Optimiser::new(&params, &recipe);
+    let start = |specs: &[ParamSpec]| init::draw(specs, config, &Init::default(), 0);
+    let head = Head::new(gpu, (kind, sizes), [BATCH, patches], &recipe, start, |name| !name.starts_with("norm."));
 
     let told = |things: &Things| -> Vec<usize> {
         (0..things.values.len()).filter(|i| things.values[*i][a].is_some()).collect()
@@ -207,19 +180,15 @@ async fn share(
         let size = things.size();
         let features: Vec<f32> =
             chosen.iter().flat_map(|i| things.states[i * size..][..size].iter().copied()).collect();
-        let class = |i: &usize| things.values[*i][a].map_or(NO_TARGET, |v| v as u32);
-        let mut targets: Vec<u32> = chosen.iter().map(class).collect();
-        targets.resize(BATCH, NO_TARGET);
-        gpu.write_part(&inputs.features, 0, &features);
-        gpu.write_u32(&inputs.classes, &targets);
+        head.write(&features, chosen.iter().map(|i| things.values[*i][a]));
     };
     let (known, mut rng) = (told(train), Rng::new(0, a as u64));
     for update in 1..=STEPS {
         let chosen: Vec<usize> = (0..BATCH).map(|_| *rng.pick(&known)).collect();
         write(train, &chosen);
-        optimiser.clear();
-        step.run();
-        optimiser.step(gpu, RATE * (1.0 - (update - 1) as f64 / STEPS as f64), recipe.beta2, update);
+        head.begin(BATCH);
+        head.add();
+        head.end(RATE * (1.0 - (update - 1) as f64 / STEPS as f64), recipe.beta2, update);
         if update.is_multiple_of(16) {
             gpu.finished().await?;
         }
@@ -228,8 +197,7 @@ async fn share(
     let mut right = 0;
     for chosen in asked.chunks(BATCH) {
         write(judge, chosen);
-        look.run();
-        let read = gpu.read_f32(&logits).await?;
+        let read = head.logits().await?;
         for (i, row) in chosen.iter().zip(read.chunks(classes)) {
             let best = (0..classes).max_by(|x, y| row[*x].total_cmp(&row[*y]));
             right += usize::from(best == judge.values[*i][a]);

@@ -60,6 +60,33 @@ fn sets() -> Vec<Vec<u8>> {
     original.into_iter().chain(tables).map(of).collect()
 }
 
+/// Bytes as a text with a character for each.
+pub(crate) fn characters(bytes: &[u8]) -> Value {
+    bytes.iter().map(|byte| char::from(*byte)).collect::<String>().into()
+}
+
+/// The bytes of such a text.
+pub(crate) fn bytes(text: &Value) -> Vec<u8> {
+    text.as_str().unwrap_or_default().chars().map(|c| c as u8).collect()
+}
+
+/// Sets of pictures, each of one class: which, and the files of a folder, a character for each of their bytes.
+fn pictured() -> Vec<Vec<u8>> {
+    let formats = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures-eval/formats");
+    let of = |(set, form): (&str, &str)| {
+        let root = formats.join(form);
+        let names = list_tree(&root).unwrap();
+        let files: Map<String, Value> = names
+            .into_iter()
+            .map(|name| (name.clone(), characters(&std::fs::read(root.join(name)).unwrap())))
+            .collect();
+        json!({"set": set, "files": files}).to_string().into_bytes()
+    };
+    let all = ["imagenet", "food101", "pets", "caltech256", "folders"].map(|set| (set, set));
+    let cifar = ["cifar10/binary", "cifar10/python"].map(|form| ("cifar10", form));
+    all.into_iter().chain(cifar).map(of).collect()
+}
+
 macro_rules! seeds {
     ($($name:ident = $make:expr;)*) => {
         $(pub(crate) fn $name() -> Seeds {
@@ -81,6 +108,7 @@ seeds! {
         "chat_template.jinja",
     ]);
     question_sets = sets;
+    class_sets = pictured;
     configs = || {
         let names = ["llama", "qwen2", "vision", "hive", "cascade", "hive-qwen2"];
         let own = json!({"model_type": "llava", "vision_config": {"model_type": "siglip_vision_model", "image_size": 32,

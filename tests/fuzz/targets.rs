@@ -2,6 +2,7 @@
 
 use hive::data::bpe::Bpe;
 use hive::data::chat::{ChatTemplate, Message, TEMPLATE_FILES};
+use hive::data::classes;
 use hive::data::folder::Folder as List;
 use hive::data::image::{Preprocess, Rgb};
 use hive::data::rng::Rng;
@@ -31,6 +32,8 @@ enum Kind {
     Checkpoint,
     /// Of an object with files, bytes or structure of one of these.
     Files,
+    /// Of an object with files, a character for each byte of them, one of these.
+    Binary,
 }
 
 /// A reader.
@@ -57,12 +60,13 @@ const fn target(name: &'static str, seeds: fn() -> Seeds, kind: Kind, mb: i64, r
 }
 
 /// All readers.
-pub(crate) const TARGETS: [Target; 16] = [
+pub(crate) const TARGETS: [Target; 17] = [
     target("header", seeds::headers, Kind::Bytes, 4, header),
     target("config", seeds::configs, Kind::Json, 40, config),
     target("family", seeds::families, Kind::Json, 40, family),
     target("prompt", seeds::prompts, Kind::Json, 64, prompt),
     target("question set", seeds::question_sets, Kind::Files, 8, question_set),
+    target("class set", seeds::class_sets, Kind::Binary, 170, class_set),
     target("tokenizer", seeds::tokenizers, Kind::Json, 20, tokenizer),
     target("template", seeds::templates, Kind::Json, 64, template),
     target("picture", seeds::pictures, Kind::Bytes, 170, picture),
@@ -104,6 +108,15 @@ impl Target {
                         text(&mutate::bytes(&old, &old, rng)).into()
                     }
                 };
+                all.to_string().into_bytes()
+            }
+            Kind::Binary => {
+                let mut all: Value = serde_json::from_slice(seed).unwrap_or_default();
+                let files = all.get_mut("files").and_then(Value::as_object_mut);
+                let mut files: Vec<&mut Value> = files.into_iter().flat_map(Map::values_mut).collect();
+                let chosen = rng.below(files.len());
+                let old = seeds::bytes(files[chosen]);
+                *files[chosen] = seeds::characters(&mutate::bytes(&old, &old, rng));
                 all.to_string().into_bytes()
             }
             Kind::Checkpoint if rng.chance(0.8) => {
@@ -245,6 +258,26 @@ fn question_set(input: &[u8]) -> bool {
         drop(tasks::totals(task, rules, &read));
     }
     true
+}
+
+/// A set of pictures of some form: found, loaded, divided, and decoded.
+fn class_set(input: &[u8]) -> bool {
+    let Ok(value) = serde_json::from_slice::<Value>(input) else { return false };
+    let Some(all) = value["files"].as_object() else { return false };
+    let read = |name: &str| Ok(seeds::bytes(&all[name]));
+    let files = Files::new(all.keys().cloned(), &read);
+    let Ok(found) = classes::Kind::found(&files) else { return false };
+    assert_eq!(value["set"], found.name());
+    let Ok(mut set) = classes::load(found, &files) else { return false };
+    assert!(set.pictures.iter().all(|picture| picture.class < set.classes.len()));
+    if !set.divided {
+        set.hold_out(3);
+    }
+    let decode = |picture: &classes::Picture| {
+        let place = &picture.place;
+        place.bytes(&files).and_then(|bytes| place.picture(&bytes, None)).map(|rgb| rgb.data.len())
+    };
+    set.pictures.iter().filter(|picture| decode(picture).is_ok()).count() > 0
 }
 
 fn tokenizer(input: &[u8]) -> bool {

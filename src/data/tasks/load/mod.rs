@@ -4,6 +4,7 @@ mod json;
 mod mme;
 mod tsv;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
 use super::{Item, Task};
+use crate::data::gif;
 use crate::data::picture_file::{self, ImageError, Rgb};
 
 /// What is wrong with a set, and where.
@@ -25,7 +27,8 @@ pub struct LoadError {
     pub what: String,
 }
 
-fn wrong<T>(place: impl Into<String>, what: impl Into<String>) -> Result<T, LoadError> {
+/// An error there, in a sentence.
+pub(in crate::data) fn wrong<T>(place: impl Into<String>, what: impl Into<String>) -> Result<T, LoadError> {
     Err(LoadError { place: place.into(), what: what.into() })
 }
 
@@ -45,23 +48,28 @@ impl<'a> Files<'a> {
         Self { names: names.into_iter().collect(), read }
     }
 
-    fn has(&self, name: &str) -> bool {
+    /// All names, in the order of their bytes.
+    pub(in crate::data) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    pub(in crate::data) fn has(&self, name: &str) -> bool {
         self.names.contains(name)
     }
 
     /// The shortest name that ends so, in whatever folder.
-    fn named(&self, end: &str) -> Option<&str> {
+    pub(in crate::data) fn named(&self, end: &str) -> Option<&str> {
         let whole =
             |name: &&String| name.strip_suffix(end).is_some_and(|start| start.is_empty() || start.ends_with('/'));
         self.names.iter().filter(whole).min_by_key(|name| name.len()).map(String::as_str)
     }
 
-    fn bytes(&self, name: &str) -> Result<Vec<u8>, LoadError> {
+    pub(in crate::data) fn bytes(&self, name: &str) -> Result<Vec<u8>, LoadError> {
         (self.read)(name).or_else(|e| wrong(name, format!("it cannot be read: {e}")))
     }
 
     /// Text in UTF-8, without its byte-order mark.
-    fn text(&self, name: &str) -> Result<String, LoadError> {
+    pub(in crate::data) fn text(&self, name: &str) -> Result<String, LoadError> {
         let bytes = self.bytes(name)?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(text.trim_start_matches('\u{feff}').to_owned()),
@@ -80,6 +88,8 @@ pub enum Place {
     File(String),
     /// Base64 in a table: the table's text, where in it, and where that is.
     Cell(Arc<str>, Range<usize>, String),
+    /// A square of bytes, all of red before all of green before all of blue: the file's bytes, where in them, and where that is.
+    Planes(Arc<Vec<u8>>, Range<usize>, String),
 }
 
 impl Place {
@@ -87,7 +97,25 @@ impl Place {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::File(name) | Self::Cell(_, _, name) => name,
+            Self::File(name) | Self::Cell(_, _, name) | Self::Planes(_, _, name) => name,
+        }
+    }
+
+    /// Its bytes: of a file, or of its part of one.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a cell that is not base64, named.
+    pub fn bytes(&self, files: &Files<'_>) -> Result<Cow<'_, [u8]>, LoadError> {
+        match self {
+            Self::File(name) => files.bytes(name).map(Cow::Owned),
+            Self::Cell(text, range, name) => {
+                let cell = text[range.clone()].trim();
+                STANDARD
+                    .decode(cell)
+                    .map(Cow::Owned)
+                    .or_else(|e| wrong(name, format!("its picture is not base64: {e}")))
+            }
+            Self::Planes(all, range, _) => Ok(Cow::Borrowed(&all[range.clone()])),
         }
     }
 
@@ -96,16 +124,28 @@ impl Place {
     /// # Errors
     /// Bytes that are no picture, named.
     pub fn decode(&self, files: &Files<'_>) -> Result<Rgb, LoadError> {
-        let bytes = match self {
-            Self::File(name) => files.bytes(name)?,
-            Self::Cell(text, range, name) => {
-                let cell = text[range.clone()].trim();
-                STANDARD.decode(cell).or_else(|e| wrong(name, format!("its picture is not base64: {e}")))?
-            }
-        };
+        self.picture(&self.bytes(files)?, None)
+    }
+
+    /// The picture in these [`Self::bytes`], with a `background` behind transparent parts where one is given. Of a GIF file, which
+    /// stands in published sets under other names, it is the first frame.
+    ///
+    /// # Errors
+    /// Bytes that are no picture, named.
+    pub fn picture(&self, bytes: &[u8], background: Option<[u8; 3]>) -> Result<Rgb, LoadError> {
+        if let Self::Planes(..) = self {
+            let pixels = bytes.len() / 3;
+            let side = pixels.isqrt();
+            let data = (0..pixels).flat_map(|i| [bytes[i], bytes[pixels + i], bytes[2 * pixels + i]]).collect();
+            return Ok(Rgb { width: side, height: side, data });
+        }
         let short = self.name().rsplit('/').next().unwrap_or_default();
-        picture_file::decode(&bytes, short, None)
-            .or_else(|e: ImageError| wrong(self.name(), format!("it is no picture: {e}")))
+        let picture = if gif::begins(bytes) {
+            gif::first_frame(bytes, short)
+        } else {
+            picture_file::decode(bytes, short, background)
+        };
+        picture.or_else(|e: ImageError| wrong(self.name(), format!("it is no picture: {e}")))
     }
 }
 
