@@ -295,6 +295,11 @@ fn a_folder_that_is_no_set_is_named() {
         (&[("data_batch_1.bin", b""), ("data_batch_2", b"")], "both forms"),
         (&[("train", b""), ("test", b""), ("meta", b"")], "CIFAR-100"),
         (
+            &[("256_ObjectCategories/001.a/x.jpg", png), ("256_ObjectCategories/b/x.jpg", png)],
+            "b: it is no class of Caltech",
+        ),
+        (&[("001.a/x.jpg", png), ("001.b/x.jpg", png)], "001.a has the same number"),
+        (
             &[("train/round/x.PNG", png), ("train/round/more/b.png", png), ("train/square/more/b.png", png)],
             "square: there are no pictures",
         ),

@@ -68,13 +68,27 @@ pub(super) fn is_caltech(files: &Files<'_>) -> bool {
     last(folder) == "256_ObjectCategories" || with_pictures.all(|(name, _)| is_numbered(name))
 }
 
+/// Every folder has a number of its own, as those of Caltech-256 have.
+fn numbered(folder: &str, classes: &BTreeMap<&str, ClassFolder<'_>>) -> Result<(), LoadError> {
+    let mut before: Option<&str> = None;
+    for name in classes.keys() {
+        if !is_numbered(name) {
+            return wrong(below(folder, name), "it is no class of Caltech-256: three digits, a full stop and a name");
+        }
+        if let Some(other) = before.filter(|other| other[..3] == name[..3]) {
+            return wrong(below(folder, name), format!("{other} has the same number: one of both is misnamed"));
+        }
+        before = Some(name);
+    }
+    Ok(())
+}
+
 /// Every class has a picture.
 pub(super) fn check(folder: &str, classes: &BTreeMap<&str, ClassFolder<'_>>) -> Result<(), LoadError> {
     let Some((name, own)) = classes.iter().find(|(_, own)| own.pictures.is_empty()) else { return Ok(()) };
-    let beside = if own.others > 0 {
-        format!(", only {} other files or files of folders in it", own.others)
-    } else {
-        String::new()
+    let beside = match own.others {
+        0 => String::new(),
+        count => format!(" ({count} files of other kinds, or in folders of it)"),
     };
     wrong(below(folder, name), format!("there are no pictures in this class's folder{beside}: add some, or remove it"))
 }
@@ -142,6 +156,9 @@ pub(super) fn load(kind: Kind, files: &Files<'_>) -> Result<ClassSet, LoadError>
         );
     }
     let (classes, loose) = class_folders(files, folder);
+    if kind == Kind::Caltech256 {
+        numbered(folder, &classes)?;
+    }
     let mut set = ClassSet::new(kind, named(&classes));
     (set.left_out, set.divided) = (loose.len(), false);
     add(&mut set, Part::Train, folder, &classes)?;
