@@ -51,13 +51,35 @@ pub struct Rgb {
     pub data: Vec<u8>,
 }
 
-/// The picture in the bytes of a PNG, JPEG or WebP file, turned as its EXIF orientation says. Grey is repeated and of 16 bits
+/// What becomes of a picture whose EXIF data say how it is to be turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orienting {
+    /// It is turned, so that it stands upright.
+    Upright,
+    /// It stays as it is stored.
+    AsStored,
+}
+
+/// The picture in the bytes of a PNG, JPEG or WebP file, upright; see [`decode_as`].
+///
+/// # Errors
+/// As [`decode_as`].
+pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<Rgb, ImageError> {
+    decode_as(bytes, name, background, Orienting::Upright)
+}
+
+/// The picture in the bytes of a PNG, JPEG or WebP file, turned as its EXIF orientation says, or as it is stored. Grey is repeated and of 16 bits
 /// the upper 8 are taken, as Pillow's `convert("RGB")` does (but for grey of 16 bits, which it cuts at 255: all of it is white then).
 /// So is transparency dropped, unless a `background` is given.
 ///
 /// # Errors
 /// When the bytes are no whole picture of these formats, or a larger one than memory has room for; `name` is for the message.
-pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<Rgb, ImageError> {
+pub fn decode_as(
+    bytes: &[u8],
+    name: &str,
+    background: Option<[u8; 3]>,
+    orienting: Orienting,
+) -> Result<Rgb, ImageError> {
     let unreadable = |reason: String| ImageError::Unreadable { name: name.to_owned(), reason };
     if let Some(kind) = other_kind(bytes) {
         return Err(unreadable(kind.to_owned()));
@@ -93,7 +115,11 @@ pub fn decode(bytes: &[u8], name: &str, background: Option<[u8; 3]>) -> Result<R
     data.resize(len, 0);
     decoder.read_image(&mut data).map_err(|e| unreadable(e.to_string()))?;
     let data = in_colour(data, colour, width * height, background).ok_or_else(|| unreadable(format!("{colour:?}")))?;
-    Ok(turned(Rgb { width, height, data }, orientation))
+    let picture = Rgb { width, height, data };
+    Ok(match orienting {
+        Orienting::Upright => turned(picture, orientation),
+        Orienting::AsStored => picture,
+    })
 }
 
 /// Bytes up to which pictures are decoded beside each other.
