@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::program::{adapter, command, folder, hive};
+use crate::common::program::{adapter, command, folder, hive, text};
+use crate::common::repository;
 
 const MME: &str = "tests/fixtures-eval/formats/mme/original";
 const MODEL: &str = "tests/fixtures-vlm/smolvlm-whole";
@@ -74,6 +75,7 @@ fn a_run_that_was_ended_goes_on_to_the_same_answers() {
     // Another question of data, model or settings is another run; nothing of the file is lost.
     hive(&words(&whole, &["--limit", "4"])).code(1).complains(&["another run", "items", "data"]);
     hive(&words(&whole, &["--tiles", "1"])).code(1).complains(&["another run", "tiles"]);
+    hive(&words(&whole, &["--room", "900"])).code(1).complains(&["another run", "room"]);
     assert_eq!(lines(Path::new(&whole)), want);
     // Whatever is somebody else's stays as it is, with an end to its last line or without.
     let other = want[0].clone() + "\n" + &want[1] + "\ntor";
@@ -92,6 +94,68 @@ fn a_run_that_was_ended_goes_on_to_the_same_answers() {
     std::fs::write(&torn, &want[0][..20]).unwrap();
     hive(&words(&torn, &["--json"])).code(0);
     assert_eq!(lines(Path::new(&torn)), want);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let inner = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &inner);
+        } else {
+            std::fs::copy(&path, &inner).unwrap();
+        }
+    }
+}
+
+/// An item that cannot be asked about is named and tried again; all others are answered.
+#[test]
+fn a_picture_that_is_broken_costs_its_own_items_alone() {
+    if !adapter() {
+        return;
+    }
+    let folder = folder("question-set-broken");
+    let (data, out) = (folder.join("data"), folder.join("answers.jsonl"));
+    copy(&repository(MME), &data);
+    let inner = data.join("MME_Benchmark_release_version/MME_Benchmark");
+    let (broken, other) = (inner.join("artwork/images/90001.jpg"), inner.join("count/000000000102.jpg"));
+    let whole = std::fs::read(&broken).unwrap();
+    std::fs::write(&broken, "<html>404</html>").unwrap();
+    let all = ["eval", "--task", "mme", "--data", text(&data), "--model", MODEL, "--weights", "f32", "--json"];
+    let run = || hive(&[&all[..], &["--out", text(&out)]].concat());
+    let notes = |said: &Value| said["notes"].to_string();
+
+    let said = run().code(0).complains(&["8 of 10 answers are in", "2 items have no answer"]).json();
+    for says in [
+        "item 4 (artwork/90001.jpg): it has no answer: ",
+        "artwork/images/90001.jpg: it is no picture",
+        "2 of 10 items are left out of the totals",
+    ] {
+        assert!(notes(&said).contains(says), "{says}: {said}");
+    }
+    let errors = |out: &Path| lines(out).iter().filter(|line| line.contains("it is no picture")).count();
+    assert_eq!((lines(&out).len(), errors(&out)), (11, 2));
+    // So it is where the file is scored by itself.
+    let scored = hive(&["eval", "--task", "mme", "--score", text(&out), "--json"]).code(0).json();
+    assert_eq!((&scored["totals"], &scored["items"]), (&said["totals"], &said["items"]));
+    // It is tried again, with the same picture and with a better one.
+    run().code(0);
+    assert_eq!((lines(&out).len(), errors(&out)), (13, 4));
+    std::fs::write(&broken, &whole).unwrap();
+    let said = run().code(0).complains(&["8 of 10 answers are in", "10 of 10 answers are in"]).json();
+    assert!(!notes(&said).contains("no answer"), "{said}");
+    let scored = hive(&["eval", "--task", "mme", "--score", text(&out), "--json"]).code(0).json();
+    assert_eq!((&scored["totals"], &scored["items"]), (&said["totals"], &said["items"]));
+    run().code(0);
+    // Pictures that were answered about are those of the run, also one that was broken once.
+    for path in [&broken, &other] {
+        let own = std::fs::read(path).unwrap();
+        std::fs::write(path, [&own[..], b"more"].concat()).unwrap();
+        run().code(1).complains(&["another run: it differs in pictures"]);
+        std::fs::write(path, own).unwrap();
+    }
+    assert_eq!(lines(&out).len(), 15);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use hive::data::tasks::{self, Item, Read, Reading, Rules, Task};
 use hive::platform::read_file;
 use serde_json::{Map, Value, json};
 
-use crate::common::program::hive;
+use crate::common::program::{folder, hive, text};
 use crate::common::repository;
 
 fn fixture(task: Task) -> Value {
@@ -153,4 +153,67 @@ fn answers_made_elsewhere_are_scored_by_the_command() {
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
+}
+
+/// Without a field nobody knows whether an item is of a group.
+#[test]
+fn groups_of_a_field_that_items_lack_are_left_out_and_named() {
+    let items: Vec<Item> = [
+        json!({"question": "a", "choices": ["a", "b"], "answer": 0, "hint": "", "grade": "grade2", "image": null}),
+        json!({"question": "b", "choices": ["a", "b"], "answer": 0, "hint": "h", "grade": "grade8"}),
+    ]
+    .iter()
+    .map(object)
+    .collect();
+    let readings: Vec<Reading> =
+        items.iter().map(|item| tasks::read(Task::ScienceQa, Rules::LmmsEval, item, "A").unwrap()).collect();
+    let read: Vec<Read<'_>> = items.iter().zip(&readings).map(|(item, reading)| (item, Some(reading))).collect();
+    let (totals, notes) = tasks::totals(Task::ScienceQa, Rules::LmmsEval, &read);
+    let groups: Vec<&str> = totals["groups"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(groups, ["G1-6", "G7-12", "TXT"]);
+    assert!(!totals.contains_key("scienceqa_img") && totals["exact_match"] == 1.0);
+    let want = [
+        "the totals of IMG, NO are left out: 1 of 2 items have no \"image\"",
+        "the totals of NAT, SOC, LAN are left out: 2 of 2 items have no \"subject\"",
+    ];
+    assert_eq!(notes, want);
+}
+
+/// What a file of answers says beside them: categories that MME has not, answers that are empty, cut, or not there.
+#[test]
+fn what_is_unusual_about_answers_is_said() {
+    let folder = folder("answers-unusual");
+    let path = folder.join("answers.jsonl");
+    let item = |id: &str, answer: Value| {
+        let doc = json!({"question_id": id, "question": "Is it?", "answer": "Yes", "category": "weather"});
+        let mut line = json!({"doc": doc, "end": "limit"});
+        match answer {
+            Value::Null => line["error"] = json!("its picture is gone"),
+            answer => line["answer"] = answer,
+        }
+        format!("{line}\n")
+    };
+    let lines = [
+        item("weather/1", json!("yes")),
+        item("weather/1", json!("<think>is it?</think>\n")),
+        item("weather/2", Value::Null),
+        item("weather/2", json!("yes")),
+    ];
+    std::fs::write(&path, format!("\u{feff}{}", lines.concat())).unwrap();
+    let said = hive(&["eval", "--task", "mme", "--score", text(&path), "--json"]).code(0).json();
+    let notes: Vec<&str> = said["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
+    let want = [
+        "item 2 (weather/2): it has no answer: its picture is gone",
+        "1 of 4 items are left out of the totals",
+        "\"weather\" is no category of MME: it counts as cognition, as with lmms-eval",
+        "weather: weather/2 has 1 questions, and MME counts pairs: it is left out of the totals",
+        "1 of 4 answers are empty, or a thought without an answer",
+        "4 of 4 answers are cut at the limit of 16 tokens",
+    ];
+    for note in want {
+        assert!(notes.contains(&note), "{note}: {notes:?}");
+    }
+    assert_eq!(said["totals"]["mme_cognition_score"], 50.0);
+    assert_eq!(said["totals"]["mme_perception_score"].to_string(), "0.0");
+    assert_eq!(said["items"][2]["error"], "it has no answer: its picture is gone");
 }

@@ -1,6 +1,7 @@
 //! `hive eval --task`: published question sets.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -9,8 +10,9 @@ use super::args::Args;
 use super::asking::{self, Asking};
 use super::fault::Fault;
 use super::output::{say, warn};
+use crate::data::rng::hash_bytes;
 use crate::data::tasks::load::{Entry, Files, LoadError, Set, load};
-use crate::data::tasks::{self, Item, Read, Reading, Rules, Task, TaskError};
+use crate::data::tasks::{self, Answered, Item, Read, Reading, Rules, Task, TaskError};
 use crate::platform::{list_tree, read_file};
 
 const HELP: &str = "\
@@ -19,7 +21,8 @@ or JSON lines with \"doc\" (the data set's fields) and \"answer\" (as it came fr
 
 hive eval --task NAME --data DIR --model MODEL: a model answers a set, greedily, as lmms-eval asks it. Answers go to a file line by line;
 a run that was ended goes on with the same command
-hive eval --task NAME --data DIR --check: reads a whole set, the original release or VLMEvalKit's table, and decodes all of its pictures
+hive eval --task NAME --data DIR --check: reads a whole set, the original release, VLMEvalKit's table or, where this program was built
+with --features parquet, lmms-lab's, and decodes all of its pictures
 
   --task NAME        mme, gqa, ok_vqa, scienceqa, textvqa, pope or vqav2
   --data DIR         the folder of the set
@@ -42,8 +45,11 @@ pub(super) fn is_asked(list: &[String]) -> bool {
 struct Scored {
     item: Item,
     prompt: Result<String, TaskError>,
-    reading: Result<Reading, TaskError>,
+    /// How the answer was read, or why it is in no total.
+    reading: Result<Reading, String>,
     empty: bool,
+    /// How the answer ended, where that is known.
+    end: Option<String>,
 }
 
 fn names(all: impl Iterator<Item = &'static str>) -> String {
@@ -81,14 +87,18 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let text = String::from_utf8(read_file(Path::new(file)).map_err(|e| Fault::Failed(format!("{file}: {e}")))?)
         .map_err(|e| Fault::Failed(format!("{file} is not UTF-8 text: {e}")))?;
     let answers = tasks::answers(&text).map_err(|e| Fault::Failed(format!("{file}: {e}")))?;
-    report(task, rules, &scored(task, rules, answers), args.flag("json"));
+    report(task, rules, &scored(task, rules, answers), &[], args.flag("json"));
     Ok(())
 }
 
-fn scored(task: Task, rules: Rules, answers: Vec<(Item, String)>) -> Vec<Scored> {
-    let one = |(item, answer): (Item, String)| {
-        let (prompt, reading) = (task.prompt(&item), tasks::read(task, rules, &item, &answer));
-        Scored { item, prompt, reading, empty: answer.trim().is_empty() }
+fn scored(task: Task, rules: Rules, answers: Vec<Answered>) -> Vec<Scored> {
+    let one = |Answered { item, answer, end }| {
+        let reading = match &answer {
+            Ok(answer) => tasks::read(task, rules, &item, answer).map_err(|e| e.to_string()),
+            Err(error) => Err(format!("it has no answer: {error}")),
+        };
+        let empty = answer.is_ok_and(|answer| tasks::is_empty(&answer));
+        Scored { prompt: task.prompt(&item), item, reading, empty, end }
     };
     answers.into_iter().map(one).collect()
 }
@@ -98,6 +108,10 @@ fn with_data(args: &Args, task: Task, rules: Rules, folder: &Path) -> Result<(),
     let failed = |e: &dyn std::fmt::Display| Fault::Failed(format!("{}: {e}", folder.display()));
     let read = |name: &str| read_file(&folder.join(name));
     let files = Files::new(list_tree(folder).map_err(|e| failed(&e))?, &read);
+    #[cfg(feature = "parquet")]
+    let open = |name: &str| crate::platform::Blob::open(folder.join(name));
+    #[cfg(feature = "parquet")]
+    let files = files.opened_by(&open);
     let mut set = load(task, &files).map_err(|e| failed(&e))?;
     if let Some(limit) = args.number::<usize>("limit")? {
         asking::at_most(task, &mut set.entries, limit);
@@ -114,19 +128,29 @@ fn with_data(args: &Args, task: Task, rules: Rules, folder: &Path) -> Result<(),
     set.notes.iter().for_each(|note| warn(&format!("{note}\n")));
     let asking = Asking { args, task, rules, set, files: &files };
     let answers = asking::ask(&asking)?;
-    let items = asking.set.entries.into_iter().map(|entry| entry.item).zip(answers).collect();
-    report(task, rules, &scored(task, rules, items), args.flag("json"));
-    Ok(())
+    let none = answers.iter().all(|answered| answered.answer.is_err());
+    report(task, rules, &scored(task, rules, answers), &asking.set.notes, args.flag("json"));
+    if none { Err(Fault::Failed("no item was answered".to_owned())) } else { Ok(()) }
 }
 
 /// Decodes every picture of a set once, and says what is there.
 fn check(task: Task, set: &Set, files: &Files<'_>, as_json: bool) -> Result<(), LoadError> {
     let mut sizes: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    // Tables have a picture of several questions several times.
+    let mut seen: HashMap<u64, [usize; 2]> = HashMap::new();
     for place in set.entries.iter().filter_map(|entry| entry.picture.as_ref()) {
-        if !sizes.contains_key(place.name()) {
-            let picture = place.decode(files)?;
-            sizes.insert(place.name(), [picture.width, picture.height]);
+        if sizes.contains_key(place.name()) {
+            continue;
         }
+        let bytes = place.bytes(files)?;
+        let size = match seen.entry(hash_bytes(&bytes)) {
+            Occupied(known) => *known.get(),
+            Vacant(new) => {
+                let picture = place.picture(&bytes, None)?;
+                *new.insert([picture.width, picture.height])
+            }
+        };
+        sizes.insert(place.name(), size);
     }
     if as_json {
         let item = |entry: &Entry| {
@@ -137,21 +161,18 @@ fn check(task: Task, set: &Set, files: &Files<'_>, as_json: bool) -> Result<(), 
             json!({"doc": entry.item, "picture": picture, "prompt": task.prompt(&entry.item).ok()})
         };
         let items: Vec<Value> = set.entries.iter().map(item).collect();
-        say(&format!(
-            "{}\n",
-            json!({"task": task.name(), "items": items, "pictures": sizes.len(), "notes": set.notes})
-        ));
+        say(&format!("{}\n", json!({"task": task.name(), "items": items, "pictures": seen.len(), "notes": set.notes})));
         return Ok(());
     }
     set.notes.iter().for_each(|note| warn(&format!("{note}\n")));
-    say(&format!("{}: {} items, {} pictures\n", task.name(), set.entries.len(), sizes.len()));
+    say(&format!("{}: {} items, {} pictures\n", task.name(), set.entries.len(), seen.len()));
     Ok(())
 }
 
 /// Share of answers from which on it is said that they cannot be read.
 const MANY: f64 = 0.05;
 
-/// Sentences about answers that say nothing, or neither yes nor no where one is asked for.
+/// Sentences about answers that say nothing, that were cut, or that are neither yes nor no where one is asked for.
 fn unread(task: Task, scored: &[Scored]) -> Vec<String> {
     let share = |count: usize| count as f64 / scored.len().max(1) as f64;
     let empty = scored.iter().filter(|s| s.empty).count();
@@ -162,7 +183,15 @@ fn unread(task: Task, scored: &[Scored]) -> Vec<String> {
     let others = scored.iter().filter(other).count();
     let mut out = Vec::new();
     if empty > 0 {
-        out.push(format!("{empty} of {} answers are empty", scored.len()));
+        out.push(format!("{empty} of {} answers are empty, or a thought without an answer", scored.len()));
+    }
+    let cut = |end: &str| scored.iter().filter(|s| s.end.as_deref() == Some(end)).count();
+    for (end, place) in
+        [("limit", format!("the limit of {} tokens", task.limit())), ("room", "the end of --room".into())]
+    {
+        if cut(end) > 0 {
+            out.push(format!("{} of {} answers are cut at {place}", cut(end), scored.len()));
+        }
     }
     if share(others) > MANY {
         out.push(format!("{others} of {} answers are read as neither yes nor no: look at some of them", scored.len()));
@@ -170,13 +199,26 @@ fn unread(task: Task, scored: &[Scored]) -> Vec<String> {
     out
 }
 
-fn report(task: Task, rules: Rules, scored: &[Scored], as_json: bool) {
+/// Items without a reading that are named; all of them are in the file of answers.
+const MOST_NAMED: usize = 20;
+
+fn report(task: Task, rules: Rules, scored: &[Scored], told: &[String], as_json: bool) {
     let read: Vec<Read<'_>> = scored.iter().map(|s| (&s.item, s.reading.as_ref().ok())).collect();
-    let (totals, mut notes) = tasks::totals(task, rules, &read);
-    let wrong = scored.iter().enumerate().filter_map(|(i, s)| Some((i, s, s.reading.as_ref().err()?)));
-    let named: Vec<String> = wrong.map(|(i, s, error)| format!("item {i} ({}): {error}", task.key(&s.item))).collect();
-    notes.splice(0..0, named);
+    let (totals, own) = tasks::totals(task, rules, &read);
+    let wrong: Vec<String> = scored
+        .iter()
+        .enumerate()
+        .filter_map(|(i, s)| Some(format!("item {i} ({}): {}", task.key(&s.item), s.reading.as_ref().err()?)))
+        .collect();
+    let more = wrong.len().saturating_sub(MOST_NAMED);
+    let mut notes: Vec<String> = wrong.into_iter().take(MOST_NAMED).collect();
+    if more > 0 {
+        notes.push(format!("and {more} further items"));
+    }
+    notes.extend(own);
     notes.extend(unread(task, scored));
+    // Those of the set were told before anything was asked.
+    notes.retain(|note| !told.contains(note));
     if as_json {
         let item = |s: &Scored| {
             let mut out = Map::new();
@@ -185,11 +227,12 @@ fn report(task: Task, rules: Rules, scored: &[Scored], as_json: bool) {
             match &s.reading {
                 Ok(Reading { parsed: Some(parsed), .. }) => drop(out.insert("parsed".into(), json!(parsed))),
                 Ok(_) => {}
-                Err(error) => drop(out.insert("error".into(), json!(error.to_string()))),
+                Err(error) => drop(out.insert("error".into(), json!(error))),
             }
             Value::Object(out)
         };
         let items: Vec<Value> = scored.iter().map(item).collect();
+        let notes = [told, &notes].concat();
         let all =
             json!({"task": task.name(), "rules": rules.title(), "items": items, "totals": totals, "notes": notes});
         say(&format!("{all}\n"));

@@ -1,5 +1,7 @@
 //! Answers that were made elsewhere, beside the items they answer.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use thiserror::Error;
 
@@ -24,16 +26,24 @@ pub enum AnswersError {
     Empty,
 }
 
-/// The answer of an entry, as it came from the model.
-fn answer(entry: &Value) -> Option<&str> {
-    entry.get("answer")?.as_str()
+/// An item, and what came of asking about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// What was asked about.
+    pub item: Item,
+    /// The answer as it came from the model, or why there is none.
+    pub answer: Result<String, String>,
+    /// How the answer ended, where that is known: "end", "stop", "limit" or "room".
+    pub end: Option<String>,
 }
 
-/// Items and answers of a JSON list, of the list `items` of a JSON object, or of lines of JSON; in their order.
+/// Items and answers of a JSON list, of the list `items` of a JSON object, or of lines of JSON; in their order. Of a file of this
+/// program, in which an item may have been tried again, the last line of each counts, and they are in the order of its set.
 ///
 /// # Errors
 /// A sentence that names the line or the item, both counted from where its form does: lines from 1, items from 0.
-pub fn answers(text: &str) -> Result<Vec<(Item, String)>, AnswersError> {
+pub fn answers(text: &str) -> Result<Vec<Answered>, AnswersError> {
+    let text = text.trim_start_matches('\u{feff}');
     let entries: Vec<(String, Value)> = match json::parse::<Value>(text) {
         Ok(Value::Array(list)) => list.into_iter().enumerate().map(|(i, entry)| (format!("item {i}"), entry)).collect(),
         Ok(Value::Object(mut whole)) if whole.get("items").is_some_and(Value::is_array) => {
@@ -57,19 +67,33 @@ pub fn answers(text: &str) -> Result<Vec<(Item, String)>, AnswersError> {
         }
     };
     // What a file of answers of this program begins with.
-    let entries: Vec<_> = entries.into_iter().filter(|(_, entry)| entry.get("header").is_none()).collect();
+    let own = entries.first().is_some_and(|(_, entry)| entry.get("header").is_some());
+    let mut entries: Vec<_> = entries.into_iter().filter(|(_, entry)| entry.get("header").is_none()).collect();
     if entries.is_empty() {
         return Err(AnswersError::Empty);
     }
-    let pair = |(place, mut entry): (String, Value)| {
+    if own {
+        let index = |entry: &(String, Value)| entry.1.get("index").and_then(Value::as_u64);
+        // Lines that are not this program's own come behind.
+        let (numbered, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| index(entry).is_some());
+        let last: BTreeMap<_, _> = numbered.into_iter().map(|entry| (index(&entry), entry)).collect();
+        entries = last.into_values().chain(others).collect();
+    }
+    let read = |(place, mut entry): (String, Value)| {
         let missing = |field| AnswersError::Field { place: place.clone(), field };
-        let answer = answer(&entry).ok_or_else(|| missing("answer"))?.to_owned();
+        let said = |field: &str| entry.get(field).and_then(Value::as_str).map(str::to_owned);
+        let answer = match (said("answer"), said("error")) {
+            (Some(answer), _) => Ok(answer),
+            (None, Some(error)) => Err(error),
+            (None, None) => return Err(missing("answer")),
+        };
+        let end = said("end");
         match entry.get_mut("doc").map(Value::take) {
-            Some(Value::Object(item)) => Ok((item, answer)),
+            Some(Value::Object(item)) => Ok(Answered { item, answer, end }),
             _ => Err(missing("doc")),
         }
     };
-    entries.into_iter().map(pair).collect()
+    entries.into_iter().map(read).collect()
 }
 
 #[cfg(test)]
@@ -84,9 +108,11 @@ mod tests {
             format!("{{\"items\": [{entry}]}}"),
             format!("{entry}\n\n{entry}\n"),
             entry.to_owned(),
+            format!("\u{feff}{entry}\n"),
         ] {
             let all = answers(&text).unwrap();
-            assert!(all.iter().all(|(item, answer)| item["question"] == "a" && answer == "b"), "{text}");
+            let right = |one: &Answered| one.item["question"] == "a" && one.answer.as_deref() == Ok("b");
+            assert!(!all.is_empty() && all.iter().all(right), "{text}");
         }
         for (text, says) in [
             ("", "no items"),
@@ -100,5 +126,25 @@ mod tests {
             let error = answers(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
         }
+    }
+    #[test]
+    fn of_an_item_that_was_tried_again_the_last_line_counts() {
+        let line = |index: usize, rest: &str| format!("{{\"index\": {index}, \"doc\": {{\"id\": {index}}}, {rest}}}\n");
+        let lines = [
+            "{\"header\": {}}\n".to_owned(),
+            line(2, "\"error\": \"no picture\""),
+            line(1, "\"error\": \"no picture\""),
+            line(0, "\"answer\": \"a\", \"end\": \"limit\""),
+            line(1, "\"answer\": \"b\", \"end\": \"end\", \"error\": \"no reference\""),
+        ];
+        let all = answers(&lines.concat()).unwrap();
+        let read: Vec<_> = all.iter().map(|one| (&one.item["id"], one.answer.as_deref(), one.end.as_deref())).collect();
+        let ids = [0, 1, 2].map(Value::from);
+        let want = [
+            (&ids[0], Ok("a"), Some("limit")),
+            (&ids[1], Ok("b"), Some("end")),
+            (&ids[2], Err(&"no picture".to_owned()), None),
+        ];
+        assert_eq!(read, want);
     }
 }

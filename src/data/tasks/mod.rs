@@ -13,8 +13,8 @@ mod vqa;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-pub use answers::{AnswersError, answers};
-pub use reading::{Reading, read};
+pub use answers::{Answered, AnswersError, answers};
+pub use reading::{Reading, is_empty, read};
 pub use totals::{Read, totals};
 
 /// An item: the fields of its data set.
@@ -167,6 +167,32 @@ impl Task {
             Self::Mme | Self::OkVqa | Self::TextVqa | Self::VqaV2 => part("question_id"),
         }
     }
+}
+
+/// The categories of MME, in the order of its release: those of perception, and then those of cognition.
+const CATEGORIES: [&str; 14] = [
+    "existence",
+    "count",
+    "position",
+    "color",
+    "posters",
+    "celebrity",
+    "scene",
+    "landmark",
+    "artwork",
+    "OCR",
+    "commonsense_reasoning",
+    "numerical_calculation",
+    "text_translation",
+    "code_reasoning",
+];
+/// How many of them are perception.
+const PERCEPTION: usize = 10;
+
+/// What is said of a category that MME has not; none of those that it has.
+fn unknown_category(name: &str) -> Option<String> {
+    let said = || format!("\"{name}\" is no category of MME: it counts as cognition, as with lmms-eval");
+    (!CATEGORIES.contains(&name)).then(said)
 }
 
 /// A value as people write it.

@@ -32,6 +32,12 @@ fn spoken(answer: &str) -> String {
     strip(&out).to_owned()
 }
 
+/// Does an answer say nothing, or think only?
+#[must_use]
+pub fn is_empty(answer: &str) -> bool {
+    spoken(answer).is_empty()
+}
+
 /// Reads an answer as it came from the model.
 ///
 /// # Errors

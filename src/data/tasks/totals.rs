@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::reading::{Reading, reference};
-use super::{Item, Rules, Task, is_seen, shown};
-
-/// Categories of MME whose points are perception; all others are cognition.
-const PERCEPTION: [&str; 10] =
-    ["existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR"];
+use super::{CATEGORIES, Item, PERCEPTION, Rules, Task, is_seen, shown, unknown_category};
 
 /// An item and how its answer was read; none where something is wrong with the item.
 pub type Read<'a> = (&'a Item, Option<&'a Reading>);
@@ -50,7 +46,7 @@ pub fn totals(task: Task, rules: Rules, all: &[Read<'_>]) -> (Map<String, Value>
             totals.insert("categories".into(), Value::Object(groups.collect()));
             totals
         }
-        Task::ScienceQa => science(&read),
+        Task::ScienceQa => science(&read, &mut notes),
         Task::Gqa | Task::OkVqa | Task::TextVqa | Task::VqaV2 => exact(&read),
     };
     (totals, notes)
@@ -68,6 +64,7 @@ fn exact(read: &[Read<'_>]) -> Map<String, Value> {
 fn mme(read: &[Read<'_>], notes: &mut Vec<String>) -> Map<String, Value> {
     let mut points: BTreeMap<String, f64> = BTreeMap::new();
     for (name, group) in grouped(read) {
+        notes.extend(unknown_category(&name));
         let mut pairs: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         // The set's own script takes one line and the next: in its files those have one picture.
         for one in &group {
@@ -89,7 +86,8 @@ fn mme(read: &[Read<'_>], notes: &mut Vec<String>) -> Map<String, Value> {
         }
     }
     let sum = |perception: bool| {
-        points.iter().filter(|(name, _)| PERCEPTION.contains(&name.as_str()) == perception).map(|(_, v)| v).sum::<f64>()
+        let is_perception = |name: &str| CATEGORIES[..PERCEPTION].contains(&name);
+        points.iter().filter(|(name, _)| is_perception(name) == perception).fold(0.0, |sum, (_, v)| sum + v)
     };
     Map::from_iter([
         ("mme_perception_score".to_owned(), json!(sum(true))),
@@ -131,29 +129,44 @@ fn pope(rules: Rules, read: &[Read<'_>]) -> Map<String, Value> {
     out
 }
 
-/// `ScienceQA` by its usual groups, and the items with pictures by themselves.
-fn science(read: &[Read<'_>]) -> Map<String, Value> {
+/// `ScienceQA` by its usual groups, and the items with pictures by themselves. Groups of a field that some items lack are left
+/// out: without it nobody knows whether an item is one of theirs.
+fn science(read: &[Read<'_>], notes: &mut Vec<String>) -> Map<String, Value> {
+    type Group<'a> = (&'a str, &'a [&'a str], &'a dyn Fn(&Item) -> bool);
     let is = |item: &Item, field: &str, want: &str| item.get(field).and_then(Value::as_str) == Some(want);
     let hint = |item: &Item| item.get("hint").and_then(Value::as_str).is_some_and(|hint| !hint.is_empty());
     let grade = |item: &Item| {
         item.get("grade").and_then(Value::as_str).and_then(|grade| grade.strip_prefix("grade")?.parse::<u32>().ok())
     };
-    let group = |of: &dyn Fn(&Item) -> bool| {
+    let all: [Group<'_>; 8] = [
+        ("NAT", &["subject"], &|item| is(item, "subject", "natural science")),
+        ("SOC", &["subject"], &|item| is(item, "subject", "social science")),
+        ("LAN", &["subject"], &|item| is(item, "subject", "language science")),
+        ("TXT", &["hint"], &hint),
+        ("IMG", &["image"], &is_seen),
+        ("NO", &["hint", "image"], &|item| !hint(item) && !is_seen(item)),
+        ("G1-6", &["grade"], &|item| grade(item).is_some_and(|grade| (1..=6).contains(&grade))),
+        ("G7-12", &["grade"], &|item| grade(item).is_some_and(|grade| (7..=12).contains(&grade))),
+    ];
+    let (mut groups, mut left_out) = (Map::new(), BTreeMap::<&str, Vec<&str>>::new());
+    for (name, fields, of) in all {
+        let lacking = fields.iter().find(|field| read.iter().any(|(item, _)| !item.contains_key(**field)));
+        if let Some(field) = lacking {
+            left_out.entry(field).or_default().push(name);
+            continue;
+        }
         let own: Vec<f64> = read.iter().filter(|(item, _)| of(item)).map(score).collect();
-        json!({"exact_match": mean(own.iter().copied()), "count": own.len()})
-    };
-    let groups = json!({
-        "NAT": group(&|item| is(item, "subject", "natural science")),
-        "SOC": group(&|item| is(item, "subject", "social science")),
-        "LAN": group(&|item| is(item, "subject", "language science")),
-        "TXT": group(&|item| hint(item)),
-        "IMG": group(&is_seen),
-        "NO": group(&|item| !hint(item) && !is_seen(item)),
-        "G1-6": group(&|item| grade(item).is_some_and(|grade| (1..=6).contains(&grade))),
-        "G7-12": group(&|item| grade(item).is_some_and(|grade| (7..=12).contains(&grade))),
-    });
+        let value = json!({"exact_match": mean(own.iter().copied()), "count": own.len()});
+        groups.insert(name.to_owned(), value);
+    }
+    for (field, names) in left_out {
+        let (count, names) = (read.iter().filter(|(item, _)| !item.contains_key(field)).count(), names.join(", "));
+        notes.push(format!("the totals of {names} are left out: {count} of {} items have no \"{field}\"", read.len()));
+    }
     let mut out = exact(read);
-    out.insert("scienceqa_img".to_owned(), groups["IMG"].clone());
-    out.insert("groups".to_owned(), groups);
+    if let Some(seen) = groups.get("IMG") {
+        out.insert("scienceqa_img".to_owned(), seen.clone());
+    }
+    out.insert("groups".to_owned(), Value::Object(groups));
     out
 }

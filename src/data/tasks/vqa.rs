@@ -91,7 +91,7 @@ pub(super) fn plain(text: &str) -> String {
 /// whether the second is another than the first.
 pub(super) fn agreement(answer: &str, people: &[String], others: impl Fn(usize, usize) -> bool) -> f64 {
     let of = |i: usize| {
-        let same = (0..people.len()).filter(|j| others(i, *j) && people[*j] == answer).count();
+        let same = (0..people.len()).filter(|j| people[*j] == answer && others(i, *j)).count();
         (same as f64 / 3.0).min(1.0)
     };
     (0..people.len()).map(of).sum::<f64>() / people.len() as f64

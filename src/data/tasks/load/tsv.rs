@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::{Item, Task};
-use super::{Entry, Files, LoadError, Place, Set, wrong};
+use super::{Entry, Files, LoadError, Place, Set, mme, note_pictures_alone, wrong};
 
 /// Longest cell that names the row whose picture is meant.
 const LONGEST_INDEX: usize = 64;
@@ -40,41 +40,48 @@ struct Row {
 
 struct Table {
     name: String,
-    text: Arc<str>,
+    text: Arc<String>,
     columns: Vec<String>,
     rows: Vec<Row>,
 }
 
-/// The cell that begins at `from`, and where it ends: at a tab, a line's end, or the end of the text. None: a quotation mark
-/// is never closed.
-fn cell(text: &str, from: usize) -> Option<(Cell, usize)> {
+/// The cell that begins at `from`, and where it ends: at a tab, a line's end, or the end of the text; or what is wrong with it.
+fn cell(text: &str, from: usize) -> Result<(Cell, usize), &'static str> {
     let bytes = text.as_bytes();
     let end =
         |from: usize| bytes[from..].iter().position(|b| [b'\t', b'\n'].contains(b)).map_or(bytes.len(), |at| from + at);
     if bytes.get(from) != Some(&b'"') {
         let to = end(from);
-        return Some((Cell { at: from..to, quoted: false }, to));
+        return Ok((Cell { at: from..to, quoted: false }, to));
     }
     let mut at = from + 1;
     loop {
-        at += bytes[at..].iter().position(|b| *b == b'"')?;
-        if bytes.get(at + 1) != Some(&b'"') {
-            return Some((Cell { at: from + 1..at, quoted: true }, end(at + 1)));
+        let Some(mark) = bytes[at..].iter().position(|b| *b == b'"') else {
+            return Err("a quote is opened there that is never closed");
+        };
+        at += mark;
+        if bytes.get(at + 1) == Some(&b'"') {
+            at += 2;
+            continue;
         }
-        at += 2;
+        let to = end(at + 1);
+        let behind = &text[at + 1..to];
+        // A line may end as those of Windows do.
+        if !(behind.is_empty() || behind == "\r" && bytes.get(to) != Some(&b'\t')) {
+            return Err("there is text behind the closing quote of a cell");
+        }
+        return Ok((Cell { at: from + 1..at, quoted: true }, to));
     }
 }
 
 impl Table {
     fn read(files: &Files<'_>, name: &str) -> Result<Self, LoadError> {
-        let text: Arc<str> = files.text(name)?.into();
+        let text = Arc::new(files.text(name)?);
         let (mut rows, mut at, mut line) = (Vec::new(), 0, 1);
         while at < text.len() {
             let mut row = Row { line, cells: Vec::new() };
             loop {
-                let Some((cell, end)) = cell(&text, at) else {
-                    return wrong(format!("{name}, line {line}"), "a quote is opened there that is never closed");
-                };
+                let (cell, end) = cell(&text, at).or_else(|what| wrong(format!("{name}, line {line}"), what))?;
                 line += text[at..end].matches('\n').count();
                 row.cells.push(cell);
                 at = end + 1;
@@ -107,8 +114,7 @@ impl Table {
 
     fn value(&self, cell: &Cell) -> String {
         let raw = &self.text[cell.at.clone()];
-        let text = if cell.quoted { raw.replace("\"\"", "\"") } else { raw.trim_end_matches('\r').to_owned() };
-        text.replace("\r\n", "\n")
+        if cell.quoted { raw.replace("\"\"", "\"") } else { raw.trim_end_matches('\r').to_owned() }
     }
 
     fn column(&self, name: &str) -> Result<usize, LoadError> {
@@ -184,6 +190,22 @@ fn python_list(text: &str) -> Option<Vec<String>> {
     }
 }
 
+fn yes_or_no(said: &str, place: &str) -> Result<(), LoadError> {
+    match said.trim().to_lowercase().as_str() {
+        "yes" | "no" => Ok(()),
+        _ => wrong(place, format!("the answer is \"{said}\", and is to be Yes or No")),
+    }
+}
+
+/// The number of the choice that a letter names.
+fn choice(said: &str, count: usize, place: &str) -> Result<usize, LoadError> {
+    let letter = said.trim().bytes().next().filter(|_| said.trim().len() == 1).unwrap_or(0);
+    match usize::from(letter.wrapping_sub(b'A')) {
+        at if at < count => Ok(at),
+        _ => wrong(place, format!("the answer is \"{said}\", and is to be the letter of one of {count} choices")),
+    }
+}
+
 pub(super) fn load(task: Task, files: &Files<'_>, name: &str) -> Result<Set, LoadError> {
     let table = Table::read(files, name)?;
     let [index, question, answer] = ["index", "question", "answer"].map(|column| table.column(column));
@@ -199,13 +221,9 @@ pub(super) fn load(task: Task, files: &Files<'_>, name: &str) -> Result<Set, Loa
         let mut put = |field: &str, value: Value| drop(item.insert(field.to_owned(), value));
         put("question", json!(of(question)));
         let said = of(answer);
-        let yes_or_no = || match said.trim().to_lowercase().as_str() {
-            "yes" | "no" => Ok(()),
-            _ => wrong(&place, format!("the answer is \"{said}\", and is to be Yes or No")),
-        };
         match task {
             Task::Mme => {
-                yes_or_no()?;
+                yes_or_no(&said, &place)?;
                 let (category, path) = (of(table.column("category")?), of(table.column("image_path")?));
                 let file = path.strip_prefix(&format!("{category}_")).unwrap_or(&path);
                 put("question_id", json!(format!("{category}/{file}")));
@@ -213,7 +231,7 @@ pub(super) fn load(task: Task, files: &Files<'_>, name: &str) -> Result<Set, Loa
                 put("answer", json!(said.trim()));
             }
             Task::Pope => {
-                yes_or_no()?;
+                yes_or_no(&said, &place)?;
                 put("answer", json!(said.trim().to_lowercase()));
                 put("question_id", json!(of(index)));
                 let path = of(table.column("image_path")?);
@@ -232,16 +250,7 @@ pub(super) fn load(task: Task, files: &Files<'_>, name: &str) -> Result<Set, Loa
                 put("image", json!(picture.as_ref().map(|_| "picture")));
                 let letters = ('A'..='Z').map_while(|letter| table.column(&letter.to_string()).ok());
                 let choices: Vec<String> = letters.map(of).take_while(|choice| !choice.is_empty()).collect();
-                let letter = said.trim().bytes().next().filter(|_| said.trim().len() == 1).unwrap_or(0);
-                let at = usize::from(letter.wrapping_sub(b'A'));
-                if at >= choices.len() {
-                    let count = choices.len();
-                    return wrong(
-                        place,
-                        format!("the answer is \"{said}\", and is to be the letter of one of {count} choices"),
-                    );
-                }
-                put("answer", json!(at));
+                put("answer", json!(choice(&said, choices.len(), &place)?));
                 put("choices", json!(choices));
             }
             Task::TextVqa => {
@@ -260,6 +269,11 @@ pub(super) fn load(task: Task, files: &Files<'_>, name: &str) -> Result<Set, Loa
             }
         }
         set.entries.push(Entry { item, picture });
+    }
+    match task {
+        Task::Mme => mme::check_table(&mut set, name)?,
+        Task::ScienceQa => note_pictures_alone(&mut set, name),
+        Task::Gqa | Task::OkVqa | Task::TextVqa | Task::Pope | Task::VqaV2 => {}
     }
     Ok(set)
 }
@@ -285,5 +299,22 @@ mod tests {
         let all: Vec<(usize, Vec<String>)> =
             table.rows.iter().map(|row| (row.line, row.cells.iter().map(|c| table.value(c)).collect())).collect();
         assert_eq!(all, [(2, vec!["x\ty\"\nz".to_owned(), "1".to_owned()]), (5, vec!["2".to_owned(), "3".to_owned()])]);
+    }
+    #[test]
+    fn cells_keep_what_is_in_their_quotes_and_nothing_stands_behind() {
+        let rows = |text: &str| {
+            let bytes = text.as_bytes().to_vec();
+            let read = move |_: &str| Ok(bytes.clone());
+            let files = Files::new(["t.tsv".to_owned()], &read);
+            let table = Table::read(&files, "t.tsv").map_err(|e| e.to_string())?;
+            let cells = |row: &Row| row.cells.iter().map(|cell| table.value(cell)).collect::<Vec<_>>();
+            Ok::<_, String>(table.rows.iter().map(cells).collect::<Vec<_>>())
+        };
+        assert_eq!(rows("a\tb\r\n\"x\r\ny\"\t\"z\"\r\n").unwrap(), [["x\r\ny", "z"]]);
+        assert_eq!(rows("a\tb\n\"x\"\t\"z\"\r").unwrap(), [["x", "z"]]);
+        for text in ["a\tb\n1\t2\n\"x\" y\tz\n", "a\tb\n1\t2\n\"x\"\r\tz\n", "a\tb\n1\t2\nx\t\"y\"z"] {
+            let said = rows(text).unwrap_err();
+            assert!(said.contains("t.tsv, line 3") && said.contains("behind the closing quote"), "{text:?}: {said}");
+        }
     }
 }
