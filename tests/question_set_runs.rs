@@ -30,7 +30,19 @@ fn a_run_that_was_ended_goes_on_to_the_same_answers() {
     let folder = folder("question-set");
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let [whole, torn, killed] = ["whole.jsonl", "torn.jsonl", "killed.jsonl"].map(path);
-    let said = hive(&words(&whole, &["--json"])).code(0).json();
+    let page = path("page.html");
+    let said = hive(&words(&whole, &["--json", "--report", &page])).code(0).json();
+    let html = std::fs::read_to_string(page).unwrap();
+    for words in [
+        "mme, 10 items",
+        "mme_perception_score",
+        "smolvlm-whole",
+        "lmms-eval 0.7.3",
+        "data:image/jpeg;base64,",
+        "of 2374 items",
+    ] {
+        assert!(html.contains(words), "{words} is not on the page");
+    }
     let want = lines(Path::new(&whole));
     assert_eq!((want.len(), said["items"].as_array().unwrap().len()), (11, 10));
     let first: Value = serde_json::from_str(&want[1]).unwrap();

@@ -8,12 +8,15 @@ use serde_json::{Map, Value, json};
 
 use super::args::Args;
 use super::asking::{self, Asking};
+use super::eval_report::{self, Page, Shown};
 use super::fault::Fault;
 use super::output::{say, warn};
+use super::shared::write;
+use crate::data::picture_file::Rgb;
 use crate::data::rng::hash_bytes;
 use crate::data::tasks::load::{Entry, Files, LoadError, Set, load};
 use crate::data::tasks::{self, Answered, Item, Read, Reading, Rules, Task, TaskError};
-use crate::platform::{list_tree, read_file};
+use crate::platform::{list_tree, now_secs, read_file, resident_bytes};
 
 const HELP: &str = "\
 hive eval --task NAME --score FILE: answers that were made elsewhere, scored as the harness that is named scores them. FILE is JSON
@@ -28,6 +31,7 @@ with --features parquet, lmms-lab's, and decodes all of its pictures
   --data DIR         the folder of the set
   --model, --weights, --room, --memory, --tiles   as hive ask has them
   --out FILE         answers (default answers-NAME.jsonl)
+  --report FILE      a page (HTML) with totals, groups, and answers right and wrong with their pictures
   --limit N          so many items at most; MME's pairs stay together
   --rules NAME       lmms-0.7.3 (default); official or vlmevalkit, where their reading differs and is known (mme, pope)
 ";
@@ -35,7 +39,7 @@ with --features parquet, lmms-lab's, and decodes all of its pictures
 /// Is a published set asked for?
 pub(super) fn is_asked(list: &[String]) -> bool {
     list.iter().any(|word| {
-        ["--task", "--score", "--rules", "--check"]
+        ["--task", "--score", "--rules", "--check", "--report"]
             .iter()
             .any(|name| word == name || word.starts_with(&format!("{name}=")))
     })
@@ -47,6 +51,8 @@ struct Scored {
     prompt: Result<String, TaskError>,
     /// How the answer was read, or why it is in no total.
     reading: Result<Reading, String>,
+    /// What was answered, or nothing.
+    answer: String,
     empty: bool,
     /// How the answer ended, where that is known.
     end: Option<String>,
@@ -57,7 +63,8 @@ fn names(all: impl Iterator<Item = &'static str>) -> String {
 }
 
 pub(super) fn run(list: &[String]) -> Result<(), Fault> {
-    let options = ["task", "rules", "score", "data", "model", "weights", "room", "memory", "tiles", "out", "limit"];
+    let options =
+        ["task", "rules", "score", "data", "model", "weights", "room", "memory", "tiles", "out", "limit", "report"];
     let Some(args) = Args::or_help(list, (0, &options), &["check"], HELP)? else { return Ok(()) };
     let name = args.option("task").unwrap_or_default();
     let task = Task::ALL.into_iter().find(|task| task.name() == name).ok_or_else(|| {
@@ -87,7 +94,54 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let text = String::from_utf8(read_file(Path::new(file)).map_err(|e| Fault::Failed(format!("{file}: {e}")))?)
         .map_err(|e| Fault::Failed(format!("{file} is not UTF-8 text: {e}")))?;
     let answers = tasks::answers(&text).map_err(|e| Fault::Failed(format!("{file}: {e}")))?;
-    report(task, rules, &scored(task, rules, answers), &[], args.flag("json"));
+    let scored = scored(task, rules, answers);
+    let (totals, notes) = report(task, rules, &scored, &[], args.flag("json"));
+    let facts = [("answers", name_of(Path::new(file)))];
+    write_page(&args, (task, rules), &scored, (&totals, &notes), &facts, &|_| None)
+}
+
+/// The last part of a path: the rest of it is nobody's business but its owner's.
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// Answers of each kind on the page.
+const EXAMPLES: usize = 9;
+
+/// Writes the page, where one is asked for.
+fn write_page(
+    args: &Args,
+    (task, rules): (Task, Rules),
+    scored: &[Scored],
+    (totals, notes): (&Map<String, Value>, &[String]),
+    facts: &[(&'static str, String)],
+    picture: &dyn Fn(usize) -> Option<Rgb>,
+) -> Result<(), Fault> {
+    let Some(file) = args.option("report") else { return Ok(()) };
+    let examples = |right: bool| -> Vec<Shown<'_>> {
+        let score = |s: &Scored| s.reading.as_ref().ok().map(|reading| reading.score);
+        let all: Vec<usize> =
+            (0..scored.len()).filter(|i| score(&scored[*i]).is_some_and(|score| (score > 0.0) == right)).collect();
+        // From all of the set.
+        let step = all.len().div_ceil(EXAMPLES).max(1);
+        let shown = |i: &usize| {
+            let s = &scored[*i];
+            let prompt = s.prompt.as_deref().unwrap_or_default();
+            Shown {
+                item: &s.item,
+                prompt,
+                answer: &s.answer,
+                score: score(s).unwrap_or_default(),
+                picture: picture(*i),
+            }
+        };
+        all.iter().step_by(step).map(shown).collect()
+    };
+    let (worst, best) = (examples(false), examples(true));
+    let page =
+        Page { task, rules: rules.title(), items: scored.len(), facts, totals, notes, worst: &worst, best: &best };
+    write(Path::new(file), eval_report::html(&page).as_bytes())?;
+    warn(&format!("wrote {file}\n"));
     Ok(())
 }
 
@@ -97,8 +151,8 @@ fn scored(task: Task, rules: Rules, answers: Vec<Answered>) -> Vec<Scored> {
             Ok(answer) => tasks::read(task, rules, &item, answer).map_err(|e| e.to_string()),
             Err(error) => Err(format!("it has no answer: {error}")),
         };
-        let empty = answer.is_ok_and(|answer| tasks::is_empty(&answer));
-        Scored { prompt: task.prompt(&item), item, reading, empty, end }
+        let empty = answer.as_ref().is_ok_and(|answer| tasks::is_empty(answer));
+        Scored { prompt: task.prompt(&item), item, reading, answer: answer.unwrap_or_default(), empty, end }
     };
     answers.into_iter().map(one).collect()
 }
@@ -126,10 +180,25 @@ fn with_data(args: &Args, task: Task, rules: Rules, folder: &Path) -> Result<(),
         return Err(Fault::usage("--limit leaves no item"));
     }
     set.notes.iter().for_each(|note| warn(&format!("{note}\n")));
+    let start = now_secs();
     let asking = Asking { args, task, rules, set, files: &files };
     let answers = asking::ask(&asking)?;
     let none = answers.iter().all(|answered| answered.answer.is_err());
-    report(task, rules, &scored(task, rules, answers), &asking.set.notes, args.flag("json"));
+    let scored = scored(task, rules, answers);
+    let (totals, notes) = report(task, rules, &scored, &asking.set.notes, args.flag("json"));
+    let option = |name: &str, usual: &str| args.option(name).unwrap_or(usual).to_owned();
+    let memory = resident_bytes().map_or_else(|| "not told".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+    let facts = [
+        ("model", option("model", "")),
+        ("weights", option("weights", "f16")),
+        ("tiles", option("tiles", "all")),
+        ("data", name_of(folder)),
+        ("time of this run", format!("{:.0} s", now_secs() - start)),
+        ("memory of the program at its end", memory),
+        ("Hive", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    let picture = |i: usize| asking.set.entries[i].picture.as_ref().and_then(|place| place.decode(&files).ok());
+    write_page(args, (task, rules), &scored, (&totals, &notes), &facts, &picture)?;
     if none { Err(Fault::Failed("no item was answered".to_owned())) } else { Ok(()) }
 }
 
@@ -202,7 +271,14 @@ fn unread(task: Task, scored: &[Scored]) -> Vec<String> {
 /// Items without a reading that are named; all of them are in the file of answers.
 const MOST_NAMED: usize = 20;
 
-fn report(task: Task, rules: Rules, scored: &[Scored], told: &[String], as_json: bool) {
+/// Prints what came of it; gives totals and notes.
+fn report(
+    task: Task,
+    rules: Rules,
+    scored: &[Scored],
+    told: &[String],
+    as_json: bool,
+) -> (Map<String, Value>, Vec<String>) {
     let read: Vec<Read<'_>> = scored.iter().map(|s| (&s.item, s.reading.as_ref().ok())).collect();
     let (totals, own) = tasks::totals(task, rules, &read);
     let wrong: Vec<String> = scored
@@ -236,13 +312,14 @@ fn report(task: Task, rules: Rules, scored: &[Scored], told: &[String], as_json:
         let all =
             json!({"task": task.name(), "rules": rules.title(), "items": items, "totals": totals, "notes": notes});
         say(&format!("{all}\n"));
-        return;
+        return (totals, notes);
     }
     for note in &notes {
         warn(&format!("{note}\n"));
     }
     say(&format!("{}, {} items; rules: {}\n", task.name(), scored.len(), rules.title()));
     lines(&totals, 0);
+    (totals, [told, &notes].concat())
 }
 
 /// Totals, those of groups below their names.

@@ -13,6 +13,7 @@ mod convert;
 pub mod demo;
 mod depths;
 mod eval;
+mod eval_report;
 pub mod fault;
 mod fetch;
 mod figures;
