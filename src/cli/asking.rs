@@ -382,4 +382,11 @@ mod tests {
         // The first of a picture may be answered.
         assert_eq!(in_turn(&entries, vec![2, 3, 5, 6]), [3, 6, 5, 2]);
     }
+    #[test]
+    fn a_lost_device_ends_a_run_and_an_item_does_not() {
+        let of = |e: GpuError| ReplyError::from(DecodeError::from(e));
+        assert!(ends_all(&of(GpuError::Lost("gone".into()))) && ends_all(&of(GpuError::Validation("bug".into()))));
+        assert!(!ends_all(&of(GpuError::OutOfMemory("a picture".into()))));
+        assert!(!ends_all(&DecodeError::Long { tokens: 9, room: 5 }.into()) && !ends_all(&DecodeError::Empty.into()));
+    }
 }

@@ -100,6 +100,10 @@ fn rows_that_are_wrong_are_named() {
         let said = loaded(Task::Mme, &[(name, file(&schema, &mme(answer, [Ok("a"), Ok("b")], ""), true))]).unwrap_err();
         assert!(said.contains("00001.parquet, row 1: ") && said.contains(says), "{said}");
     }
+    let mut columns = mme(Ok("No"), [Ok("a"), Ok("b")], "");
+    columns[0] = texts(1, &[Ok("count/1.jpg"), Err(0)]);
+    let said = loaded(Task::Mme, &[(name, file(&schema, &columns, true))]).unwrap_err();
+    assert!(said.contains("row 1: \"question_id\" is null"), "{said}");
     let whole = file(&schema, &mme(Ok("No"), [Ok("a"), Ok("b")], ""), true);
     for len in 0..whole.len() {
         let said = loaded(Task::Mme, &[(name, whole[..len].to_vec())]).unwrap_err();
