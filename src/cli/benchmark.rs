@@ -187,9 +187,11 @@ fn with_data(args: &Args, task: Task, rules: Rules, folder: &Path) -> Result<(),
     let scored = scored(task, rules, answers);
     let (totals, notes) = report(task, rules, &scored, &asking.set.notes, args.flag("json"));
     let option = |name: &str, usual: &str| args.option(name).unwrap_or(usual).to_owned();
+    let model = option("model", "");
+    let model = if Path::new(&model).exists() { name_of(Path::new(&model)) } else { model };
     let memory = resident_bytes().map_or_else(|| "not told".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
     let facts = [
-        ("model", option("model", "")),
+        ("model", model),
         ("weights", option("weights", "f16")),
         ("tiles", option("tiles", "all")),
         ("data", name_of(folder)),
