@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::args::Args;
 use super::asking::{self, Asking};
+use super::chat::called;
 use super::eval_report::{self, Page, Shown};
 use super::fault::Fault;
 use super::output::{say, warn};
@@ -96,13 +97,8 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
     let answers = tasks::answers(&text).map_err(|e| Fault::Failed(format!("{file}: {e}")))?;
     let scored = scored(task, rules, answers);
     let (totals, notes) = report(task, rules, &scored, &[], args.flag("json"));
-    let facts = [("answers", name_of(Path::new(file)))];
+    let facts = [("answers", called(file))];
     write_page(&args, (task, rules), &scored, (&totals, &notes), &facts, &|_| None)
-}
-
-/// The last part of a path: the rest of it is nobody's business but its owner's.
-fn name_of(path: &Path) -> String {
-    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// Answers of each kind on the page.
@@ -187,14 +183,12 @@ fn with_data(args: &Args, task: Task, rules: Rules, folder: &Path) -> Result<(),
     let scored = scored(task, rules, answers);
     let (totals, notes) = report(task, rules, &scored, &asking.set.notes, args.flag("json"));
     let option = |name: &str, usual: &str| args.option(name).unwrap_or(usual).to_owned();
-    let model = option("model", "");
-    let model = if Path::new(&model).exists() { name_of(Path::new(&model)) } else { model };
     let memory = resident_bytes().map_or_else(|| "not told".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
     let facts = [
-        ("model", model),
+        ("model", called(&option("model", ""))),
         ("weights", option("weights", "f16")),
         ("tiles", option("tiles", "all")),
-        ("data", name_of(folder)),
+        ("data", called(&folder.to_string_lossy())),
         ("time of this run", format!("{:.0} s", now_secs() - start)),
         ("memory of the program at its end", memory),
         ("Hive", env!("CARGO_PKG_VERSION").to_owned()),

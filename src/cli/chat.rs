@@ -368,7 +368,7 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
     let mut question = question.join(" ");
     let mut unknown = Vec::new();
     if let Some(meta) = meta {
-        question = if question.trim_end().ends_with('?') { question } else { format!("{question} ?") };
+        question = asked(question);
         unknown = meta.tokenizer.unknown(&question);
     }
     if !unknown.is_empty() {
@@ -400,6 +400,18 @@ pub fn ask(list: &[String]) -> Result<(), Fault> {
         ));
     }
     Ok(())
+}
+
+/// What is said to a model that this program trained: such questions end in a mark.
+pub(super) fn asked(question: String) -> String {
+    if question.trim_end().ends_with('?') { question } else { question + " ?" }
+}
+
+/// What a model is called: its id, or the last part of its path, as the rest of that is nobody's business but its owner's.
+pub(super) fn called(model: &str) -> String {
+    let path = Path::new(model);
+    let last = path.file_name().filter(|_| path.exists());
+    last.map_or_else(|| model.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn options_of_text() -> Vec<&'static str> {

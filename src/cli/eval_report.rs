@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::report::{begin, escape};
+use super::report::{base64, begin, escape};
 use crate::data::picture_file::Rgb;
 use crate::data::tasks::{Item, Task};
 
@@ -181,7 +179,7 @@ fn small(picture: &Rgb) -> Option<Vec<u8>> {
 fn example(out: &mut String, task: Task, shown: &Shown<'_>) {
     out.push_str("<div class=\"example\">");
     if let Some(bytes) = shown.picture.as_ref().and_then(small) {
-        let _ = write!(out, "<img alt=\"the picture\" src=\"data:image/jpeg;base64,{}\">", STANDARD.encode(bytes));
+        let _ = write!(out, "<img alt=\"the picture\" src=\"data:image/jpeg;base64,{}\">", base64(&bytes));
     }
     let class = if shown.score > 0.0 { "right" } else { "wrong" };
     let empty = "<span class=\"note\">(nothing)</span>".to_owned();

@@ -22,6 +22,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::protocol::{Head, Refusal, Request, usage};
 use super::queue::{Event, Queue};
+use crate::cli::chat::asked;
+use crate::data::chat::said;
 use crate::data::tokenizer::Tokenizer;
 use crate::platform::{interrupted, unix_secs};
 
@@ -102,12 +104,10 @@ impl Server {
         self.known(&request.model)?;
         if let Some(words) = &self.words {
             for message in request.messages.iter_mut().filter(|m| m.role == "user") {
-                if !message.content.trim_end().ends_with('?') {
-                    message.content += " ?";
-                }
+                message.content = asked(std::mem::take(&mut message.content));
             }
-            let said = request.messages.iter().map(|m| crate::data::chat::said(&m.content).1);
-            let unknown: Vec<String> = said.flat_map(|text| words.unknown(&text)).collect();
+            let texts = request.messages.iter().map(|m| said(&m.content).1);
+            let unknown: Vec<String> = texts.flat_map(|text| words.unknown(&text)).collect();
             if !unknown.is_empty() {
                 request.notes.push(format!("the model does not know: {}", unknown.join(", ")));
             }
@@ -122,11 +122,6 @@ impl Server {
         let created = unix_secs();
         Head { id: format!("chatcmpl-{created}-{number}"), created, model: self.name.clone() }
     }
-}
-
-/// What a client is told when the model ends without a word.
-fn gone() -> Refusal {
-    Refusal { status: 500, text: "the model has stopped: start the server again".into() }
 }
 
 /// The body of a request, if it is small enough and comes in time.
@@ -163,7 +158,7 @@ async fn completions(State(server): State<Arc<Server>>, request: extract::Reques
     match events.recv().await {
         Some(Event::Begun) => {}
         Some(Event::Refused(refusal)) => return Err(refusal),
-        _ => return Err(gone()),
+        _ => return Err(Refusal::gone()),
     }
     if request.stream {
         let keep = KeepAlive::new().interval(Duration::from_secs(10));
@@ -179,7 +174,7 @@ async fn completions(State(server): State<Arc<Server>>, request: extract::Reques
             }
             Some(Event::Refused(refusal)) => return Err(refusal),
             Some(Event::Begun) => {}
-            None => return Err(gone()),
+            None => return Err(Refusal::gone()),
         }
     }
 }
@@ -211,7 +206,7 @@ fn pieces(
                     ready.push_back("[DONE]".to_owned());
                 }
                 Some(Event::Refused(refusal)) => ready.push_back(refusal.body().to_string()),
-                None => ready.push_back(gone().body().to_string()),
+                None => ready.push_back(Refusal::gone().body().to_string()),
             }
         }
         let data = ready.pop_front()?;

@@ -5,10 +5,9 @@ mod protocol;
 mod queue;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::Path;
 
 use super::args::Args;
-use super::chat::Chosen;
+use super::chat::{Chosen, called};
 use super::fault::Fault;
 use super::output::{say, warn};
 use crate::platform::{block_on, spawn, variable, watch_signals};
@@ -67,9 +66,7 @@ pub(super) fn run(list: &[String]) -> Result<(), Fault> {
 
     let chosen = Chosen::of(&args)?;
     let model = args.option("model").unwrap_or("grounds");
-    let last = Path::new(model).file_name().and_then(|name| name.to_str()).unwrap_or(model);
-    let usual = if Path::new(model).exists() { last } else { model };
-    let name = args.option("name").unwrap_or(usual).to_owned();
+    let name = args.option("name").map_or_else(|| called(model), str::to_owned);
     let words = chosen.meta().map(|meta| meta.tokenizer.clone());
     let several = chosen.takes_several();
     let assistant = chosen.start(&args)?;

@@ -21,6 +21,11 @@ impl Refusal {
         Self { status: 400, text: text.into() }
     }
 
+    /// The model ended without a word.
+    pub(super) fn gone() -> Self {
+        Self { status: 500, text: "the model has stopped: start the server again".into() }
+    }
+
     /// As OpenAI's clients read it.
     pub(super) fn body(&self) -> Value {
         let kind = match self.status {
@@ -99,33 +104,32 @@ fn is_idle(value: &Value) -> bool {
     }
 }
 
-fn number(all: &Map<String, Value>, name: &str) -> Result<Option<f64>, Refusal> {
+/// A field that is `want`, if it is there.
+fn field<T>(
+    all: &Map<String, Value>,
+    name: &str,
+    want: &str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<Option<T>, Refusal> {
     match all.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => value
-            .as_f64()
-            .map(Some)
-            .ok_or_else(|| Refusal::bad(format!("\"{name}\" is {value}, and is to be a number"))),
+        Some(value) => {
+            let wrong = || Refusal::bad(format!("\"{name}\" is {value}, and is to be {want}"));
+            read(value).map(Some).ok_or_else(wrong)
+        }
     }
+}
+
+fn number(all: &Map<String, Value>, name: &str) -> Result<Option<f64>, Refusal> {
+    field(all, name, "a number", Value::as_f64)
 }
 
 fn count(all: &Map<String, Value>, name: &str) -> Result<Option<u64>, Refusal> {
-    match all.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => value
-            .as_u64()
-            .map(Some)
-            .ok_or_else(|| Refusal::bad(format!("\"{name}\" is {value}, and is to be a whole number from 0 on"))),
-    }
+    field(all, name, "a whole number from 0 on", Value::as_u64)
 }
 
 fn truth(all: &Map<String, Value>, name: &str) -> Result<bool, Refusal> {
-    match all.get(name) {
-        None | Some(Value::Null) => Ok(false),
-        Some(value) => {
-            value.as_bool().ok_or_else(|| Refusal::bad(format!("\"{name}\" is {value}, and is to be true or false")))
-        }
-    }
+    Ok(field(all, name, "true or false", Value::as_bool)?.unwrap_or(false))
 }
 
 impl Request {

@@ -77,9 +77,7 @@ impl Queue {
             Err(TrySendError::Full(_)) => {
                 Err(Refusal { status: 503, text: "as many wait as may (--queue): ask again later".into() })
             }
-            Err(TrySendError::Disconnected(_)) => {
-                Err(Refusal { status: 500, text: "the model has stopped: start the server again".into() })
-            }
+            Err(TrySendError::Disconnected(_)) => Err(Refusal::gone()),
         }
     }
 }
